@@ -1,0 +1,38 @@
+"""Entry points, one a function, named as deployed. Each imports its own handler when first called."""
+
+import functions_framework
+from flask import Request, Response
+
+from shared.http import run
+
+
+@functions_framework.http
+def metricsIngest(request: Request) -> Response:
+    """POST /api/metrics: takes metrics in."""
+    from functions.metrics_ingest.handler import handle
+
+    return run(handle, request)
+
+
+@functions_framework.http
+def alertRules(request: Request) -> Response:
+    """Every 5 minutes: folds, evaluates the SLOs, alerts."""
+    from functions.alert_rules.handler import handle
+
+    return run(handle, request)
+
+
+@functions_framework.http
+def notifier(request: Request) -> Response:
+    """Every minute: delivers what is due."""
+    from functions.notifier.handler import handle
+
+    return run(handle, request)
+
+
+@functions_framework.http
+def statusApi(request: Request) -> Response:
+    """The public status page and its health answer."""
+    from functions.status_api.handler import handle
+
+    return run(handle, request)

@@ -1,0 +1,94 @@
+"""The one place where adapters are made and put together. Tests and the local server make an `App` of their own."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from shared.flags import Flags, load_defaults
+from shared.outbound import Outbound, RequestsOutbound
+from shared.settings import Settings
+from shared.store.protocol import Store
+
+if TYPE_CHECKING:
+    from shared.group_commit import GroupCommit
+    from shared.slo_loader import SloLoader
+    from shared.status_cache import SnapshotCache
+
+
+@dataclass
+class App:
+    """What a handler needs. `clock` gives the time in UTC; handlers read it once a request.
+
+    Parts that only some functions use are made at their first use.
+    """
+
+    settings: Settings
+    store: Store
+    outbound: Outbound
+    clock: Callable[[], datetime]
+    monotonic: Callable[[], float] = time.monotonic
+
+    @cached_property
+    def flags(self) -> Flags:
+        return Flags(self.store, load_defaults(self.settings.config_dir), self.monotonic)
+
+    @cached_property
+    def slos(self) -> SloLoader:
+        from shared.slo_loader import SloLoader
+
+        return SloLoader(self.store, self.settings.config_dir, self.monotonic)
+
+    @cached_property
+    def group_commit(self) -> GroupCommit:
+        from shared.group_commit import GroupCommit
+
+        return GroupCommit(self.store)
+
+    @cached_property
+    def snapshot_cache(self) -> SnapshotCache:
+        from shared.status_cache import SnapshotCache
+
+        return SnapshotCache(self.store, self.flags, self.monotonic)
+
+
+def build_store(settings: Settings) -> Store:
+    if settings.store == "sqlite":
+        from shared.store.sqlite import SqliteStore
+
+        return SqliteStore(settings.sqlite_path)
+    from shared.store.firestore import FirestoreStore
+
+    return FirestoreStore(settings.project or "", settings.database)
+
+
+def build(settings: Settings) -> App:
+    return App(settings, build_store(settings), RequestsOutbound(), lambda: datetime.now(UTC))
+
+
+_lock = threading.Lock()
+_current: App | None = None
+
+
+def current() -> App:
+    """The process's App, built from the environment at the first request (gunicorn imports before it forks)."""
+    global _current
+    if _current is None:
+        with _lock:
+            if _current is None:
+                from shared.secrets import reader_for
+
+                _current = build(Settings.load(os.environ, reader_for(os.environ)))
+    return _current
+
+
+def install(app: App | None) -> None:
+    """Make `app` the process's App; None makes the next request build one from the environment."""
+    global _current
+    _current = app

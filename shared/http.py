@@ -1,0 +1,89 @@
+"""What all HTTP functions share: errors as problem+json (RFC 9457), JSON answers, and the frame around a handler."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flask import Request, Response
+
+from shared import log
+from shared.store.protocol import StoreError
+
+if TYPE_CHECKING:
+    from shared.bootstrap import App
+
+Handler = Callable[[Request, "App"], Response]
+
+
+class Problem(Exception):
+    """An error to be answered. `code` is stable, for programs; `errors` names every fault of a body with its path."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers or {}
+
+    def response(self) -> Response:
+        body: dict[str, Any] = {
+            "type": f"urn:f0ops:problem:{self.code}",
+            "title": self.code.replace("_", " "),
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if self.errors:
+            body["errors"] = list(self.errors)
+        answer = Response(json.dumps(body), self.status, content_type="application/problem+json")
+        answer.headers.update(self.headers)
+        return no_store(answer)
+
+
+def no_store(response: Response) -> Response:
+    response.headers.setdefault("Cache-Control", "private, no-store")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    return response
+
+
+def answer(body: Any, status: int = 200) -> Response:
+    """A JSON answer that nobody may cache; public routes set their own Cache-Control."""
+    return no_store(Response(json.dumps(body), status, content_type="application/json"))
+
+
+def require_method(request: Request, *allowed: str) -> None:
+    if request.method not in allowed:
+        raise Problem(
+            405, "method_not_allowed", f"use {' or '.join(allowed)}", headers={"Allow": ", ".join(allowed)}
+        )
+
+
+def run(handler: Handler, request: Request) -> Response:
+    """Call a handler with the process's App; whatever goes wrong becomes a problem answer, never a stack trace."""
+    from shared import bootstrap  # late: a test or the local server may install its own App first
+
+    log.set_trace(request.headers, None)
+    try:
+        app = bootstrap.current()
+        log.set_trace(request.headers, app.settings.project)
+        return handler(request, app)
+    except Problem as problem:
+        return problem.response()
+    except StoreError as error:
+        log.error("store failed", error, kind=type(error).__name__)
+        detail = "the store did not answer; nothing is lost if you send the same request again"
+        return Problem(503, "store_unavailable", detail, headers={"Retry-After": "5"}).response()
+    except Exception as error:
+        log.error("unexpected error", error)
+        return Problem(500, "internal", "an unexpected error; it is in the log").response()
