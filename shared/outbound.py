@@ -1,4 +1,4 @@
-"""Calls to other people's servers: one deadline over the whole call, a bounded answer, no redirects, no hidden retry."""
+"""Calls to other people's servers: one deadline a call, a bounded answer, no redirects, no retry."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class _Reader:
             return None
         try:
             return self.read_secret(reference if "/" in reference else reference + "/latest").strip()
-        except Exception as error:  # every fault of the client means the same here, and is told with the others
+        except Exception as error:  # noqa: BLE001 - whatever the client raises, it is told with the other faults
             self.faults.append(f"{name}: secret {reference!r} could not be read ({type(error).__name__})")
             return None
 

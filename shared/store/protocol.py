@@ -1,7 +1,7 @@
 """The document store as the product sees it: get, query, and one atomic commit of writes with preconditions.
 
-Values are None, bool, int (64-bit), float, str, bytes, datetime (UTC, microseconds), list and dict with str keys. A path
-alternates collection and document names: `alerts/api-availability-threshold`.
+Values are None, bool, int (64-bit), float, str, bytes, datetime (UTC, microseconds), list and dict with str keys. A
+path alternates collection and document names: `alerts/api-availability-threshold`.
 
 There are no general transactions. Claim a document with `Create`, change it with `compare_and_set`.
 """
@@ -160,7 +160,7 @@ class Store(Protocol):
     def count(self, query: Query) -> int: ...
 
     def purge(self, now_us: int, limit: int = 1000) -> int:
-        """Delete up to `limit` documents whose `expireAt` has passed; Firestore's TTL policies do it there (returns 0)."""
+        """Delete up to `limit` documents whose `expireAt` has passed. On Firestore TTL policies do it: returns 0."""
         ...
 
     def close(self) -> None: ...

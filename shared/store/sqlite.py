@@ -216,8 +216,9 @@ class SqliteStore:
             data.update(write.data)
             for name, amount in write.increments.items():
                 before = data.get(name)
-                is_number = isinstance(before, int | float) and not isinstance(before, bool)
-                data[name] = before + amount if is_number else amount
+                if isinstance(before, int | float) and not isinstance(before, bool):
+                    amount += before
+                data[name] = amount
             self._insert(connection, path, data, version, _REPLACE)
 
     @staticmethod
