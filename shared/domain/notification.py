@@ -1,0 +1,213 @@
+"""A notification of the outbox: what it is, and every step it may take. Pure: data in, new data out.
+
+    pending ──claim──► sending ──after_attempt──► delivered | pending (again, later) | dead
+    pending ──cancel, withhold, expire──► cancelled | withheld | dead
+
+A claim is a lease with an owner. Whoever finds a lapsed lease may claim again; the attempt that was lost is recorded,
+because its message may have arrived. Documents are `Data` as docs/design.md has them; times are UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+Data = dict[str, Any]
+Kind = Literal["trigger", "resolve"]
+Result = Literal["delivered", "retry", "unknown", "dead"]
+
+HTTP_TIMEOUT = timedelta(seconds=10)
+LEASE = timedelta(seconds=30)
+DELIVERY_DEADLINE = timedelta(hours=24)
+RETENTION = timedelta(days=90)
+FIRST_WAIT = timedelta(seconds=5)
+LONGEST_WAIT = timedelta(minutes=10)
+JITTER = 0.25  # the most that is added to a wait, as a share of it
+KEPT_FIRST, KEPT_LAST = 5, 20  # attempts that stay in the record
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt to send ended.
+
+    `delivered`: accepted. `retry`: refused for now. `unknown`: the request left and no clear answer came, so it may have
+    arrived; it is tried again too. `dead`: refused for good, and `detail` is the reason. `detail` is one short word that
+    holds no secret; `retry_after` is what the other side asked for, in seconds.
+    """
+
+    result: Result
+    detail: str
+    status: int | None = None
+    duration_ms: int = 0
+    retry_after: float | None = None
+
+
+def new_notification(
+    alert_id: str,
+    seq: int,
+    channel: str,
+    kind: Kind,
+    facts: Mapping[str, Any],
+    now: datetime,
+    withheld_reason: str | None = None,
+) -> tuple[str, Data]:
+    """Path and data of a new outbox document; with `withheld_reason` it is a record only, and never sent."""
+    notification_id = f"{alert_id}-{seq}-{channel}"
+    data: Data = {
+        "notificationId": notification_id,
+        "alertId": alert_id,
+        "seq": seq,
+        "channel": channel,
+        "kind": kind,
+        "state": "pending",
+        "reason": None,
+        "open": True,
+        "lane": f"{alert_id}:{channel}",
+        "dueAt": now,
+        "createdAt": now,
+        "deadlineAt": now + DELIVERY_DEADLINE,
+        "deliveredAt": None,
+        "expireAt": now + RETENTION,
+        "owner": None,
+        "leaseUntil": None,
+        "attempts": [],
+        "facts": dict(facts),
+    }
+    if withheld_reason is not None:
+        data = _closed(data, "withheld", withheld_reason)
+    return f"notifications/{notification_id}", data
+
+
+def claim(data: Data, owner: str, now: datetime) -> Data | None:
+    """The notification claimed for `owner` until `leaseUntil`, or None: closed, not due, or another's lease holds.
+
+    Claiming again under the same owner renews the lease, so that a claim whose reply was lost does no harm.
+    """
+    if not data["open"] or now >= data["deadlineAt"]:
+        return None
+    held = data["state"] == "sending"
+    renewed = held and data["owner"] == owner
+    if not renewed:
+        if now < data["dueAt"]:  # of a claimed one this is the lease's end
+            return None
+        data = _with_lost_attempt(data)
+    until = now + LEASE
+    return {**data, "state": "sending", "owner": owner, "leaseUntil": until, "dueAt": until}
+
+
+def may_send(data: Data, owner: str, now: datetime) -> bool:
+    """To be asked just before the bytes leave: does the lease last until the slowest answer is in?"""
+    return data["state"] == "sending" and data["owner"] == owner and now + HTTP_TIMEOUT <= data["leaseUntil"]
+
+
+def after_attempt(data: Data, outcome: Outcome, now: datetime, jitter: float) -> Data:
+    """The claimed notification after `outcome`. `jitter` is a random number from 0 to 1."""
+    data = _with_attempt(data, now, outcome.duration_ms, outcome.result, outcome.status, outcome.detail)
+    if outcome.result == "delivered":
+        return {**_closed(data, "delivered", None), "deliveredAt": now}
+    if outcome.result == "dead":
+        return _closed(data, "dead", outcome.detail)
+    due = now + _wait(len(data["attempts"]), outcome.retry_after, jitter)
+    if due >= data["deadlineAt"]:
+        return _closed(data, "dead", "deadline")
+    return {**data, "state": "pending", "dueAt": due, "owner": None, "leaseUntil": None}
+
+
+def cancel(data: Data, reason: str) -> Data:
+    """The notification that is not to be sent any more, because it has become pointless."""
+    return _closed(_with_lost_attempt(data), "cancelled", reason)
+
+
+def withhold(data: Data, reason: str) -> Data:
+    """The notification that may not be sent, because a person or the set-up says so."""
+    return _closed(_with_lost_attempt(data), "withheld", reason)
+
+
+def expire(data: Data, now: datetime) -> Data | None:
+    """The notification dead of its deadline, or None where that has not passed or somebody's lease still holds."""
+    if not data["open"] or now < data["deadlineAt"] or now < data["dueAt"]:
+        return None
+    return _closed(_with_lost_attempt(data), "dead", "deadline")
+
+
+def untried(data: Data) -> bool:
+    """Nobody has begun to send it."""
+    return data["state"] == "pending" and not data["attempts"]
+
+
+def may_be_known(data: Data) -> bool:
+    """Has its message arrived, or may it have?"""
+    return (
+        data["state"] in ("delivered", "sending")
+        or any(a["outcome"] in ("delivered", "unknown") for a in data["attempts"])
+    )
+
+
+def resolve_is_pointless(earlier: Iterable[Data]) -> bool:
+    """Was nobody told of what a resolve ends? `earlier` are the lane's notifications before it, the latest first.
+
+    False where there is no trigger in `earlier`: its record may have expired, and a needless 'resolved' does no harm.
+    """
+    found = False
+    for data in earlier:
+        if data["kind"] == "resolve":
+            break
+        if may_be_known(data) or data["open"]:
+            return False
+        found = True
+    return found
+
+
+def withhold_reason(
+    channel: str,
+    flags: Mapping[str, Any],
+    configured: Mapping[str, bool],
+    *,
+    severity: str = "critical",
+    explicit: bool = True,
+) -> str | None:
+    """Why nothing may go out on `channel`, or None.
+
+    `flags` by dotted name; `configured` has every channel that this release can send on, and whether it has an address.
+    `explicit`: the SLO itself names the channel, which for PagerDuty outweighs that it is for critical alerts only.
+    """
+    if flags.get("alerts.enabled") is not True:
+        return "alerts_disabled"
+    if flags.get(f"alerts.{channel}", True) is not True:
+        return "channel_disabled"
+    if channel not in configured:
+        return "not_available"
+    if not configured[channel]:
+        return "not_configured"
+    if channel == "pagerduty" and severity != "critical" and not explicit:
+        return "critical_only"
+    return None
+
+
+def _wait(attempts: int, retry_after: float | None, jitter: float) -> timedelta:
+    """5 s, 10 s, 20 s … 10 min after the first, second, third … attempt; never less than was asked for."""
+    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(attempts - 1, 10))
+    return max(wait, timedelta(seconds=retry_after or 0)) * (1 + JITTER * jitter)
+
+
+def _closed(data: Data, state: str, reason: str | None) -> Data:
+    return {**data, "state": state, "reason": reason, "open": False, "dueAt": None, "owner": None, "leaseUntil": None}
+
+
+def _with_lost_attempt(data: Data) -> Data:
+    """With a record of the attempt whose sender never came back, if there is one."""
+    if data["state"] != "sending":
+        return data
+    return _with_attempt(data, data["leaseUntil"] - LEASE, None, "unknown", None, "sender_lost")
+
+
+def _with_attempt(
+    data: Data, at: datetime, duration_ms: int | None, outcome: str, status: int | None, detail: str
+) -> Data:
+    entry = {"at": at, "durationMs": duration_ms, "outcome": outcome, "status": status, "detail": detail}
+    attempts = [*data["attempts"], entry]
+    if len(attempts) > KEPT_FIRST + KEPT_LAST:
+        attempts = attempts[:KEPT_FIRST] + attempts[-KEPT_LAST:]
+    return {**data, "attempts": attempts}
