@@ -1,0 +1,41 @@
+"""Loads `config/components.json`, the components of the public page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from shared.domain.component import Components
+
+FILE = "components.json"
+
+
+class ComponentsError(Exception):
+    """The file does not make usable components. `faults` names every fault with its path."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__(f"{FILE} is not usable:\n  " + "\n  ".join(faults))
+        self.faults = faults
+
+
+def load_components(config_dir: Path) -> Components:
+    """Raises `ComponentsError` with every fault."""
+    try:
+        text = (config_dir / FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ComponentsError([f"{config_dir / FILE} cannot be read: {error}"]) from error
+    return parse_components(text)
+
+
+def parse_components(text: str) -> Components:
+    """Components from JSON text. Raises `ComponentsError` with every fault."""
+    try:
+        return Components.model_validate_json(text)
+    except ValidationError as error:
+        raise ComponentsError([_told(e["loc"], e["msg"]) for e in error.errors()]) from error
+
+
+def _told(place: tuple[int | str, ...], message: str) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+    return f"{path or '(the file)'}: {message.removeprefix('Value error, ')}"
