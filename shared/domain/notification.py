@@ -32,9 +32,9 @@ KEPT_FIRST, KEPT_LAST = 5, 20  # attempts that stay in the record
 class Outcome:
     """How one attempt to send ended.
 
-    `delivered`: accepted. `retry`: refused for now. `unknown`: the request left and no clear answer came, so it may have
-    arrived; it is tried again too. `dead`: refused for good, and `detail` is the reason. `detail` is one short word that
-    holds no secret; `retry_after` is what the other side asked for, in seconds.
+    `delivered`: accepted. `retry`: refused for now. `unknown`: the request left and no clear answer came, so it may
+    have arrived; it is tried again too. `dead`: refused for good, and `detail` is the reason. `detail` is one short
+    word that holds no secret; `retry_after` is what the other side asked for, in seconds.
     """
 
     result: Result
@@ -99,7 +99,13 @@ def claim(data: Data, owner: str, now: datetime) -> Data | None:
 
 def may_send(data: Data, owner: str, now: datetime) -> bool:
     """To be asked just before the bytes leave: does the lease last until the slowest answer is in?"""
-    return data["state"] == "sending" and data["owner"] == owner and now + HTTP_TIMEOUT <= data["leaseUntil"]
+    claimed = data["state"] == "sending" and data["owner"] == owner
+    return claimed and bool(now + HTTP_TIMEOUT <= data["leaseUntil"])
+
+
+def held(data: Data, now: datetime) -> bool:
+    """Somebody's lease holds: nobody else may touch it."""
+    return data["state"] == "sending" and bool(now < data["leaseUntil"])
 
 
 def after_attempt(data: Data, outcome: Outcome, now: datetime, jitter: float) -> Data:
@@ -127,7 +133,7 @@ def withhold(data: Data, reason: str) -> Data:
 
 def expire(data: Data, now: datetime) -> Data | None:
     """The notification dead of its deadline, or None where that has not passed or somebody's lease still holds."""
-    if not data["open"] or now < data["deadlineAt"] or now < data["dueAt"]:
+    if not data["open"] or now < data["deadlineAt"] or held(data, now):
         return None
     return _closed(_with_lost_attempt(data), "dead", "deadline")
 
@@ -139,9 +145,8 @@ def untried(data: Data) -> bool:
 
 def may_be_known(data: Data) -> bool:
     """Has its message arrived, or may it have?"""
-    return (
-        data["state"] in ("delivered", "sending")
-        or any(a["outcome"] in ("delivered", "unknown") for a in data["attempts"])
+    return data["state"] in ("delivered", "sending") or any(
+        a["outcome"] in ("delivered", "unknown") for a in data["attempts"]
     )
 
 
@@ -188,8 +193,9 @@ def withhold_reason(
 
 def _wait(attempts: int, retry_after: float | None, jitter: float) -> timedelta:
     """5 s, 10 s, 20 s … 10 min after the first, second, third … attempt; never less than was asked for."""
-    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(attempts - 1, 10))
-    return max(wait, timedelta(seconds=retry_after or 0)) * (1 + JITTER * jitter)
+    wait = min(LONGEST_WAIT, FIRST_WAIT * int(2 ** min(attempts - 1, 10)))
+    asked = timedelta(seconds=min(retry_after or 0, DELIVERY_DEADLINE.total_seconds()))
+    return max(wait, asked) * (1 + JITTER * jitter)
 
 
 def _closed(data: Data, state: str, reason: str | None) -> Data:
