@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from shared.flags import Flags, load_defaults
-from shared.outbound import Outbound, RequestsOutbound
+from shared.outbound import HttpOutbound, Outbound
 from shared.settings import Settings
 from shared.store.protocol import Store
 
@@ -69,7 +69,7 @@ def build_store(settings: Settings) -> Store:
 
 
 def build(settings: Settings) -> App:
-    return App(settings, build_store(settings), RequestsOutbound(), lambda: datetime.now(UTC))
+    return App(settings, build_store(settings), HttpOutbound(), lambda: datetime.now(UTC))
 
 
 _lock = threading.Lock()

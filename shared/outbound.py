@@ -1,18 +1,29 @@
-"""Calls to other people's servers: one deadline a call, a bounded answer, no redirects, no retry."""
+"""Calls to other people's servers: one deadline a call, a bounded answer, no redirects, no retry, no proxies.
+
+A fresh connection a call: an instance may be frozen between requests, and a kept connection that died meanwhile would
+leave open whether the request arrived. Answers are asked for and read uncompressed. Nothing that is raised here holds
+the URL, since the address of a webhook is a secret.
+"""
 
 from __future__ import annotations
 
+import http.client
+import io
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 MAX_ANSWER_BYTES = 64 * 1024
+CONNECT_SECONDS = 3.0  # for each address of the host
 
 
 class OutboundError(Exception):
-    """No usable answer. `sent` is False only if the other side cannot have received the request."""
+    """No usable answer. `reason` is one word; `sent` is False only if the other side cannot have got the request."""
 
     def __init__(self, reason: str, *, sent: bool) -> None:
         super().__init__(reason)
@@ -22,6 +33,8 @@ class OutboundError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
+    """`headers` by name in lower case. `body` is cut at `MAX_ANSWER_BYTES`."""
+
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -33,47 +46,146 @@ class Outbound(Protocol):
         ...
 
 
-class RequestsOutbound:
-    """Over `requests`, with a session a thread."""
+class HttpOutbound:
+    """Over `http.client`. `ca_file`: certificates to trust instead of the public ones.
 
-    def __init__(self) -> None:
-        self._local = threading.local()
+    Only a slow name lookup can outlast the deadline; nothing is sent after it.
+    """
+
+    def __init__(self, ca_file: str | None = None) -> None:
+        self._ca_file = ca_file
+        self._context: ssl.SSLContext | None = None
+        self._lock = threading.Lock()
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline: float) -> Reply:
-        import requests  # not every function calls out
-
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = requests.Session()
         end = time.monotonic() + deadline
         try:
-            with session.post(
-                url,
-                data=body,
-                headers=dict(headers),
-                timeout=(min(3.0, deadline), deadline),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                content = bytearray()
-                while len(content) < MAX_ANSWER_BYTES:
-                    if time.monotonic() > end:
-                        raise OutboundError("timeout", sent=True)
-                    # read1 returns what is there, so a server that drips bytes meets the deadline above
-                    part = response.raw.read1(4096, decode_content=True)
-                    if not part:
-                        break
-                    content += part
-                return Reply(response.status_code, dict(response.headers), bytes(content[:MAX_ANSWER_BYTES]))
-        except requests.ConnectTimeout as error:
-            raise OutboundError("connect_timeout", sent=False) from error
-        except requests.Timeout as error:
-            raise OutboundError("timeout", sent=True) from error
-        except requests.ConnectionError as error:
-            raise OutboundError("connection_failed", sent=True) from error
-        except (requests.RequestException, OSError, ValueError) as error:
-            raise OutboundError(type(error).__name__, sent=True) from error
-        except Exception as error:
-            if isinstance(error, OutboundError):
-                raise
-            raise OutboundError(type(error).__name__, sent=True) from error
+            parts = urlsplit(url)
+            host, secure = parts.hostname, parts.scheme == "https"
+            port = parts.port or (443 if secure else 80)
+            if parts.scheme not in ("http", "https") or not host or parts.username is not None:
+                raise ValueError
+        except ValueError:
+            raise OutboundError("bad_url", sent=False) from None
+        raw = self._connect(host, port, secure, end)
+        with raw:
+            connection = http.client.HTTPConnection(host, port)
+            connection.default_port = 443 if secure else 80  # decides whether the Host header names the port
+            timed: Any = _TimedSocket(raw, end)
+            connection.sock = timed
+            all_headers = {**headers, "Accept-Encoding": "identity", "Connection": "close"}
+            try:
+                target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+                connection.request("POST", target, body, all_headers)
+                return _read(connection.getresponse())
+            except TimeoutError:
+                raise OutboundError("timeout", sent=timed.touched) from None
+            except http.client.InvalidURL:
+                raise OutboundError("bad_url", sent=False) from None
+            except http.client.IncompleteRead:
+                raise OutboundError("incomplete_answer", sent=True) from None
+            except ConnectionError:  # also http.client.RemoteDisconnected
+                raise OutboundError("connection_lost", sent=timed.touched) from None
+            except http.client.HTTPException:
+                raise OutboundError("unreadable_answer", sent=True) from None
+            except (OSError, ValueError):
+                raise OutboundError("connection_failed", sent=timed.touched) from None
+
+    def _connect(self, host: str, port: int, secure: bool, end: float) -> socket.socket:
+        """A connection, with TLS if `secure`: nothing of the request has left yet, whatever goes wrong here."""
+        try:
+            raw = _dial(host, port, end)
+        except TimeoutError:
+            raise OutboundError("connect_timeout", sent=False) from None
+        except ConnectionRefusedError:
+            raise OutboundError("connection_refused", sent=False) from None
+        except (OSError, UnicodeError):
+            raise OutboundError("connect_failed", sent=False) from None
+        if not secure:
+            return raw
+        try:
+            raw.settimeout(_left(end))
+            return self._tls().wrap_socket(raw, server_hostname=host)
+        except ssl.SSLCertVerificationError:
+            raw.close()
+            raise OutboundError("certificate_refused", sent=False) from None
+        except TimeoutError:
+            raw.close()
+            raise OutboundError("connect_timeout", sent=False) from None
+        except (OSError, ValueError):
+            raw.close()
+            raise OutboundError("tls_failed", sent=False) from None
+
+    def _tls(self) -> ssl.SSLContext:
+        with self._lock:
+            if self._context is None:
+                import certifi  # some systems have no certificates where ssl looks for them
+
+                self._context = ssl.create_default_context(cafile=self._ca_file or certifi.where())
+            return self._context
+
+
+def _left(end: float) -> float:
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _dial(host: str, port: int, end: float) -> socket.socket:
+    """Connect to the first address that answers."""
+    failure: OSError = OSError("no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        candidate = socket.socket(family, kind, protocol)
+        try:
+            candidate.settimeout(min(CONNECT_SECONDS, _left(end)))
+            candidate.connect(address)
+        except OSError as error:
+            candidate.close()
+            failure = error
+        else:
+            return candidate
+    raise failure
+
+
+def _read(response: http.client.HTTPResponse) -> Reply:
+    body = response.read(MAX_ANSWER_BYTES)
+    if response.length and len(body) < MAX_ANSWER_BYTES:  # Content-Length promised more
+        raise http.client.IncompleteRead(body)
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Reply(response.status, headers, body)
+
+
+class _TimedSocket:
+    """What http.client uses of a socket, each call bounded by what is left of the deadline: a dripped byte gains none."""
+
+    def __init__(self, raw: socket.socket, end: float) -> None:
+        self._raw = raw
+        self._end = end
+        self.touched = False  # has anything of the request been handed to the system?
+
+    def sendall(self, data: bytes) -> None:
+        self._raw.settimeout(_left(self._end))
+        self.touched = True
+        self._raw.sendall(data)
+
+    def recv_into(self, buffer: Any) -> int:
+        self._raw.settimeout(_left(self._end))
+        return self._raw.recv_into(buffer)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Incoming(self))
+
+    def close(self) -> None:
+        """http.client closes before the body is read; the caller's `with` closes the socket itself."""
+
+
+class _Incoming(io.RawIOBase):
+    def __init__(self, timed: _TimedSocket) -> None:
+        self._timed = timed
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._timed.recv_into(buffer)
