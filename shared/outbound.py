@@ -157,7 +157,7 @@ def _read(response: http.client.HTTPResponse) -> Reply:
 
 
 class _TimedSocket:
-    """What http.client uses of a socket, each call bounded by what is left of the deadline: a dripped byte gains none."""
+    """What http.client uses of a socket; each call is bounded by what is left of the deadline."""
 
     def __init__(self, raw: socket.socket, end: float) -> None:
         self._raw = raw
