@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shared import log
-from shared.store.protocol import Store, StoreError
+from shared.store.protocol import Doc, Store, StoreError
 
 CACHE_SECONDS = 8.0
 DOCUMENT = "config/flags"
@@ -57,8 +57,12 @@ class Flags:
         except StoreError as error:
             log.warning("flags could not be read; the last known ones stay in force", kind=type(error).__name__)
             return
-        self._known = {**self._defaults, **self._overrides(doc.data if doc else {})}
+        self._known = self.merged(doc)
         self._read_at = self._monotonic()
+
+    def merged(self, doc: Doc | None) -> dict[str, Any]:
+        """All flags as the document `config/flags` has them, for who reads it together with other documents."""
+        return {**self._defaults, **self._overrides(doc.data if doc else {})}
 
     def _overrides(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Only known flags of the default's type count; another one is told, and changes nothing."""

@@ -1,0 +1,103 @@
+"""Publishes the public view: one snapshot document, from which page and healthz are served."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+
+from shared import log
+from shared.domain import snapshot as public_form
+from shared.domain.component import Components
+from shared.domain.status import derive
+from shared.flags import DOCUMENT as FLAGS
+from shared.flags import Flags
+from shared.store.protocol import (
+    Conflict,
+    Data,
+    Delete,
+    Doc,
+    Put,
+    Query,
+    Store,
+    Unavailable,
+    Write,
+    document_size,
+    new_rev,
+    over,
+)
+
+SNAPSHOT = "status/public"
+ITEMS = "status/components/items"
+RUN = "runs/alertRules"
+INCIDENTS = Query("incidents", (("publicVisible", "==", True),), (("startedAt", "desc"),), limit=50)
+
+
+def publish_status(
+    store: Store,
+    components: Components,
+    flags: Flags,
+    now: datetime,
+    *,
+    attempts: int = 30,
+    pause: Callable[[float], None] = time.sleep,
+) -> int:
+    """Put the view of `now` in the snapshot's place, with the component documents that changed. Returns its `seq`.
+
+    Raises `Unavailable` if the store does not answer and `Conflict` once `attempts` are used up; the last view stays.
+    """
+    lost: str | None = None  # the rev of a commit whose reply did not come
+    for attempt in range(attempts):
+        # 1. The snapshot's version, before any source: a commit below then proves that no later view is overwritten.
+        before = store.get(SNAPSHOT)
+        if before is not None and lost is not None and before.data["rev"] == lost:
+            return int(before.data["seq"])
+        # 2. The sources.
+        found = _load(store, components, flags, now)
+        # 3. All in one commit, only if the snapshot is still the one of step 1.
+        seq = int(before.data["seq"]) + 1 if before else 1
+        frame = {"rev": new_rev(), "seq": seq, "publishedAt": now}
+        snapshot = _fitted({**frame, **(found.full if found.enabled else public_form.blank(components))})
+        try:
+            store.commit([over(before, SNAPSHOT, snapshot), *_items(before, found.full["components"])])
+            return seq
+        except Conflict:
+            pause(random.uniform(0, min(0.25, 0.005 * 2**attempt)))
+        except Unavailable:
+            if lost is not None:
+                raise
+            lost = snapshot["rev"]
+    raise Conflict(f"{SNAPSHOT} kept changing: {attempts} attempts")
+
+
+class _Found(NamedTuple):
+    full: Data
+    enabled: bool
+
+
+def _load(store: Store, components: Components, flags: Flags, now: datetime) -> _Found:
+    """The public view, and whether it may be shown. The flag is read here too, since a cached one may be older."""
+    run, switches = store.get_many([RUN, FLAGS])
+    ids = (run.data.get("openAlerts") or ()) if run else ()
+    alerts = [doc.data for doc in store.get_many([f"alerts/{alert}" for alert in ids]) if doc] if ids else []
+    incidents = [{**doc.data, "id": doc.id} for doc in store.query(INCIDENTS)]
+    view = derive(components, run.data if run else None, alerts, incidents, now)
+    return _Found(public_form.public(view, components), flags.merged(switches)["ops.public_status_page"] is True)
+
+
+def _fitted(snapshot: Data) -> Data:
+    fitted = public_form.fit(snapshot, lambda data: document_size(SNAPSHOT, data))
+    left_out = len(snapshot["incidents"]) - len(fitted["incidents"])
+    if left_out:
+        log.warning("the public snapshot is full and left out incidents", left_out=left_out)
+    return fitted
+
+
+def _items(before: Doc | None, components: list[Data]) -> list[Write]:
+    """The component documents that differ from those of the last snapshot; all of them if that one was blank."""
+    was = {c["id"]: public_form.item(c) for c in before.data["components"]} if before else {}
+    now = {c["id"]: public_form.item(c) for c in components}
+    changed: list[Write] = [Put(f"{ITEMS}/{name}", data) for name, data in now.items() if was.get(name) != data]
+    return changed + [Delete(f"{ITEMS}/{name}") for name in was if name not in now]
