@@ -1,0 +1,150 @@
+"""An alert's facts in plain words, for every channel: what should hold, what was measured, since when. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+Facts = Mapping[str, Any]
+
+# what one sample of a metric is, in the plural, and what it should do
+_SUBJECTS = {
+    "api_latency": ("requests", "finish"),
+    "firestore_write_latency": ("database writes", "finish"),
+    "firestore_read_latency": ("database reads", "finish"),
+}
+_SHARES = {
+    "error_rate": ("of requests may fail", "failed"),
+    "agent_success_rate": ("of agent runs should succeed", "succeeded"),
+    "agent_uptime": ("of agent checks should be answered", "were answered"),
+}
+_DECIMALS = {"ms": 0, "%": 1, "USD": 2, "GB": 1, "count": 0}
+_QUANTILE = re.compile(r"p(\d\d?)")
+
+
+def expectation(facts: Facts) -> str:
+    """What should hold: '95 % of requests should finish within 400 ms'."""
+    metric, limit = _metric(facts), threshold(facts)
+    most = "at least" if facts["comparison"] == "below" else "at most"
+    quantile = _QUANTILE.fullmatch(str(facts["aggregation"]))
+    if quantile and facts["unit"] == "ms" and facts["comparison"] == "above":
+        subject, verb = _SUBJECTS.get(metric, (f"{metric} measurements", "stay"))
+        return f"{quantile[1]} % of {subject} should {verb} within {limit}"
+    if facts["unit"] == "%":
+        share = _SHARES.get(metric)
+        return f"{most.capitalize()} {limit} {share[0]}" if share else f"{metric} should be {most} {limit}"
+    return f"{_measure(facts)} should be {most} {limit}"
+
+
+def measurement(facts: Facts) -> str:
+    """What was measured: 'in the last 5 minutes p95 was 612 ms'."""
+    when = f"in the last {_window(facts)}"
+    if facts["value"] is None:
+        return f"{when} there was no data"
+    share = _SHARES.get(_metric(facts))
+    if facts["unit"] == "%" and share:
+        return f"{when} {value(facts)} {share[1]}"
+    return f"{when} {_measure(facts, short=True)} was {value(facts)}"
+
+
+def sentence(facts: Facts, *, resolved: bool) -> str:
+    """What broke, or that it holds again."""
+    if not resolved:
+        return f"{expectation(facts)}; {measurement(facts)}."
+    if facts["value"] is None:
+        return f"{expectation(facts)}; {measurement(facts)}, so the alert is closed."
+    return f"{expectation(facts)}, and that holds again: {measurement(facts)}."
+
+
+def value(facts: Facts) -> str:
+    """The value with its unit. It never looks like the threshold, nothing or everything when it is not."""
+    if facts["value"] is None:
+        return "no data"
+    unit = str(facts["unit"])
+    unlike = [_exact(facts["threshold"]), Decimal(0), *([Decimal(100)] if unit == "%" else [])]
+    return with_unit(rounded(_exact(facts["value"]), _DECIMALS.get(unit, 2), unlike), unit)
+
+
+def threshold(facts: Facts) -> str:
+    """The threshold as it is configured, not rounded."""
+    return with_unit(f"{_exact(facts['threshold']):,f}", str(facts["unit"]))
+
+
+def counts(facts: Facts) -> str | None:
+    """'470 of 500 were good (94 %)', or None where nothing was counted."""
+    good, total = facts["good"], facts["total"]
+    if good is None or not total:
+        return None
+    share = rounded(Decimal(100 * good) / total, 1, [Decimal(0), Decimal(100)])
+    return f"{good:,} of {total:,} were good ({share} %)"
+
+
+def duration(facts: Facts) -> str | None:
+    """How long it lasted, once it is over."""
+    if facts["resolvedAt"] is None or facts["firedAt"] is None:
+        return None
+    return span(max(0, round((facts["resolvedAt"] - facts["firedAt"]).total_seconds())))
+
+
+def utc(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def span(seconds: int) -> str:
+    """A length of time in its two largest units: '1 hour 5 minutes'."""
+    parts = []
+    for name, size in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count} {name}" + ("s" if count > 1 else ""))
+        if len(parts) == 2:
+            break
+    return " ".join(parts) or "less than a second"
+
+
+def with_unit(text: str, unit: str) -> str:
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    if unit == "USD" and len(text.rpartition(".")[2]) == 1 and "." in text:
+        text += "0"  # 7.5 dollars are 7.50
+    return text if unit == "count" else f"{text} {unit}"
+
+
+def rounded(amount: Decimal, decimals: int, unlike: Sequence[Decimal] = ()) -> str:
+    """Rounded half up, to more decimals than asked for where it would otherwise look like one of `unlike`."""
+    for places in range(decimals, 13):
+        shown = amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+        if shown == amount or shown not in unlike:
+            break
+    text = f"{shown:,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _exact(amount: Any) -> Decimal:
+    """The number as it is written, without what binary fractions add."""
+    return Decimal(str(amount))
+
+
+def _window(facts: Facts) -> str:
+    """'5 minutes', and of one unit only 'hour'."""
+    text = span(facts["windowSeconds"])
+    return text.removeprefix("1 ") if text.count(" ") == 1 else text
+
+
+def _metric(facts: Facts) -> str:
+    """The metric's own name: SLOs may name an aggregation with it, as in api_latency_p95."""
+    return re.sub(r"_p\d\d?$", "", str(facts["metric"]))
+
+
+def _measure(facts: Facts, *, short: bool = False) -> str:
+    aggregation, metric = str(facts["aggregation"]), _metric(facts)
+    if _QUANTILE.fullmatch(aggregation) and short:
+        return aggregation
+    words = {"sum": "the sum of", "avg": "the average of", "count": "the number of"}.get(
+        aggregation, aggregation + " of"
+    )
+    text = f"{words} {metric}"
+    return text if short else text[0].upper() + text[1:]
