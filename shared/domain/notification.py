@@ -9,9 +9,10 @@ because its message may have arrived. Documents are `Data` as docs/design.md has
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any, Literal
 
 Data = dict[str, Any]
@@ -126,9 +127,14 @@ def cancel(data: Data, reason: str) -> Data:
     return _closed(_with_lost_attempt(data), "cancelled", reason)
 
 
-def withhold(data: Data, reason: str) -> Data:
-    """The notification that may not be sent, because a person or the set-up says so."""
-    return _closed(_with_lost_attempt(data), "withheld", reason)
+def withhold(data: Data, reason: str, owner: str | None = None) -> Data:
+    """The notification that may not be sent, because a person or the set-up says so.
+
+    `owner`: who claimed it and knows that nothing was sent under that claim.
+    """
+    if owner is None or data["owner"] != owner:
+        data = _with_lost_attempt(data)
+    return _closed(data, "withheld", reason)
 
 
 def expire(data: Data, now: datetime) -> Data | None:
@@ -150,19 +156,23 @@ def may_be_known(data: Data) -> bool:
     )
 
 
+def nobody_was_told(episode: Sequence[Data]) -> bool:
+    """Has none of these arrived, nor can it any more?"""
+    return not any(data["open"] or may_be_known(data) for data in episode)
+
+
+def episode_before(earlier: Iterable[Data]) -> list[Data]:
+    """Of a lane's notifications before a point, the latest first: those since the last resolve."""
+    return list(takewhile(lambda data: data["kind"] != "resolve", earlier))
+
+
 def resolve_is_pointless(earlier: Iterable[Data]) -> bool:
     """Was nobody told of what a resolve ends? `earlier` are the lane's notifications before it, the latest first.
 
     False where there is no trigger in `earlier`: its record may have expired, and a needless 'resolved' does no harm.
     """
-    found = False
-    for data in earlier:
-        if data["kind"] == "resolve":
-            break
-        if may_be_known(data) or data["open"]:
-            return False
-        found = True
-    return found
+    episode = episode_before(earlier)
+    return bool(episode) and nobody_was_told(episode)
 
 
 def withhold_reason(
