@@ -1,0 +1,63 @@
+"""The health answer: the components as one JSON object, for badges and programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from shared.status_cache import Served
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_AGE = b'"ageSeconds": '
+
+
+def body(served: Served, now: datetime) -> bytes:
+    """The JSON answer; all of it but `ageSeconds` is made once for each snapshot."""
+    ready: tuple[bytes, bytes] | None = served.prepared.get("healthz")
+    if ready is None:
+        ready = served.prepared["healthz"] = _halves(served)
+    before, after = ready
+    if served.snapshot is None or not served.enabled:
+        return before
+    age = max(0, int((now - served.snapshot["publishedAt"]).total_seconds()))
+    return b"%b%d%b" % (before, age, after)
+
+
+def _halves(served: Served) -> tuple[bytes, bytes]:
+    """The bytes before and after the value of `ageSeconds`; without one, all bytes and none."""
+    before, mark, after = json.dumps(_content(served), ensure_ascii=False).encode().partition(_AGE + b"0")
+    return (before + _AGE, after) if mark else (before, b"")
+
+
+def _content(served: Served) -> dict[str, Any]:
+    snapshot = served.snapshot
+    if not served.enabled:
+        return {"status": "disabled", "components": {}}
+    if snapshot is None:
+        return {"status": "unknown", "components": {}}
+    return {
+        "status": snapshot["overall"],
+        "ageSeconds": 0,  # before all texts of people, so that the first match is this one
+        "seq": snapshot["seq"],
+        "publishedAt": _milliseconds(snapshot["publishedAt"]),
+        "components": {component["id"]: _component(component) for component in snapshot["components"]},
+    }
+
+
+def _component(component: Mapping[str, Any]) -> dict[str, Any]:
+    """One object with `status`; where several providers stand behind a component, one such object for each."""
+    found: dict[str, Any] = {"status": component["state"]}
+    for key in ("provider", "latency", "uptime", "readLatency", "writeLatency", "message"):
+        if key in component:
+            found[key] = component[key]
+    if "lastCheck" in component:
+        found["lastCheck"] = _milliseconds(component["lastCheck"])
+    if "providers" not in component:
+        return found
+    return {provider["name"]: {**found, "models": provider["models"]} for provider in component["providers"]}
+
+
+def _milliseconds(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(milliseconds=1)

@@ -1,0 +1,74 @@
+"""The page's words: states, times, ages, lists, in plain English."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+STATES = {
+    "operational": "Operational",
+    "degraded": "Degraded",
+    "outage": "Outage",
+    "not_monitored": "Not monitored",
+    "no_data": "No data",
+}
+INCIDENT_STATUSES = {
+    "investigating": "Investigating",
+    "identified": "Identified",
+    "mitigating": "Mitigating",
+    "resolved": "Resolved",
+}
+
+
+def zone(name: str) -> tzinfo:
+    """The zone of an IANA name; UTC where this machine does not know it."""
+    if name in ("UTC", "Etc/UTC"):
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return UTC
+
+
+def moment(time: datetime, place: tzinfo) -> str:
+    """`5 Jan 2026, 10:07 UTC`."""
+    local = time.astimezone(place)
+    return f"{local.day} {local:%b %Y, %H:%M} {local.tzname()}"
+
+
+def ago(age: timedelta) -> str:
+    minutes = max(0, int(age.total_seconds())) // 60
+    if minutes < 1:
+        return "less than a minute ago"
+    if minutes < 120:
+        return f"{_many(minutes, 'minute')} ago"
+    if minutes < 48 * 60:
+        return f"{_many(minutes // 60, 'hour')} ago"
+    return f"{_many(minutes // 1440, 'day')} ago"
+
+
+def duration(span: timedelta) -> str:
+    """Rounded to minutes, at least one: `1 h 42 min`."""
+    minutes = max(1, round(span.total_seconds() / 60))
+    days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{_many(days, 'day')} {hours} h" if hours else _many(days, "day")
+    return " ".join(part for part in (f"{hours} h" if hours else "", f"{rest} min" if rest else "") if part)
+
+
+def window(seconds: int) -> str:
+    """`30 days`, `24 hours`, `5 minutes`."""
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds % size == 0 and seconds // size > 1:
+            return _many(seconds // size, unit)
+    return _many(seconds // 60, "minute")
+
+
+def listed(names: Sequence[str]) -> str:
+    """`A`, `A and B`, `A, B and C`."""
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}"
+
+
+def _many(n: int, unit: str) -> str:
+    return f"{n} {unit}" if n == 1 else f"{n} {unit}s"
