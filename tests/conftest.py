@@ -1,0 +1,55 @@
+"""Fixtures that all tests share: the stores, each empty, and the Firestore emulator."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.store.protocol import Store
+from shared.store.sqlite import SqliteStore
+from tests.emulator import EmulatorMissing, running
+
+if TYPE_CHECKING:
+    from shared.store.firestore import FirestoreStore
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[str]:
+    """The address of the Firestore emulator. Where it is missing the test is skipped; under CI it fails."""
+    try:
+        with running() as address:
+            yield address
+    except EmulatorMissing as missing:
+        if os.environ.get("CI", "").lower() in ("true", "1"):
+            pytest.fail(f"CI runs every test: {missing}")
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "store.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def firestore_store(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FirestoreStore]:
+    """A store in a project of its own, so nothing of another test is in it. The environment names the emulator."""
+    from shared.store.firestore import FirestoreStore
+
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator)
+    store = FirestoreStore(f"test-{secrets.token_hex(6)}")
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["sqlite", "firestore"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """Each store in turn: a test that asks for `store` runs on SQLite and on Firestore."""
+    chosen: Store = request.getfixturevalue(f"{request.param}_store")
+    return chosen
