@@ -6,10 +6,10 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.flags import Flags, load_defaults
 from shared.outbound import HttpOutbound, Outbound
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from shared.group_commit import GroupCommit
     from shared.slo_loader import SloLoader
     from shared.status_cache import SnapshotCache
+
+Part = TypeVar("Part")
 
 
 @dataclass
@@ -34,6 +36,16 @@ class App:
     outbound: Outbound
     clock: Callable[[], datetime]
     monotonic: Callable[[], float] = time.monotonic
+    _parts: dict[Callable[[App], Any], Any] = field(default_factory=dict)
+    _parts_lock: Any = field(default_factory=threading.RLock)
+
+    def part(self, make: Callable[[App], Part]) -> Part:
+        """The one instance of a duty's own class in this process, made at its first use."""
+        with self._parts_lock:
+            if make not in self._parts:
+                self._parts[make] = make(self)
+            found: Part = self._parts[make]
+            return found
 
     @cached_property
     def flags(self) -> Flags:

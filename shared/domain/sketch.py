@@ -1,0 +1,67 @@
+"""Quantiles by log buckets, as DDSketch does it (Masson, Rim, Lee: "DDSketch", VLDB 2019).
+
+Bucket i holds values in (γ^(i-1), γ^i] with γ = 1.01/0.99, and answers with the value whose relative distance to both
+ends is the same, so a quantile errs by at most 1 %. Merging adds counts: any order gives the same sketch.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
+from math import ceil, exp, log
+from operator import mul
+
+GAMMA = 1.01 / 0.99
+_PER_LOG = 1 / log(GAMMA)
+_LOG = log(GAMMA)
+ZERO = -32_768  # the bucket of values too small for a logarithm; 16 bits hold every index
+SMALLEST = 1e-280
+
+
+def indices(values: Iterable[float]) -> array[int]:
+    """The bucket of each value; values must be 0 or in [SMALLEST, 1e280], and not negative."""
+    try:
+        return array("h", map(ceil, map(mul, map(log, values), repeat(_PER_LOG))))
+    except ValueError:  # the logarithm of 0
+        return array("h", [ceil(log(v) * _PER_LOG) if v >= SMALLEST else ZERO for v in values])
+
+
+def count_sorted(values: Sequence[float]) -> dict[int, int]:
+    """Buckets of values in rising order, with a logarithm a bucket instead of one a value."""
+    buckets: dict[int, int] = {}
+    start, end = 0, len(values)
+    while start < end:
+        value = values[start]
+        index = ceil(log(value) * _PER_LOG) if value >= SMALLEST else ZERO
+        upper = max(value, exp(index * _LOG)) if index != ZERO else value
+        stop = bisect_right(values, upper, start)
+        buckets[index] = buckets.get(index, 0) + stop - start
+        start = stop
+    return buckets
+
+
+def representative(index: int) -> float:
+    """The value that stands for a bucket: within 1 % of every value in it."""
+    return 0.0 if index == ZERO else 2 * exp(index * _LOG) / (1 + GAMMA)
+
+
+def quantile(buckets: Mapping[int, int], q: float) -> float | None:
+    """The value at rank ceil(q·n), counted from 1, within 1 %; None if there are no values."""
+    count = sum(buckets.values())
+    if not count:
+        return None
+    rank = max(1, ceil(q * count - 1e-9))
+    for index in sorted(buckets):
+        rank -= buckets[index]
+        if rank <= 0:
+            return representative(index)
+    raise AssertionError("the ranks of a sketch add up to its count")
+
+
+def count_up_to(buckets: Mapping[int, int], bound: float) -> int:
+    """About how many values are <= bound: whole buckets, and half of the one that the bound cuts."""
+    edge = ceil(log(bound) * _PER_LOG) if bound >= SMALLEST else ZERO
+    below = sum(n for index, n in buckets.items() if index < edge)
+    return below + (buckets.get(edge, 0) + 1) // 2

@@ -1,0 +1,252 @@
+"""SLOs: what `config/slo.json` says, and the exact arithmetic on counts of good and total events.
+
+Good and total are integers and thresholds are Decimals, so that nothing is rounded before it is compared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from shared.domain.faults import ConfigError, faults_of
+from shared.domain.metric import Metric, Registry
+
+SLOT_SECONDS = 300
+MAX_ALERT_WINDOW = 30 * 86_400
+_UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_QUANTILE = re.compile(r"(.+)_p(50|75|90|95|99)")
+
+Severity = Literal["critical", "high", "warning"]
+Channel = Literal["slack", "email", "pagerduty", "inapp"]
+Compliance = Literal["met", "missed", "no_data"]
+
+
+def _seconds(value: Any) -> Any:
+    match = re.fullmatch(r"(\d{1,4})([mhdw])", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("a duration is a number with m, h, d or w, such as '5m' or '30d'")
+    seconds = int(match[1]) * _UNIT_SECONDS[match[2]]
+    if seconds == 0 or seconds % SLOT_SECONDS:
+        raise ValueError("a duration must be a multiple of 5 minutes")
+    return seconds
+
+
+def _exact(value: Any) -> Any:
+    """A JSON number as it was written: 0.1 is one tenth."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise ValueError("must be a number")
+    return Decimal(str(value))
+
+
+Duration = Annotated[int, BeforeValidator(_seconds)]
+Exact = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, le=Decimal(10) ** 12)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AlertPolicy(_Model):
+    """`window`: what the threshold is judged over, in seconds; fewer than `min_events` in it decide nothing."""
+
+    severity: Severity
+    channels: tuple[Channel, ...] = Field(min_length=1)
+    window: Duration = SLOT_SECONDS
+    min_events: int = Field(default=10, ge=1)
+
+
+class SloSpec(_Model):
+    """One entry of `slos`, as written."""
+
+    name: str = Field(min_length=1, max_length=80)
+    id: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    target: Exact
+    window: Duration
+    metric: str
+    threshold: Exact
+    alert: AlertPolicy
+
+
+class SloFile(_Model):
+    slos: tuple[SloSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What is counted in each 5-minute slot. For a distribution, good events are values <= `bound`.
+
+    The objective is not part of it: changing a target of a ratio changes nothing that was counted.
+    """
+
+    metric: str
+    bound: float | None
+
+    @property
+    def hash(self) -> str:
+        return blake2b(f"{self.metric}|{self.bound!r}".encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Good and total events of a window."""
+
+    good: int
+    total: int
+
+    @property
+    def bad(self) -> int:
+        return self.total - self.good
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """An SLO that was checked against the registry. Durations are in seconds, `quantile` in percent (95) or None."""
+
+    id: str
+    name: str
+    metric: str
+    unit: str
+    aggregation: str
+    quantile: int | None
+    more_is_worse: bool
+    target: Decimal
+    threshold: Decimal
+    window: int
+    alert: AlertPolicy
+
+    @property
+    def objective(self) -> Definition:
+        """What compliance and the error budget are counted by."""
+        return Definition(self.metric, None if self.quantile is None else float(self.target))
+
+    @property
+    def trigger(self) -> Definition:
+        """What the alert is judged by."""
+        return Definition(self.metric, None if self.quantile is None else float(self.threshold))
+
+    @property
+    def good_percent(self) -> Decimal:
+        """Which share of events must be good, in percent: 99.5, or 95 for a p95."""
+        return self.target if self.quantile is None else Decimal(self.quantile)
+
+    def compliance(self, counts: Counts) -> Compliance:
+        """Over the window. For p95 <= T: count(<= T) >= ceil(0.95 n), which is the same as good/total >= 95 %."""
+        if counts.total == 0:
+            return "no_data"
+        return "met" if counts.good * 100 >= self.good_percent * counts.total else "missed"
+
+    def budget_left(self, counts: Counts) -> Decimal | None:
+        """The share of the error budget not yet used, 1 = untouched, negative = overspent; None without events.
+
+        budget = (100 % - objective) · total (Beyer et al.: "The Site Reliability Workbook", chapter 2).
+        """
+        allowed = (100 - self.good_percent) * counts.total
+        if counts.total == 0:
+            return None
+        if allowed == 0:
+            return Decimal(1 if counts.bad == 0 else 0)
+        return 1 - Decimal(counts.bad * 100) / allowed
+
+    def exceeds(self, counts: Counts) -> bool:
+        """Whether the alert window is strictly beyond the threshold; at equality it is not."""
+        if self.quantile is not None:
+            return counts.good * 100 < self.quantile * counts.total
+        if self.more_is_worse:
+            return counts.bad * 100 > self.threshold * counts.total
+        return counts.good * 100 < self.threshold * counts.total
+
+    def ratio_percent(self, counts: Counts) -> float | None:
+        """What a ratio metric reads, for people: the share of errors, or of successes, in percent."""
+        if self.quantile is not None or counts.total == 0:
+            return None
+        return (counts.bad if self.more_is_worse else counts.good) * 100 / counts.total
+
+
+@dataclass(frozen=True, slots=True)
+class SloConfig:
+    """All SLOs in force, with the hash of what they were made from."""
+
+    slos: tuple[Slo, ...]
+    hash: str
+
+    @property
+    def definitions(self) -> tuple[Definition, ...]:
+        return tuple(dict.fromkeys(d for slo in self.slos for d in (slo.objective, slo.trigger)))
+
+    def bounds(self, registry: Registry) -> dict[str, tuple[float, ...]]:
+        """For each metric the values up to which ingest counts exactly, in rising order."""
+        wanted = {name: set(metric.bounds) for name, metric in registry.metrics.items()}
+        for definition in self.definitions:
+            if definition.bound is not None:
+                wanted[definition.metric].add(definition.bound)
+        return {name: tuple(sorted(bounds)) for name, bounds in wanted.items()}
+
+
+def parse_slos(data: Any, registry: Registry, *, source: str, digest: str) -> SloConfig:
+    """Check a configuration. Raises `ConfigError` with every fault and its path."""
+    try:
+        file = SloFile.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(source, faults_of(error)) from None
+    faults: list[str] = []
+    slos = [_resolve(spec, registry, f"slos[{n}]", faults) for n, spec in enumerate(file.slos)]
+    seen: dict[str, int] = {}
+    for n, spec in enumerate(file.slos):
+        slug = spec.id or slug_of(spec.name)
+        if slug in seen:
+            faults.append(f"slos[{n}].name: same id {slug!r} as slos[{seen[slug]}]; give one of them an id of its own")
+        seen.setdefault(slug, n)
+    if faults:
+        raise ConfigError(source, faults)
+    return SloConfig(tuple(slo for slo in slos if slo), digest)
+
+
+def slug_of(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63] or "slo"
+
+
+def _resolve(spec: SloSpec, registry: Registry, path: str, faults: list[str]) -> Slo | None:
+    match = _QUANTILE.fullmatch(spec.metric)
+    name, quantile = (match[1], int(match[2])) if match else (spec.metric, None)
+    own = registry.canonical(name)
+    if own is None:
+        faults.append(f"{path}.metric: unknown metric {spec.metric!r}; known: {', '.join(sorted(registry.metrics))}")
+        return None
+    metric: Metric = registry.metrics[own]
+    if metric.kind == "ratio":
+        if quantile is not None:
+            faults.append(f"{path}.metric: {own} is a ratio and has no p{quantile}")
+        faults += [
+            f"{path}.{field}: {value} is no percentage"
+            for field, value in (("target", spec.target), ("threshold", spec.threshold))
+            if value > 100
+        ]
+    elif quantile is None:
+        faults.append(f"{path}.metric: {own} is a distribution; say which quantile, such as {own}_p95")
+    if len(spec.alert.channels) != len(set(spec.alert.channels)):
+        faults.append(f"{path}.alert.channels: a channel is named twice")
+    if spec.alert.window > MAX_ALERT_WINDOW:
+        faults.append(f"{path}.alert.window: at most 30d")
+    return Slo(
+        id=spec.id or slug_of(spec.name),
+        name=spec.name,
+        metric=own,
+        unit=metric.unit,
+        aggregation=metric.aggregation if quantile is None else f"p{quantile}",
+        quantile=quantile,
+        more_is_worse=metric.direction == "more_is_worse",
+        target=spec.target,
+        threshold=spec.threshold,
+        window=spec.window,
+        alert=spec.alert,
+    )
+
+
+def sum_counts(parts: Sequence[Counts]) -> Counts:
+    return Counts(sum(p.good for p in parts), sum(p.total for p in parts))

@@ -1,0 +1,82 @@
+"""SLO slots: good and total events of each definition in each of the 288 five-minute slots of a day."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shared.domain.metric import Registry
+from shared.domain.rollup import Stats
+from shared.domain.series import split_key
+from shared.domain.slo import SLOT_SECONDS, Counts, Definition
+
+SLOTS_A_DAY = 86_400 // SLOT_SECONDS
+
+
+def _zeros() -> array[int]:
+    return array("I", bytes(4 * SLOTS_A_DAY))
+
+
+@dataclass(slots=True)
+class SlotRow:
+    """One definition's day. `good` and `total` are sums of the slots, kept beside them so that whole days add fast."""
+
+    good: int = 0
+    total: int = 0
+    goods: array[int] = field(default_factory=_zeros)
+    totals: array[int] = field(default_factory=_zeros)
+
+    def set(self, slot: int, counts: Counts) -> None:
+        self.good += counts.good - self.goods[slot]
+        self.total += counts.total - self.totals[slot]
+        self.goods[slot] = counts.good
+        self.totals[slot] = counts.total
+
+    def between(self, first: int, end: int) -> Counts:
+        """Counts of slots first … end - 1."""
+        if first <= 0 and end >= SLOTS_A_DAY:
+            return Counts(self.good, self.total)
+        return Counts(sum(self.goods[first:end]), sum(self.totals[first:end]))
+
+
+SlotDay = dict[str, SlotRow]  # by definition hash
+
+
+def count_definitions(
+    block: Mapping[str, Stats], definitions: Sequence[Definition], registry: Registry
+) -> dict[str, Counts]:
+    """What a block's series mean for each definition, by its hash."""
+    by_metric: dict[str, list[tuple[dict[str, str], Stats]]] = {}
+    for key, stats in block.items():
+        metric, labels = split_key(key)
+        by_metric.setdefault(metric, []).append((labels, stats))
+    return {d.hash: _count(d, by_metric, registry) for d in definitions}
+
+
+def _count(
+    definition: Definition, by_metric: Mapping[str, list[tuple[dict[str, str], Stats]]], registry: Registry
+) -> Counts:
+    own = by_metric.get(definition.metric, [])
+    if definition.bound is not None:
+        good = sum(stats.count_up_to(definition.bound) for _, stats in own)
+        return Counts(good, sum(stats.count for _, stats in own))
+    metric = registry.metrics[definition.metric]
+    total = sum(stats.count for _, stats in own)
+    ones = sum(round(stats.total) for _, stats in own)  # samples are 0 or 1
+    good = total - ones if metric.direction == "more_is_worse" else ones
+    if metric.derived_from is not None:
+        for labels, stats in by_metric.get(metric.derived_from.metric, []):
+            bad = metric.derived_from.is_bad(labels)
+            if bad is not None:
+                total += stats.count
+                good += 0 if bad else stats.count
+    return Counts(good, total)
+
+
+def add_up(parts: Iterable[Counts]) -> Counts:
+    good = total = 0
+    for part in parts:
+        good += part.good
+        total += part.total
+    return Counts(good, total)

@@ -1,0 +1,290 @@
+"""The fold: each batch of the segments exactly once into its 5-minute blocks, then everything above them.
+
+1. Each touched block: read, merge the batches that are not among its receipts, compare-and-set.
+2. Recompute the touched SLO slots, hours and closed days whole from the level below.
+3. Only then delete the segments. One that is still there is the mark of unfinished work.
+
+Killed anywhere, or run twice at once, it ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from shared import log
+from shared.domain.fit import fit
+from shared.domain.metric import Registry
+from shared.domain.rollup import SHARDS, Gathered, Stats, merge_all, shard_of
+from shared.domain.slo import Definition
+from shared.layout import FOLD_RUN, block_path, day_of, expiry
+from shared.rollup_codec import decode_rollup, encode_rollup
+from shared.rollups import close_day, recompute_hour, recompute_slots
+from shared.segment import CorruptSegment, StoredBatch, StoredBlock, decode_segment
+from shared.store.protocol import (
+    Conflict,
+    Create,
+    Delete,
+    Doc,
+    Query,
+    Store,
+    Unavailable,
+    Write,
+    compare_and_set,
+    cursor_of,
+    new_rev,
+    over,
+)
+
+PAGE_BYTES = 32_000_000
+PAGE_SEGMENTS = 100
+MAX_PAYLOAD = 700_000
+CLOSE_AFTER = timedelta(minutes=10)
+KEPT_DAYS = 92
+RECEIPT = 8
+
+Entry = tuple[StoredBatch, StoredBlock]
+
+
+@dataclass(slots=True)
+class Folded:
+    """`complete`: no segment was left. `blocks`: the blocks that were worked on, by number, as they are now."""
+
+    complete: bool = True
+    segments: int = 0
+    batches: int = 0
+    blocks: dict[int, dict[str, Stats]] = field(default_factory=dict)
+
+
+def fold(
+    store: Store,
+    registry: Registry,
+    definitions: Sequence[Definition],
+    now: datetime,
+    *,
+    may_go_on: Callable[[], bool] = lambda: True,
+) -> Folded:
+    """Fold all segments, page by page, while `may_go_on`. Raises `StoreError`."""
+    result = Folded()
+    state = store.get(FOLD_RUN)
+    known = set(state.data["days"]) if state else set()
+    closed_through = state.data["closedThrough"] if state else ""
+    while True:
+        if not may_go_on():
+            result.complete = False
+            break
+        docs, more = _page(store)
+        if docs:
+            by_block = _decode(store, docs, result)
+            known |= _remember_days(store, {day_of(b) for b in by_block} - known)
+            for block in sorted(by_block):
+                _fold_block(store, block, by_block[block])
+            _recompute(store, by_block, registry, definitions, closed_through, result)
+            for start in range(0, len(docs), 400):
+                store.commit([Delete(doc.path) for doc in docs[start : start + 400]])
+            result.segments += len(docs)
+        if not more:
+            break
+    if result.complete:
+        _close_days(store, known, closed_through, registry, now)
+    return result
+
+
+def _page(store: Store) -> tuple[list[Doc], bool]:
+    """As many segments as fit into memory, and whether there are more."""
+    docs: list[Doc] = []
+    size = 0
+    query = Query("segments", group=True, limit=PAGE_SEGMENTS)
+    while True:
+        part = store.query(query)
+        docs += part
+        size += sum(len(doc.data["payload"]) for doc in part)
+        if len(part) < PAGE_SEGMENTS:
+            return docs, False
+        if size >= PAGE_BYTES:
+            return docs, True
+        query = Query("segments", group=True, limit=PAGE_SEGMENTS, after=cursor_of(part[-1], query))
+
+
+def _decode(store: Store, docs: Sequence[Doc], result: Folded) -> dict[int, list[Entry]]:
+    """The batches of the segments by block. A segment that cannot be read is kept aside, never thrown away."""
+    by_block: dict[int, list[Entry]] = {}
+    for doc in docs:
+        try:
+            batches = decode_segment(doc.data["payload"])
+        except CorruptSegment as error:
+            log.error("a segment cannot be read; it is kept under quarantine", error, segment=doc.id)
+            aside = doc.path.replace("/segments/", "/quarantine/")
+            try:
+                store.commit([Create(aside, doc.data)])
+            except Conflict:
+                log.info("the segment was in quarantine already", segment=doc.id)
+            continue
+        result.batches += len(batches)
+        for batch in batches:
+            for block in batch.blocks:
+                by_block.setdefault(block.number, []).append((batch, block))
+    return by_block
+
+
+def _remember_days(store: Store, days: set[str]) -> set[str]:
+    """Write down which days have data, before any of it is written."""
+    if days:
+
+        def decide(doc: Doc | None) -> dict[str, object] | None:
+            data = doc.data if doc else {"days": [], "closedThrough": "", "backfilled": []}
+            if days <= set(data["days"]):
+                return None
+            return {**data, "days": sorted({*data["days"], *days})[-KEPT_DAYS:]}
+
+        compare_and_set(store, FOLD_RUN, decide)
+    return days
+
+
+def _fold_block(store: Store, block: int, entries: Sequence[Entry]) -> None:
+    """Step 1. A reply that was lost needs no care: reading again shows the receipts."""
+    paths = [block_path(block, shard) for shard in range(SHARDS)]
+    for attempt in range(60):
+        docs = store.get_many(paths)
+        receipts = [_receipts(doc) for doc in docs]
+        fresh, added = gather(entries, receipts)
+        writes: list[Write] = []
+        for shard, doc in enumerate(docs):
+            if fresh[shard]:
+                before = [decode_rollup(doc.data["payload"])] if doc else []
+                rollup = merge_all([*before, *({key: g.stats()} for (key, _), g in fresh[shard].items())])
+                data = {
+                    "payload": encode_rollup(fit(rollup, lambda r: len(encode_rollup(r)), MAX_PAYLOAD)),
+                    "receipts": (doc.data["receipts"] if doc else b"") + b"".join(added[shard]),
+                    "expireAt": expiry("m5", day_of(block)),
+                    "rev": new_rev(),
+                }
+                writes.append(over(doc, paths[shard], data))
+        if not writes:
+            return
+        try:
+            store.commit(writes)
+            return
+        except Conflict:
+            time.sleep(random.uniform(0, min(0.25, 0.005 * 2**attempt)))
+        except Unavailable:
+            if attempt >= 2:
+                raise
+    raise Conflict(f"{paths[0]} kept changing")
+
+
+def _receipts(doc: Doc | None) -> set[bytes]:
+    packed = doc.data["receipts"] if doc else b""
+    return {packed[i : i + RECEIPT] for i in range(0, len(packed), RECEIPT)}
+
+
+SeriesId = tuple[str, tuple[float, ...]]  # key and the bounds that its counts are for
+
+
+class _Homes(dict[int, Gathered]):
+    """Where the series of one segment go, by number: made at the first meeting, then found at a dict's speed."""
+
+    def __init__(self, series: dict[int, SeriesId], fresh: list[dict[SeriesId, Gathered]], wanted: tuple[bool, ...]):
+        super().__init__()
+        self._series, self._fresh, self._wanted = series, fresh, wanted
+
+    def __missing__(self, number: int) -> Gathered:
+        key, bounds = self._series[number]
+        shard = shard_of(key)
+        home = Gathered(bounds)  # what a shard has already is gathered too, and dropped
+        if self._wanted[shard]:
+            home = self._fresh[shard].setdefault((key, bounds), home)
+        self[number] = home
+        return home
+
+
+class _Appends(dict[int, Callable[[float], None]]):
+    """The append of each series' raw values, by number."""
+
+    def __init__(self, homes: _Homes):
+        super().__init__()
+        self._homes = homes
+
+    def __missing__(self, number: int) -> Callable[[float], None]:
+        append = self[number] = self._homes[number].values.append
+        return append
+
+
+def gather(
+    entries: Sequence[Entry], receipts: Sequence[set[bytes]]
+) -> tuple[list[dict[SeriesId, Gathered]], list[list[bytes]]]:
+    """What batches without a receipt bring, by shard and series, and their receipts. `receipts` is by shard.
+
+    A batch counts once here too, however many segments hold it.
+    """
+    fresh: list[dict[SeriesId, Gathered]] = [{} for _ in receipts]
+    added: list[list[bytes]] = [[] for _ in receipts]
+    seen = [set(known) for known in receipts]
+    tables: dict[tuple[int, tuple[bool, ...]], tuple[_Homes, _Appends]] = {}
+    for batch, block in entries:
+        wanted = tuple(batch.hash not in known for known in seen)
+        if not any(wanted):
+            continue
+        for shard, is_wanted in enumerate(wanted):
+            if is_wanted:
+                seen[shard].add(batch.hash)
+                added[shard].append(batch.hash)
+        tables_of = tables.get((id(batch.series), wanted))
+        if tables_of is None:
+            homes = _Homes(batch.series, fresh, wanted)
+            tables_of = tables[id(batch.series), wanted] = homes, _Appends(homes)
+        homes, appends = tables_of
+        for number, total, low, high, counts, buckets in block.parts:
+            gathered = homes[number]
+            gathered.sums.append(total)
+            gathered.lows.append(low)
+            gathered.highs.append(high)
+            gathered.counts.append(counts)
+            gathered.indexes.append(buckets)
+        for number, value in zip(block.raw_series, block.raw_values, strict=True):
+            appends[number](value)
+    return fresh, added
+
+
+def _recompute(
+    store: Store,
+    by_block: dict[int, list[Entry]],
+    registry: Registry,
+    definitions: Sequence[Definition],
+    closed_through: str,
+    result: Folded,
+) -> None:
+    """Step 2."""
+    days: dict[str, list[int]] = {}
+    for block in sorted(by_block):
+        days.setdefault(day_of(block), []).append(block)
+    for day, blocks in days.items():
+        result.blocks.update(recompute_slots(store, day, blocks, definitions, registry))
+        touched: dict[tuple[int, int], None] = {}
+        for block in blocks:
+            for shard in {shard_of(key) for key in result.blocks[block]}:
+                touched[block % 288 // 12, shard] = None
+        for hour, shard in touched:
+            recompute_hour(store, day, hour, shard)
+        if day <= closed_through:
+            late = {key for b in blocks for batch, _ in by_block[b] for key, _ in batch.series.values()}
+            close_day(store, day, registry, only=late)
+
+
+def _close_days(store: Store, days: set[str], closed_through: str, registry: Registry, now: datetime) -> None:
+    """Write the day documents of the days that are over."""
+    last = (now - CLOSE_AFTER - timedelta(days=1)).strftime("%Y-%m-%d")
+    due = [day for day in sorted(days) if closed_through < day <= last]
+    for day in due:
+        close_day(store, day, registry)
+
+    def decide(doc: Doc | None) -> dict[str, object] | None:
+        if doc is None or doc.data["closedThrough"] >= due[-1]:
+            return None
+        return {**doc.data, "closedThrough": due[-1]}
+
+    if due:
+        compare_and_set(store, FOLD_RUN, decide)

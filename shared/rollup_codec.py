@@ -1,0 +1,80 @@
+"""Rollups and SLO slots as bytes in documents."""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections.abc import Mapping
+
+import msgspec
+
+from shared.domain.rollup import Stats
+from shared.domain.slots import SlotDay, SlotRow
+
+COMPRESS_FROM = 300_000
+
+
+class _Series(msgspec.Struct, array_like=True, gc=False):
+    """`buckets`: index, count, distance to the next index, its count …"""
+
+    key: str
+    count: int
+    total: float
+    low: float
+    high: float
+    bounds: list[float]
+    counts: list[int]
+    estimated: list[float]
+    buckets: list[int]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_series = msgspec.msgpack.Decoder(list[_Series]).decode
+_decode_slots = msgspec.msgpack.Decoder(dict[str, tuple[int, int, bytes, bytes]]).decode
+
+
+def encode_rollup(rollup: Mapping[str, Stats]) -> bytes:
+    rows = []
+    for key, s in rollup.items():
+        flat: list[int] = []
+        last = 0
+        for index in sorted(s.buckets):
+            flat += (index - last, s.buckets[index])
+            last = index
+        row = (key, s.count, s.total, s.low, s.high, list(s.up_to), list(s.up_to.values()), sorted(s.estimated), flat)
+        rows.append(row)
+    return zlib.compress(_encode(rows), 1)
+
+
+def decode_rollup(payload: bytes) -> dict[str, Stats]:
+    rollup = {}
+    for row in _decode_series(zlib.decompress(payload)):
+        buckets = {}
+        index = 0
+        pairs = iter(row.buckets)
+        for step, count in zip(pairs, pairs, strict=True):
+            index += step
+            buckets[index] = count
+        rollup[row.key] = Stats(
+            row.count,
+            row.total,
+            row.low,
+            row.high,
+            dict(zip(row.bounds, row.counts, strict=True)),
+            buckets,
+            set(row.estimated),
+        )
+    return rollup
+
+
+def encode_slots(day: SlotDay) -> bytes:
+    body = _encode({h: (r.good, r.total, r.goods.tobytes(), r.totals.tobytes()) for h, r in day.items()})
+    return b"z" + zlib.compress(body, 1) if len(body) > COMPRESS_FROM else b"m" + body
+
+
+def decode_slots(payload: bytes) -> SlotDay:
+    body = zlib.decompress(payload[1:]) if payload[:1] == b"z" else payload[1:]
+    return {
+        h: SlotRow(good, total, array("I", goods), array("I", totals))
+        for h, (good, total, goods, totals) in _decode_slots(body).items()
+    }

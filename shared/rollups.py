@@ -1,0 +1,152 @@
+"""Recomputing a level whole from the one below: SLO slots, hours, days.
+
+The target's version is read first, then the sources, then compare-and-set: whoever read older sources meets a conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from shared.domain.fit import fit
+from shared.domain.metric import Registry
+from shared.domain.rollup import SHARDS, Stats, merge_all
+from shared.domain.series import split_key
+from shared.domain.slo import Definition
+from shared.domain.slots import SlotRow, count_definitions
+from shared.layout import BLOCKS_A_DAY, block_path, expiry, first_block, hour_path, month_path, series_path, slots_path
+from shared.rollup_codec import decode_rollup, decode_slots, encode_rollup, encode_slots
+from shared.store.protocol import (
+    Conflict,
+    Data,
+    Doc,
+    Put,
+    Store,
+    Unavailable,
+    Write,
+    compare_and_set,
+    in_chunks,
+    new_rev,
+    over,
+    write_size,
+)
+
+MAX_PAYLOAD = 700_000
+BLOCKS_AN_HOUR = 12
+
+
+def read_blocks(store: Store, blocks: Sequence[int]) -> dict[int, dict[str, Stats]]:
+    """The series of each block; an empty block has none."""
+    docs = store.get_many([block_path(block, shard) for block in blocks for shard in range(SHARDS)])
+    rollups: dict[int, dict[str, Stats]] = {}
+    for n, block in enumerate(blocks):
+        parts = [decode_rollup(doc.data["payload"]) for doc in docs[n * SHARDS : (n + 1) * SHARDS] if doc]
+        rollups[block] = merge_all(parts)
+    return rollups
+
+
+def recompute_slots(
+    store: Store, day: str, blocks: Sequence[int], definitions: Sequence[Definition], registry: Registry
+) -> dict[int, dict[str, Stats]]:
+    """Set the slots of these blocks in the day's document. Returns the blocks as they were read for it."""
+    read: dict[int, dict[str, Stats]] = {}
+
+    def decide(doc: Doc | None) -> Data:
+        rows = decode_slots(doc.data["payload"]) if doc else {}
+        read.update(read_blocks(store, blocks))
+        for block in blocks:
+            for digest, counts in count_definitions(read[block], definitions, registry).items():
+                rows.setdefault(digest, SlotRow()).set(block % BLOCKS_A_DAY, counts)
+        return {"payload": encode_slots(rows), "expireAt": expiry("day", day)}
+
+    compare_and_set(store, slots_path(day), decide)
+    return read
+
+
+def recompute_hour(store: Store, day: str, hour: int, shard: int) -> None:
+    first = first_block(day) + hour * BLOCKS_AN_HOUR
+
+    def decide(_: Doc | None) -> Data:
+        docs = store.get_many([block_path(first + n, shard) for n in range(BLOCKS_AN_HOUR)])
+        rollup = merge_all(decode_rollup(doc.data["payload"]) for doc in docs if doc)
+        fitted = fit(rollup, lambda r: len(encode_rollup(r)), MAX_PAYLOAD)
+        return {"payload": encode_rollup(fitted), "expireAt": expiry("h1", day)}
+
+    compare_and_set(store, hour_path(day, hour, shard), decide)
+
+
+def close_day(store: Store, day: str, registry: Registry, only: set[str] | None = None) -> None:
+    """Write the day's document of each series (or of those in `only`), and the day's SLO counts into its month.
+
+    `ops_metrics/{day}` guards the series' documents: every commit of them changes it.
+    """
+    for attempt in range(20):
+        guard = store.get(f"ops_metrics/{day}")
+        docs = store.get_many([hour_path(day, hour, shard) for hour in range(24) for shard in range(SHARDS)])
+        rollup = merge_all(decode_rollup(doc.data["payload"]) for doc in docs if doc)
+        keys = sorted(rollup if only is None else set(rollup) & only)
+        writes: list[Write] = [Put(series_path(day, key), _series_data(day, key, rollup[key], registry)) for key in keys]
+        try:
+            for chunk in in_chunks(writes, write_size):
+                guard = _commit_guarded(store, day, guard, chunk)
+            break
+        except (Conflict, Unavailable):
+            if attempt == 19:
+                raise
+    _sum_day(store, day)
+
+
+def _commit_guarded(store: Store, day: str, guard: Doc | None, chunk: list[Write]) -> Doc | None:
+    path = f"ops_metrics/{day}"
+    data = {"closed": True, "expireAt": expiry("day", day), "rev": new_rev()}
+    for start in range(0, len(chunk), 490):
+        store.commit([*chunk[start : start + 490], over(guard, path, data)])
+        guard = store.get(path)
+        if guard is None or guard.data["rev"] != data["rev"]:
+            raise Conflict(f"{path} was changed by another run")
+        data = {**data, "rev": new_rev()}
+    return guard
+
+
+def _series_data(day: str, key: str, stats: Stats, registry: Registry) -> dict[str, Any]:
+    """The original shape: name, value, labels, timestamp (ms), aggregation; and what the day's figures are."""
+    name, labels = split_key(key)
+    aggregation = registry.metrics[name].aggregation if name in registry.metrics else "avg"
+    p50, p95, p99 = (stats.quantile(q) for q in (0.5, 0.95, 0.99))
+    value = {"sum": stats.total, "avg": stats.total / stats.count, "p95": p95, "count": float(stats.count)}[aggregation]
+    return {
+        "name": name,
+        "value": value,
+        "labels": labels,
+        "timestamp": int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000),
+        "aggregation": aggregation,
+        "count": stats.count,
+        "sum": stats.total,
+        "min": stats.low,
+        "max": stats.high,
+        "p50": p50,
+        "p95": p95,
+        "p99": p99,
+        "expireAt": expiry("day", day),
+    }
+
+
+def _sum_day(store: Store, day: str) -> None:
+    def decide(doc: Doc | None) -> Data | None:
+        days = decode_month(doc.data["payload"]) if doc else {}
+        slots = store.get(slots_path(day))
+        if slots is None:
+            return None
+        rows = decode_slots(slots.data["payload"])
+        days[day] = {digest: (row.good, row.total) for digest, row in rows.items()}
+        return {"payload": msgspec.msgpack.encode(days), "expireAt": expiry("slo_days", day)}
+
+    compare_and_set(store, month_path(day), decide)
+
+
+def decode_month(payload: bytes) -> dict[str, dict[str, tuple[int, int]]]:
+    """Day → definition hash → (good, total)."""
+    return msgspec.msgpack.decode(payload, type=dict[str, dict[str, tuple[int, int]]])

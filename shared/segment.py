@@ -1,0 +1,100 @@
+"""A segment: the batches of one group commit as bytes, each batch apart from the others, with one table of series."""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from shared.domain.aggregate import Batch, Part
+
+COMPRESS_FROM = 128 * 1024
+MAX_BYTES = 900_000
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _Block(msgspec.Struct, array_like=True, gc=False):
+    number: int
+    raw_series: bytes
+    raw_values: bytes
+    parts: list[tuple[int, float, float, float, list[int], bytes]]
+
+
+class _Batch(msgspec.Struct, array_like=True, gc=False):
+    hash: bytes
+    blocks: list[_Block]
+
+
+class _Segment(msgspec.Struct, array_like=True):
+    """`series`: number → (key, bounds)."""
+
+    version: int
+    series: dict[int, tuple[str, tuple[float, ...]]]
+    batches: list[_Batch]
+
+
+_decode = msgspec.msgpack.Decoder(_Segment).decode
+
+
+class CorruptSegment(Exception):
+    """Bytes that no instance of ours wrote."""
+
+
+@dataclass(slots=True)
+class StoredBlock:
+    """What one batch brings to one 5-minute block."""
+
+    number: int
+    raw_series: array[int]
+    raw_values: array[float]
+    parts: list[Part]
+
+
+@dataclass(slots=True)
+class StoredBatch:
+    hash: bytes
+    series: dict[int, tuple[str, tuple[float, ...]]]
+    blocks: list[StoredBlock]
+
+
+def encode_segment(batches: Sequence[Batch]) -> bytes:
+    """The payload; batches of one instance share series numbers."""
+    series = {n: (s.key, s.bounds) for batch in batches for n, s in batch.series.items()}
+    body = _encode(
+        (
+            1,
+            series,
+            [
+                (
+                    batch.hash,
+                    [(b.number, b.raw_series.tobytes(), b.raw_values.tobytes(), b.parts) for b in batch.blocks],
+                )
+                for batch in batches
+            ],
+        )
+    )
+    return b"z" + zlib.compress(body, 1) if len(body) > COMPRESS_FROM else b"m" + body
+
+
+def decode_segment(payload: bytes) -> list[StoredBatch]:
+    """Raises `CorruptSegment`."""
+    try:
+        body = zlib.decompress(payload[1:]) if payload[:1] == b"z" else payload[1:]
+        segment = _decode(body)
+        return [
+            StoredBatch(
+                batch.hash,
+                segment.series,
+                [
+                    StoredBlock(b.number, array("I", b.raw_series), array("d", b.raw_values), b.parts)
+                    for b in batch.blocks
+                ],
+            )
+            for batch in segment.batches
+        ]
+    except (zlib.error, msgspec.DecodeError, ValueError) as error:
+        raise CorruptSegment(type(error).__name__) from error

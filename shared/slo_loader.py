@@ -1,0 +1,97 @@
+"""The SLO configuration in force: the document `config/slo` if there is one, else `config/slo.json`.
+
+A broken document is told with every fault; the last good one (`config/slo_last_good`, else the file) stays in force.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared import log
+from shared.domain.faults import ConfigError, faults_of
+from shared.domain.metric import Registry
+from shared.domain.slo import SloConfig, parse_slos
+from shared.store.protocol import Put, Store
+
+DOCUMENT = "config/slo"
+LAST_GOOD = "config/slo_last_good"
+CACHE_SECONDS = 60.0
+
+
+def load_registry(config_dir: Path) -> Registry:
+    path = config_dir / "metrics.json"
+    try:
+        return Registry.model_validate_json(path.read_text())
+    except ValidationError as error:
+        raise ConfigError(path.name, faults_of(error)) from None
+
+
+class SloLoader:
+    """Gives the configuration, read again when it is older than `max_age` seconds."""
+
+    def __init__(self, store: Store, config_dir: Path, monotonic: Callable[[], float]) -> None:
+        self._store = store
+        self._file = config_dir / "slo.json"
+        self.registry = load_registry(config_dir)
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._good: SloConfig | None = None
+        self._seen: str | None = None
+        self._read_at = float("-inf")
+        self.faults: tuple[str, ...] = ()
+
+    def current(self, max_age: float = CACHE_SECONDS) -> SloConfig:
+        """Raises `StoreError` if nothing was ever read, and `ConfigError` if not even the file is usable."""
+        with self._lock:
+            if self._good is None or self._monotonic() - self._read_at >= max_age:
+                self._good = self._load()
+                self._read_at = self._monotonic()
+            return self._good
+
+    def _load(self) -> SloConfig:
+        doc = self._store.get(DOCUMENT)
+        data = json.loads(self._file.read_text(), parse_float=Decimal) if doc is None else without_rev(doc.data)
+        digest = digest_of(data)
+        if digest == self._seen and self._good is not None:
+            return self._good
+        self._seen = digest
+        source = self._file.name if doc is None else DOCUMENT
+        try:
+            good = parse_slos(data, self.registry, source=source, digest=digest)
+        except ConfigError as error:
+            if doc is None:
+                raise
+            self.faults = tuple(error.faults)
+            log.error("the SLO configuration is not usable; the last good one stays in force", faults=error.faults)
+            return self._good or self._last_good()
+        self.faults = ()
+        if doc is not None:
+            self._keep(data)
+        return good
+
+    def _keep(self, data: Mapping[str, Any]) -> None:
+        kept = self._store.get(LAST_GOOD)
+        if kept is None or kept.data != data:
+            self._store.commit([Put(LAST_GOOD, dict(data))])
+
+    def _last_good(self) -> SloConfig:
+        kept = self._store.get(LAST_GOOD)
+        data = kept.data if kept else json.loads(self._file.read_text(), parse_float=Decimal)
+        return parse_slos(data, self.registry, source=LAST_GOOD if kept else self._file.name, digest=digest_of(data))
+
+
+def digest_of(data: Any) -> str:
+    return sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def without_rev(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person wrote: `rev` and `version` are the product's own."""
+    return {key: value for key, value in data.items() if key not in ("rev", "version", "updatedAt", "updatedBy")}
