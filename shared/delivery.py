@@ -149,8 +149,6 @@ class _Run:
         expired = outbox.expire(data, moment)
         if expired is not None:
             return self.close([(doc, expired)])
-        if moment < data["dueAt"]:
-            return False
         reason = self.reason_to_withhold(channel)
         if reason is not None:
             return self.close([(doc, outbox.withhold(data, reason))])
