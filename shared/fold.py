@@ -27,6 +27,7 @@ from shared.segment import CorruptSegment, StoredBatch, StoredBlock, decode_segm
 from shared.store.protocol import (
     Conflict,
     Create,
+    Data,
     Delete,
     Doc,
     Query,
@@ -71,7 +72,6 @@ def fold(
     result = Folded()
     state = store.get(FOLD_RUN)
     known = set(state.data["days"]) if state else set()
-    closed_through = state.data["closedThrough"] if state else ""
     while True:
         if not may_go_on():
             result.complete = False
@@ -82,14 +82,16 @@ def fold(
             known |= _remember_days(store, {day_of(b) for b in by_block} - known)
             for block in sorted(by_block):
                 _fold_block(store, block, by_block[block])
-            _recompute(store, by_block, registry, definitions, closed_through, result)
+            _recompute(store, by_block, registry, definitions, result, now.strftime("%Y-%m-%d"))
             for start in range(0, len(docs), 400):
                 store.commit([Delete(doc.path) for doc in docs[start : start + 400]])
             result.segments += len(docs)
         if not more:
             break
     if result.complete:
-        _close_days(store, known, closed_through, registry, now)
+        last = (now - CLOSE_AFTER - timedelta(days=1)).strftime("%Y-%m-%d")
+        if state and (state.data["closing"] or any(state.data["closedThrough"] < day <= last for day in known)):
+            _close_days(store, registry, last)
     return result
 
 
@@ -134,8 +136,8 @@ def _remember_days(store: Store, days: set[str]) -> set[str]:
     """Write down which days have data, before any of it is written."""
     if days:
 
-        def decide(doc: Doc | None) -> dict[str, object] | None:
-            data = doc.data if doc else {"days": [], "closedThrough": "", "backfilled": []}
+        def decide(doc: Doc | None) -> Data | None:
+            data = doc.data if doc else {"days": [], "closedThrough": "", "closing": [], "backfilled": []}
             if days <= set(data["days"]):
                 return None
             return {**data, "days": sorted({*data["days"], *days})[-KEPT_DAYS:]}
@@ -254,8 +256,8 @@ def _recompute(
     by_block: dict[int, list[Entry]],
     registry: Registry,
     definitions: Sequence[Definition],
-    closed_through: str,
     result: Folded,
+    today: str,
 ) -> None:
     """Step 2."""
     days: dict[str, list[int]] = {}
@@ -269,22 +271,30 @@ def _recompute(
                 touched[block % 288 // 12, shard] = None
         for hour, shard in touched:
             recompute_hour(store, day, hour, shard)
-        if day <= closed_through:
-            late = {key for b in blocks for batch, _ in by_block[b] for key, _ in batch.series.values()}
+    # Only now, with the hours written: a day that is marked closed after this read will be closed with them in it.
+    state = store.get(FOLD_RUN) if min(days, default=today) < today else None
+    for day in days:
+        if state and day <= state.data["closedThrough"]:
+            late = {k for b in days[day] for batch, _ in by_block[b] for k, _ in batch.series.values()}
             close_day(store, day, registry, only=late)
 
 
-def _close_days(store: Store, days: set[str], closed_through: str, registry: Registry, now: datetime) -> None:
-    """Write the day documents of the days that are over."""
-    last = (now - CLOSE_AFTER - timedelta(days=1)).strftime("%Y-%m-%d")
-    due = [day for day in sorted(days) if closed_through < day <= last]
-    for day in due:
-        close_day(store, day, registry)
+def _close_days(store: Store, registry: Registry, last: str) -> None:
+    """Write the day documents of the days that are over. Each is marked before its hours are read, see `_recompute`."""
 
-    def decide(doc: Doc | None) -> dict[str, object] | None:
-        if doc is None or doc.data["closedThrough"] >= due[-1]:
+    def mark(doc: Doc | None) -> Data | None:
+        due = [d for d in doc.data["days"] if doc.data["closedThrough"] < d <= last] if doc else []
+        if doc is None or not due:
             return None
-        return {**doc.data, "closedThrough": due[-1]}
+        return {**doc.data, "closedThrough": due[-1], "closing": sorted({*doc.data["closing"], *due})}
 
-    if due:
-        compare_and_set(store, FOLD_RUN, decide)
+    def unmark(doc: Doc | None) -> Data | None:
+        if doc is None or day not in doc.data["closing"]:
+            return None
+        return {**doc.data, "closing": [d for d in doc.data["closing"] if d != day]}
+
+    compare_and_set(store, FOLD_RUN, mark)
+    state = store.get(FOLD_RUN)
+    for day in state.data["closing"] if state else ():
+        close_day(store, day, registry)
+        compare_and_set(store, FOLD_RUN, unmark)

@@ -1,5 +1,7 @@
-"""Group commit: the first request that waits commits for all that wait. No background thread: on Cloud Functions nothing
-runs after a response."""
+"""Group commit: the first request that waits commits for all that wait.
+
+No background thread: on Cloud Functions nothing runs after a response.
+"""
 
 from __future__ import annotations
 
@@ -86,5 +88,3 @@ class GroupCommit:
         except Unavailable:
             if self._store.get(path) is None:  # a lost reply is a success
                 raise
-
-

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from shared import log
+from shared.flags import FlagsUnknown
 from shared.store.protocol import StoreError
 
 if TYPE_CHECKING:
@@ -80,10 +81,13 @@ def run(handler: Handler, request: Request) -> Response:
         return handler(request, app)
     except Problem as problem:
         return problem.response()
+    except FlagsUnknown:
+        detail = "the kill switches cannot be read, so nothing was done: send the same request again"
+        return Problem(503, "flags_unknown", detail, headers={"Retry-After": "5"}).response()
     except StoreError as error:
         log.error("store failed", error, kind=type(error).__name__)
         detail = "the store did not answer; nothing is lost if you send the same request again"
         return Problem(503, "store_unavailable", detail, headers={"Retry-After": "5"}).response()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last resort: told in the log, answered as 500
         log.error("unexpected error", error)
         return Problem(500, "internal", "an unexpected error; it is in the log").response()

@@ -88,7 +88,9 @@ def close_day(store: Store, day: str, registry: Registry, only: set[str] | None 
         docs = store.get_many([hour_path(day, hour, shard) for hour in range(24) for shard in range(SHARDS)])
         rollup = merge_all(decode_rollup(doc.data["payload"]) for doc in docs if doc)
         keys = sorted(rollup if only is None else set(rollup) & only)
-        writes: list[Write] = [Put(series_path(day, key), _series_data(day, key, rollup[key], registry)) for key in keys]
+        writes: list[Write] = [
+            Put(series_path(day, key), _series_data(day, key, rollup[key], registry)) for key in keys
+        ]
         try:
             for chunk in in_chunks(writes, write_size):
                 guard = _commit_guarded(store, day, guard, chunk)

@@ -17,7 +17,7 @@ _ID = re.compile(r"[A-Za-z0-9._:\-]{8,128}")
 
 
 class Metric(msgspec.Struct, gc=False):
-    """`labels` stays JSON as sent. `aggregation` is checked and says how the metric is read; the registry has a default."""
+    """`labels` stays JSON as sent. `aggregation` is checked only: how a metric is read stands in the registry."""
 
     name: str
     value: float
@@ -72,10 +72,14 @@ def read_batch(body: bytes, table: SeriesTable, now_ms: int) -> tuple[Batch, Rej
     try:
         parsed = _decode(body)
         if len(parsed.metrics) <= MAX_METRICS and _ID.fullmatch(parsed.batchId):
-            return aggregate(parsed.metrics, hash_of(parsed.batchId), table, now_ms), []
+            return _aggregate(parsed.metrics, parsed.batchId, table, now_ms), []
     except (msgspec.DecodeError, UnicodeDecodeError, Suspect):
         pass
     return _read_one_by_one(body, table, now_ms)
+
+
+def _aggregate(metrics: list[Metric], batch_id: str, table: SeriesTable, now_ms: int) -> Batch:
+    return aggregate(metrics, hash_of(batch_id), table, now_ms)  # type: ignore[arg-type]  # Raw is a buffer
 
 
 def hash_of(batch_id: str) -> bytes:
@@ -97,7 +101,7 @@ def _read_one_by_one(body: bytes, table: SeriesTable, now_ms: int) -> tuple[Batc
             reasons = _explain(b"" + item, table)
         if reasons:
             rejected.append({"index": index, "reasons": reasons})
-    return aggregate(accepted, hash_of(batch_id), table, now_ms), rejected  # type: ignore[arg-type]  # as above
+    return _aggregate(accepted, batch_id, table, now_ms), rejected
 
 
 def _frame(body: bytes) -> tuple[str, list[msgspec.Raw]]:

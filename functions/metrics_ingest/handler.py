@@ -13,7 +13,6 @@ from shared import auth
 from shared.bootstrap import App
 from shared.domain.aggregate import Batch
 from shared.domain.series import SeriesTable
-from shared.flags import FlagsUnknown
 from shared.group_commit import TooVaried
 from shared.http import Problem, answer, require_method
 
@@ -32,7 +31,7 @@ class Ingest:
         self._table_hash = ""
 
     def take(self, body: bytes, now: datetime) -> dict[str, object]:
-        """The answer to a body: accepted, rejected with index and reasons, duplicate. Raises `Problem`, `StoreError`."""
+        """The answer to a body: accepted, rejected (index, reasons), duplicate. Raises `Problem`, `StoreError`."""
         batch, rejected = read_batch(body, self._series(), int(now.timestamp() * 1000))
         result: dict[str, object] = {"accepted": batch.count, "rejected": rejected, "duplicate": False}
         if not self._app.flags.on("ops.metrics_collection"):
@@ -47,7 +46,9 @@ class Ingest:
         try:
             self._app.group_commit.append(batch, now)
         except TooVaried:
-            raise Problem(413, "batch_too_varied", "too many different series in one batch: send it in halves") from None
+            raise Problem(
+                413, "batch_too_varied", "too many different series in one batch: send it in halves"
+            ) from None
         with self._lock:
             self._recent[batch.hash] = None
             if len(self._recent) > REMEMBERED_BATCHES:
@@ -68,11 +69,7 @@ def handle(request: Request, app: App) -> Response:
     now = app.clock()
     require_method(request, "POST")
     auth.require_ingest_key(request, app.settings)
-    body = _body(request)
-    try:
-        return answer(app.part(Ingest).take(body, now), 202)
-    except FlagsUnknown:
-        raise Problem(503, "flags_unknown", "the kill switches cannot be read: try again", headers={"Retry-After": "5"}) from None
+    return answer(app.part(Ingest).take(_body(request), now), 202)
 
 
 def _body(request: Request) -> bytes:

@@ -34,7 +34,7 @@ Part = tuple[int, float, float, float, list[int], bytes]
 
 @dataclass(slots=True)
 class Block:
-    """What one batch brings to one 5-minute block. Few values stay raw: `raw_series[i]` has the value `raw_values[i]`."""
+    """What one batch brings to a 5-minute block. Few values stay raw: `raw_series[i]` has the value `raw_values[i]`."""
 
     number: int
     raw_series: array[int] = field(default_factory=lambda: array("I"))

@@ -30,7 +30,7 @@ class Derived(BaseModel):
 
 
 class Metric(BaseModel):
-    """`kind` ratio: samples are 0 or 1. `bounds`: values up to each are counted exactly, beside those that SLOs need."""
+    """`kind` ratio: samples are 0 or 1. `bounds`: values up to each are counted exactly, as for those of SLOs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -16,10 +16,14 @@ PERSONAL_KEYS = frozenset(
 )  # fmt: skip
 _EMAIL = re.compile(r"[^\s@/:;,<>\"']+@[^\s@/:;,<>\"']+\.[^\s@/:;,<>\"']+")
 _IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")
-_IPV6 = re.compile(r"(?<![\w:])(?=[0-9a-fA-F:]*:[0-9a-fA-F:]*:)[0-9a-fA-F:]*[0-9a-fA-F](?:::)?(?![\w:])|(?<![\w:])::1\b")
+_IPV6 = re.compile(
+    r"(?<![\w:])(?=[0-9a-fA-F:]*:[0-9a-fA-F:]*:)[0-9a-fA-F:]*[0-9a-fA-F](?:::)?(?![\w:])|(?<![\w:])::1\b"
+)
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 _JWT = re.compile(r"eyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?")
-_KEY = re.compile(r"\b(?:sk|pk|rk|ghp|gho|ghs|github_pat|glpat|xox[abprs]|AIza|ya29|AKIA|Bearer)[-_. ]?[\w\-.~+/]{10,}=*")
+_KEY = re.compile(
+    r"\b(?:sk|pk|rk|ghp|gho|ghs|github_pat|glpat|xox[abprs]|AIza|ya29|AKIA|Bearer)[-_. ]?[\w\-.~+/]{10,}=*"
+)
 _LONG = re.compile(r"[A-Za-z0-9_\-+=]{20,}")
 _DIGITS = re.compile(r"(?<!\d)(?!20\d\d-?[01]\d-?[0-3]\d(?!\d))\+?\d[\d ()\-]{5,}\d(?!\d)")  # a date is no id
 _VERSION = re.compile(r"v\d{1,3}")
@@ -53,7 +57,9 @@ def _path_segment(segment: str) -> str:
     if _VERSION.fullmatch(segment) or not any(c.isdigit() for c in segment):
         return segment if segment.startswith(":") else _LONG.sub(_token, segment)
     digits = sum(c.isdigit() for c in segment)
-    if segment.startswith(":") or (digits == 1 and len(segment) <= 8 and segment[-1].isdigit() and segment[0].isalpha()):
+    if segment.startswith(":") or (
+        digits == 1 and len(segment) <= 8 and segment[-1].isdigit() and segment[0].isalpha()
+    ):
         return segment
     return ":id"
 

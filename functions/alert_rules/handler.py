@@ -1,0 +1,47 @@
+"""alertRules: every 5 minutes, fold what came in, judge the SLOs, alert, publish the status, deliver."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from flask import Request, Response
+
+from shared.alerting import run_alert_rules
+from shared.auth import require_scheduler
+from shared.components import load_components
+from shared.delivery import deliver_due
+from shared.http import answer, require_method
+from shared.publish_status import publish_status
+
+if TYPE_CHECKING:
+    from shared.bootstrap import App
+
+# Of the 240 s that the function has: no new page is folded after these, and the notifier takes over what is left.
+FOLD_SECONDS = 120.0
+DELIVERY_SECONDS = 40.0
+
+
+def handle(request: Request, app: App) -> Response:
+    """POST from Cloud Scheduler. 200 with what the run saw and did."""
+    now = app.clock()
+    started = app.monotonic()
+    require_method(request, "POST")
+    require_scheduler(request, app.settings, "alertRules", now)
+    result = run_alert_rules(app, now, lambda: app.monotonic() - started < FOLD_SECONDS)
+    seq = publish_status(app.store, load_components(app.settings.config_dir), app.flags, now)
+    delivered = deliver_due(app, now, budget_seconds=DELIVERY_SECONDS)
+    return answer(
+        {
+            "factsAt": result.facts_at.isoformat(),
+            "foldComplete": result.folded.complete,
+            "segments": result.folded.segments,
+            "batches": result.folded.batches,
+            "fired": result.fired,
+            "cleared": result.cleared,
+            "toldAgain": result.told_again,
+            "overtaken": result.overtaken,
+            "statusSeq": seq,
+            "delivered": asdict(delivered),
+        }
+    )

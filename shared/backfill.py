@@ -1,0 +1,80 @@
+"""A definition that is new to the configuration is counted over the history before it may alert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from shared.domain.metric import Registry
+from shared.domain.rollup import SHARDS, merge_all
+from shared.domain.slo import Definition
+from shared.domain.slots import SlotRow, count_definitions
+from shared.layout import BLOCKS_A_DAY, FOLD_RUN, expiry, first_block, hour_path, slots_path
+from shared.rollup_codec import decode_rollup, decode_slots, encode_slots
+from shared.rollups import BLOCKS_AN_HOUR, read_blocks
+from shared.store.protocol import Data, Doc, Store, compare_and_set
+
+BLOCK_DAYS = timedelta(days=7)  # within these the 5-minute blocks are surely there
+SLOT_DAYS = timedelta(days=32)
+MAX_REMEMBERED = 2000
+
+
+def backfill(
+    store: Store,
+    registry: Registry,
+    definitions: Sequence[Definition],
+    now: datetime,
+    may_go_on: Callable[[], bool],
+) -> tuple[set[str], bool]:
+    """Hashes of the definitions that are ready, and whether anything was written.
+
+    Goes on at the next run where it was stopped: a day is done once its document has the definition.
+    """
+    state = store.get(FOLD_RUN)
+    if state is None:  # no data at all: nothing to count
+        return {d.hash for d in definitions}, False
+    done = set(state.data["backfilled"])
+    fresh = [d for d in definitions if d.hash not in done]
+    if not fresh:
+        return done, False
+    oldest = (now - SLOT_DAYS).strftime("%Y-%m-%d")
+    for day in sorted((d for d in state.data["days"] if d >= oldest), reverse=True):
+        if not may_go_on():
+            return done, True
+        _backfill_day(
+            store, day, fresh, registry, exact=now - datetime.fromisoformat(day + "T00:00:00+00:00") < BLOCK_DAYS
+        )
+
+    def decide(doc: Doc | None) -> Data | None:
+        if doc is None:
+            return None
+        known = [*doc.data["backfilled"], *(d.hash for d in fresh if d.hash not in doc.data["backfilled"])]
+        return {**doc.data, "backfilled": known[-MAX_REMEMBERED:]}
+
+    compare_and_set(store, FOLD_RUN, decide)
+    return done | {d.hash for d in fresh}, True
+
+
+def _backfill_day(
+    store: Store, day: str, definitions: Sequence[Definition], registry: Registry, *, exact: bool
+) -> None:
+    """From blocks; of an older day from its hours, whose counts go into the first slot of the hour."""
+
+    def decide(doc: Doc | None) -> Data:
+        rows = decode_slots(doc.data["payload"]) if doc else {}
+        for d in definitions:
+            rows[d.hash] = SlotRow()
+        first = first_block(day)
+        for hour in range(24):
+            if exact:
+                blocks = read_blocks(store, [first + hour * BLOCKS_AN_HOUR + n for n in range(BLOCKS_AN_HOUR)])
+                rollups = {block % BLOCKS_A_DAY: rollup for block, rollup in blocks.items() if rollup}
+            else:
+                docs = store.get_many([hour_path(day, hour, shard) for shard in range(SHARDS)])
+                rollups = {hour * BLOCKS_AN_HOUR: merge_all(decode_rollup(d.data["payload"]) for d in docs if d)}
+            for slot, rollup in rollups.items():
+                for digest, counts in count_definitions(rollup, definitions, registry).items():
+                    rows[digest].set(slot, counts)
+        return {"payload": encode_slots(rows), "expireAt": expiry("day", day)}
+
+    compare_and_set(store, slots_path(day), decide)
