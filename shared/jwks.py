@@ -73,7 +73,10 @@ def _download(url: str, deadline: float) -> bytes:
     end = time.monotonic() + deadline
     content = bytearray()
     try:
-        with requests.get(url, timeout=(min(3.0, deadline), deadline), allow_redirects=False, stream=True) as response:
+        session = requests.Session()
+        session.trust_env = False  # no proxy, no .netrc: the address is meant as it is
+        timeout = (min(3.0, deadline), deadline)
+        with session, session.get(url, timeout=timeout, allow_redirects=False, stream=True) as response:
             if response.status_code != 200:
                 raise KeysUnavailable(f"status {response.status_code}")
             while part := response.raw.read1(16384, decode_content=True):  # what is there: a drip meets the deadline

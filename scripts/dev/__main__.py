@@ -1,0 +1,136 @@
+"""`python -m scripts.dev`: every function of functions.yaml on one local port, over SQLite, with its schedules."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import hashlib
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class CannotStart(Exception):
+    """The sentence that the user gets."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Returns when the server has ended. Raises `CannotStart`."""
+    if os.environ.get("K_SERVICE"):
+        raise CannotStart("K_SERVICE is set: this is Cloud Run, and the local server is for development only.")
+    options = _options(arguments)
+
+    from scripts.dev import clock, console, issuer, manifest, rewrites
+    from scripts.dev.banner import banner
+    from scripts.dev.folder import Folder, FolderInUse
+    from scripts.dev.server import Plan, Server
+    from shared.settings import Settings, SettingsError
+
+    url = f"http://127.0.0.1:{options.port}"
+    folder = Folder(Path(options.data_dir))
+    try:
+        folder.lock(f"process {os.getpid()} at {url}")
+        listener = _listen(options.port)
+        port = listener.getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        key = folder.ingest_key()
+        os.environ.update(environment(os.environ, folder.database, url, key, issuer.ACCOUNT))
+        os.environ.pop("SCHEDULER_AUDIENCES", None)
+        issuer.of_folder(folder, url)  # made before the fork, once
+        last = folder.last_time()
+        time = clock.from_environment(os.environ, last)
+        settings = Settings.load(os.environ)
+        functions = manifest.load(ROOT / "functions.yaml")
+        hosting = rewrites.load(ROOT / "firebase.json")
+    except FolderInUse as error:
+        raise CannotStart(
+            f"The data folder {folder.path} is in use by {error.holder}.\n"
+            "Stop that server, or give this one a folder of its own: --data-dir FOLDER"
+        ) from error
+    except SettingsError as error:
+        raise CannotStart(str(error)) from error
+    except (OSError, ValueError) as error:
+        raise CannotStart(str(error)) from error
+    terminal = console.of_terminal(time.now)
+    plan = Plan(
+        ROOT,
+        port,
+        listener.detach(),
+        folder,
+        settings,
+        functions,
+        hosting,
+        time,
+        terminal,
+        not options.no_schedules,
+        lambda: terminal.write(banner(plan, key, last)),
+    )
+    parent = os.getpid()
+    try:
+        Server(plan).run()
+    finally:
+        if os.getpid() == parent:  # the worker ends here too
+            terminal.write(f"\nStopped. The data stays in {folder.path}")
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m scripts.dev", description="Serve every function on one port.")
+    port = os.environ.get("PORT") or "8080"
+    parser.add_argument("--port", default=port, help="default: the variable PORT, else 8080; 0 takes a free one")
+    parser.add_argument("--data-dir", default=".f0ops", help="where the data stays over restarts (default: .f0ops)")
+    parser.add_argument("--no-schedules", action="store_true", help="run scheduled functions by hand only")
+    options = parser.parse_args(arguments)
+    if not (options.port.isdecimal() and int(options.port) < 65536):
+        raise CannotStart(f"The port is {options.port!r}: it is a number from 0 to 65535.")
+    options.port = int(options.port)
+    return options
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(256)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise CannotStart(
+                f"Port {port} is in use by another program.\nChoose another: make dev PORT={port + 1}"
+            ) from error
+        if error.errno == errno.EACCES:
+            raise CannotStart(f"Port {port} may not be used by you.\nChoose another: make dev PORT=8080") from error
+        raise
+    return listener
+
+
+def environment(env: Mapping[str, str], database: Path, url: str, key: str, account: str) -> dict[str, str]:
+    """What shared.settings is to see. The user's own keys, Slack address and status page stay in force."""
+    if env.get("F0_STORE") == "firestore" and not env.get("FIRESTORE_EMULATOR_HOST"):
+        raise CannotStart("F0_STORE=firestore without FIRESTORE_EMULATOR_HOST: the local server keeps off real data.")
+    theirs = {
+        "F0_STORE": "sqlite",
+        "INGEST_KEYS": hashlib.sha256(key.encode()).hexdigest(),
+        "STATUS_PAGE_URL": f"{url}/status",
+        "SLACK_WEBHOOK_URL": f"{url}/dev/slack",
+    }
+    return {
+        **{name: env.get(name) or value for name, value in theirs.items()},
+        "SQLITE_PATH": str(database),
+        "SCHEDULER_SERVICE_ACCOUNT": account,
+        "DEV_SCHEDULER_ISSUER": url,
+        "DEV_SCHEDULER_JWKS_URL": f"{url}/dev/jwks.json",
+    }
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except CannotStart as reason:
+        sys.exit(f"The local server cannot start.\n{reason}")
+    except KeyboardInterrupt:
+        sys.exit(130)

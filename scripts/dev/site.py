@@ -1,0 +1,181 @@
+"""The local server's WSGI application: Hosting's routes to the functions, the schedules by hand, and /dev."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flask import Request, Response
+from werkzeug.utils import send_file
+
+from scripts.dev import inbox_page, slack
+from scripts.dev.clock import Clock
+from scripts.dev.console import Console
+from scripts.dev.inbox import Inbox
+from scripts.dev.issuer import Issuer
+from scripts.dev.rewrites import Hosting
+from scripts.dev.scheduler import Busy, Scheduler, summary
+from shared.http import Problem, answer, no_store, require_method
+
+_READS = ("GET", "HEAD", "OPTIONS")
+_MANUAL_RUNS = 4  # each holds a thread while it waits for another one
+
+
+class Site:
+    """`functions` are WSGI applications by id. `port` is where the server answers. `origins` may send changes too."""
+
+    def __init__(
+        self,
+        functions: Mapping[str, Any],
+        hosting: Hosting,
+        scheduler: Scheduler,
+        issuer: Issuer,
+        inbox: Inbox,
+        clock: Clock,
+        console: Console,
+        port: int,
+        origins: tuple[str, ...] = (),
+    ) -> None:
+        self._functions = functions
+        self._hosting = hosting
+        self._scheduler = scheduler
+        self._issuer = issuer
+        self._inbox = inbox
+        self._clock = clock
+        self._console = console
+        self._manual = threading.Semaphore(_MANUAL_RUNS)
+        names = ("127.0.0.1", "localhost", "[::1]")
+        self._hosts = {f"{name}:{port}" for name in names} | (set(names) if port == 80 else set())
+        self._origins = {f"http://{host}" for host in self._hosts} | set(origins)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        request = Request(environ)
+        try:
+            self._refuse_strangers(request)
+            target = self._function_for(request, environ)
+            if target is not None:
+                return self._call(target, environ, start_response)
+            response = self._own(request)
+        except Problem as problem:
+            response = problem.response()
+        return response(environ, start_response)
+
+    def _refuse_strangers(self, request: Request) -> None:
+        """A web page from elsewhere must not reach this server: neither under a name of its own, nor by a form."""
+        if request.environ.get("HTTP_HOST", "").lower() not in self._hosts:
+            raise Problem(403, "foreign_host", "this server answers to 127.0.0.1 and localhost with its port only")
+        origin = request.headers.get("Origin")
+        if request.method not in _READS and origin is not None and origin.lower() not in self._origins:
+            raise Problem(403, "foreign_origin", "a page of another origin may not send this")
+
+    def _function_for(self, request: Request, environ: dict[str, Any]) -> str | None:
+        """The function that answers; `/_functions/{id}/…` is its own address, where it sees only what follows."""
+        path = request.path
+        if path.startswith("/_functions/"):
+            name, slash, rest = path.removeprefix("/_functions/").partition("/")
+            if name not in self._functions:
+                raise Problem(404, "no_such_function", f"functions: {', '.join(self._functions)}")
+            environ["PATH_INFO"] = slash + rest or "/"
+            return name
+        if path.startswith(("/dev/", "/_scheduler/")) or self._hosting.file(path):
+            return None
+        rewrite = self._hosting.rewrite(path)
+        if rewrite and rewrite.function_id and rewrite.function_id not in self._functions:
+            raise Problem(
+                502, "no_such_function", f"firebase.json names {rewrite.function_id}, functions.yaml does not"
+            )
+        return rewrite.function_id if rewrite else None
+
+    def _call(self, name: str, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        scheduled = environ.get("HTTP_X_CLOUDSCHEDULER") == "true"
+        forwarded = environ.get("HTTP_X_FORWARDED_FOR")
+        caller = environ.get("REMOTE_ADDR", "127.0.0.1")
+        environ["HTTP_X_FORWARDED_FOR"] = f"{forwarded}, {caller}" if forwarded else caller  # as Google's front end
+        status = 0
+
+        def start(line: str, headers: Any, exc_info: Any = None) -> Any:
+            nonlocal status
+            status = int(line[:3])
+            return start_response(line, headers, exc_info)
+
+        with self._console.inside(name):
+            chunks = self._functions[name](environ, start)
+            if status < 400:
+                return chunks  # type: ignore[no-any-return]
+            body = b"".join(chunks)
+            if hasattr(chunks, "close"):
+                chunks.close()
+        if not scheduled:  # the schedule tells its own
+            shade = "red" if status >= 500 else "yellow"
+            self._console.tell("request", name, f"{method} {path}  {status}  {summary(body)}", shade)
+        return [body]
+
+    def _own(self, request: Request) -> Response:
+        path = request.path
+        if path.startswith("/_scheduler/"):
+            return self._run_now(request, path.removeprefix("/_scheduler/"))
+        if path.startswith("/dev/"):
+            return self._dev(request, path.removeprefix("/dev/"))
+        rewrite = self._hosting.rewrite(path)
+        file = self._hosting.file(path) or (self._hosting.file(rewrite.destination or "") if rewrite else None)
+        if file is None:
+            raise Problem(404, "not_found", "no file and no rewrite of firebase.json answers this path; try /status")
+        require_method(request, "GET", "HEAD")
+        sent = send_file(file, request.environ, max_age=0, response_class=Response)
+        sent.headers["X-Content-Type-Options"] = "nosniff"
+        return sent  # type: ignore[return-value]
+
+    def _run_now(self, request: Request, function_id: str) -> Response:
+        require_method(request, "POST")
+        if function_id not in self._scheduler.functions:
+            known = ", ".join(self._scheduler.functions)
+            raise Problem(404, "not_scheduled", f"scheduled functions: {known}")
+        if not self._manual.acquire(blocking=False):
+            raise Problem(503, "busy", "too many runs wait already", headers={"Retry-After": "1"})
+        try:
+            result = self._scheduler.run(function_id)
+        except Busy:
+            raise Problem(503, "busy", "the run before is not over yet", headers={"Retry-After": "5"}) from None
+        finally:
+            self._manual.release()
+        return no_store(Response(result.body, result.status, content_type=result.content_type))
+
+    def _dev(self, request: Request, what: str) -> Response:
+        if what == "slack":
+            return self._slack(request)
+        if what not in ("jwks.json", "clock", "inbox", "inbox.json"):
+            raise Problem(404, "not_found", "there are /dev/inbox, /dev/inbox.json, /dev/clock and /dev/jwks.json")
+        require_method(request, "GET", "HEAD")
+        if what == "jwks.json":
+            return answer(self._issuer.jwks())
+        if what == "clock":
+            return answer({"now_ms": int(self._clock.now().timestamp() * 1000), "speed": self._clock.speed})
+        if what == "inbox.json":
+            return answer({"messages": self._inbox.newest_first()})
+        page = Response(inbox_page.page(self._inbox.newest_first()), content_type="text/html; charset=utf-8")
+        page.headers["Content-Security-Policy"] = inbox_page.POLICY
+        return no_store(page)
+
+    def _slack(self, request: Request) -> Response:
+        require_method(request, "POST")
+        try:
+            if (request.content_length or 0) > slack.MAX_BODY:
+                raise slack.InvalidPayload("the body is too long")
+            message = slack.parse(request.get_data(), request.headers.get("Content-Type", ""))
+        except slack.InvalidPayload as refusal:
+            self._console.tell("slack", "refused", str(refusal), "red")
+            return no_store(Response("invalid_payload", 400, content_type="text/plain"))
+        self._inbox.add("slack", message, self._clock.now())
+        self._console.tell("slack", "received", _line(message), "bold")
+        return no_store(Response("ok", 200, content_type="text/plain"))
+
+
+def _line(message: dict[str, Any]) -> str:
+    text = message.get("text") or next(
+        (block["text"]["text"] for block in message.get("blocks", []) if isinstance(block.get("text"), dict)),
+        json.dumps(message, ensure_ascii=False),
+    )
+    return " ".join(str(text).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").split())[:300]
