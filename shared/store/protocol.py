@@ -49,7 +49,7 @@ class InvalidWrite(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Doc:
-    """A document as read. `version` is opaque and changes with each write that changes the document."""
+    """A document as read. `version` is opaque and changes with each write that changes the document, and no other."""
 
     path: str
     data: Data
@@ -102,8 +102,9 @@ class Query:
     """Documents of one collection (a path), or with `group` of every collection of that name.
 
     `where` filters top-level fields on non-null values; `order` sorts by top-level fields and then by path, so that the
-    order is total. A document without an ordered field is not in the result. `after` is the cursor of the last document
-    of the page before (`cursor_of`). With `group`, `order` must be empty: results come by path.
+    order is total; the path goes the way of the last field. Ordered fields are scalars (no bytes) of one type or null,
+    and null comes first. A document without an ordered field is not in the result. `after` is the cursor of the last
+    document of the page before (`cursor_of`). With `group`, `where` and `order` are empty: results come by path.
     """
 
     collection: str
@@ -157,7 +158,9 @@ class Store(Protocol):
 
     def query(self, query: Query) -> list[Doc]: ...
 
-    def count(self, query: Query) -> int: ...
+    def count(self, query: Query) -> int:
+        """How many documents the query matches, whatever its `limit`."""
+        ...
 
     def purge(self, now_us: int, limit: int = 1000) -> int:
         """Delete up to `limit` documents whose `expireAt` has passed. On Firestore TTL policies do it: returns 0."""
@@ -172,8 +175,9 @@ def new_rev() -> str:
 
 
 def over(doc: Doc | None, path: str, data: Data) -> Create | Put:
-    """The write that puts `data` in the place of `doc` as it was read, with a `rev` of its own unless it has one."""
-    data = data if "rev" in data else {**data, "rev": new_rev()}
+    """The write that puts `data` in the place of `doc` as it was read. A `rev` that is missing or old is renewed."""
+    if "rev" not in data or (doc is not None and data["rev"] == doc.data.get("rev")):
+        data = {**data, "rev": new_rev()}
     return Create(path, data) if doc is None else Put(path, data, doc.version)
 
 
@@ -189,10 +193,13 @@ def compare_and_set(
 
     `decide` may be called several times and must find its own earlier effect harmless, because a commit whose reply was
     lost may still land. It returns the new data, or None to leave the document. Returns what was written, or None.
-    Raises `Conflict` when `attempts` are used up.
+    Raises `Conflict` when `attempts` are used up, `Unavailable` when the document cannot be read.
     """
+    sent: dict[str, Data] = {}
     for attempt in range(attempts):
         doc = store.get(path)
+        if doc is not None and doc.data.get("rev") in sent:
+            return sent[doc.data["rev"]]
         data = decide(doc)
         if data is None:
             return None
@@ -201,11 +208,13 @@ def compare_and_set(
             store.commit([over(doc, path, data)])
             return data
         except Conflict:
-            pause(random.uniform(0, min(0.25, 0.005 * 2**attempt)))
+            pass
         except Unavailable:
+            sent[data["rev"]] = data  # it may have taken effect, or may yet
             found = store.get(path)
             if found is not None and found.data.get("rev") == data["rev"]:
                 return data
+        pause(random.uniform(0, min(0.25, 0.005 * 2 ** min(attempt, 6))))
     raise Conflict(f"{path} kept changing: {attempts} attempts")
 
 
