@@ -1,4 +1,4 @@
-"""`functions.yaml` as typed objects. The deploy script, the local server and the tests of the docs read it through here."""
+"""`functions.yaml` as typed objects, for the deploy script, the local server and the tests."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Secret(_Model):
 
 
 class Endpoint(_Model):
-    """One function. `available_memory_mb` in MiB, `timeout_seconds` in seconds, `concurrency` in requests an instance."""
+    """One function. Memory in MiB, timeout in seconds, concurrency in requests an instance."""
 
     platform: Literal["gcfv2"]
     region: Annotated[list[str], Field(min_length=1)]
@@ -154,7 +154,7 @@ class _OnceOnly(yaml.SafeLoader):
     """YAML would silently let the second of two equal keys win: a function pasted twice must be seen."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise ManifestError([f"line {node.start_mark.line + 1}: {key!r} is there twice"])
@@ -164,7 +164,7 @@ class _OnceOnly(yaml.SafeLoader):
 def parse(text: str) -> Manifest:
     """Raises `ManifestError` with every fault."""
     try:
-        data = yaml.load(text, _OnceOnly)  # noqa: S506 - a SafeLoader
+        data = yaml.load(text, _OnceOnly)
     except yaml.YAMLError as error:
         raise ManifestError([f"not YAML: {error}"]) from error
     try:

@@ -7,14 +7,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 StoreKind = Literal["firestore", "sqlite"]
-_URL = re.compile(r"https?://[^\s/]+(/\S*)?")
+NAMES = (
+    "F0_STORE",
+    "GOOGLE_CLOUD_PROJECT",
+    "GCLOUD_PROJECT",
+    "FIRESTORE_DATABASE",
+    "SQLITE_PATH",
+    "CONFIG_DIR",
+    "INGEST_KEYS",
+    "STATUS_PAGE_URL",
+    "SLACK_WEBHOOK_URL",
+    "SLACK_OPS_CHANNEL",
+    "OPS_EMAIL",
+    "SCHEDULER_SERVICE_ACCOUNT",
+    "SCHEDULER_AUDIENCES",
+    "CORS_ORIGINS",
+    "DEV_SCHEDULER_ISSUER",
+    "DEV_SCHEDULER_JWKS_URL",
+)
+_SECRET_FIELDS = ("ingest_keys", "slack_webhook_url")
+_URL = re.compile(r"https?://[^\s/?#@]+([/?#]\S*)?")  # no user:password@
+_ORIGIN = re.compile(r"https?://[^\s/?#@]+")
+_EMAIL = re.compile(r"[^\s@<>,]+@[^\s@<>,]+\.[^\s@<>,]+")
+_PROJECT = re.compile(r"[a-z][a-z0-9.:-]{1,61}[a-z0-9]")
 _HASH = re.compile(r"[0-9a-f]{64}")
-_UNSAFE_ON_CLOUD_RUN = ("FIRESTORE_EMULATOR_HOST", "FIREBASE_AUTH_EMULATOR_HOST", "STORAGE_EMULATOR_HOST")
 
 
 class SettingsError(Exception):
@@ -46,6 +68,12 @@ class Settings:
     cors_origins: tuple[str, ...]
     on_cloud_run: bool
 
+    def __repr__(self) -> str:
+        """Secrets are masked, so that a Settings may end up in a trace or an assertion."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        masked = {name: "***" if name in _SECRET_FIELDS and value else repr(value) for name, value in values.items()}
+        return f"Settings({', '.join(f'{name}={value}' for name, value in masked.items())})"
+
     @staticmethod
     def load(env: Mapping[str, str], read_secret: Callable[[str], str] | None = None) -> Settings:
         """Raises `SettingsError` with every fault. `read_secret` takes `NAME/VERSION` and returns the secret's text."""
@@ -55,19 +83,68 @@ class Settings:
 class _Reader:
     def __init__(self, env: Mapping[str, str], read_secret: Callable[[str], str] | None) -> None:
         self.env = env
-        self.read_secret = read_secret
+        self.read_secret = cache(read_secret) if read_secret else None  # one that fails is tried once a setting
+        self.on_cloud_run = bool(env.get("K_SERVICE"))
         self.faults: list[str] = []
 
     def settings(self) -> Settings:
-        on_cloud_run = bool(self.env.get("K_SERVICE"))
-        store = self.text("F0_STORE", "firestore" if on_cloud_run or self.env.get("GOOGLE_CLOUD_PROJECT") else "sqlite")
-        if store not in ("firestore", "sqlite"):
-            self.faults.append(f"F0_STORE is {store!r}: it is firestore or sqlite")
-        project = self.text("GOOGLE_CLOUD_PROJECT") or self.text("GCLOUD_PROJECT")
-        if store == "firestore" and not project:
-            self.faults.append("GOOGLE_CLOUD_PROJECT is not set: Firestore needs the project's id")
-        if on_cloud_run:
+        """Functions are given only what they need, so a setting that is absent is a fault only where all need it."""
+        project = self.matching("GOOGLE_CLOUD_PROJECT", _PROJECT, "a project's id") or self.matching(
+            "GCLOUD_PROJECT", _PROJECT, "a project's id"
+        )
+        store = self.store(project)
+        account = self.matching("SCHEDULER_SERVICE_ACCOUNT", _EMAIL, "an email address")
+        if self.on_cloud_run:
             self.refuse_unsafe(store)
+            if account is None and not self.env.get("SCHEDULER_SERVICE_ACCOUNT", "").strip():
+                self.faults.append("SCHEDULER_SERVICE_ACCOUNT is not set: scheduled functions accept its calls alone")
+        page = f"https://{project}.web.app/status" if self.on_cloud_run else "http://127.0.0.1:8080/status"
+        settings = Settings(
+            store=store,
+            project=project,
+            database=self.text("FIRESTORE_DATABASE") or "(default)",
+            sqlite_path=Path(self.text("SQLITE_PATH") or ".f0ops/store.db"),
+            config_dir=self.config_dir(),
+            ingest_keys=self.ingest_keys(),
+            public_url=(self.url("STATUS_PAGE_URL") or page).rstrip("/"),
+            slack_webhook_url=self.url("SLACK_WEBHOOK_URL"),
+            slack_channel=self.text("SLACK_OPS_CHANNEL") or "#ops-alerts",
+            ops_email=self.matching("OPS_EMAIL", _EMAIL, "an email address") or "ops@f0.com",
+            scheduler_service_account=account,
+            scheduler_audiences=self.words("SCHEDULER_AUDIENCES"),
+            scheduler_issuer=self.text("DEV_SCHEDULER_ISSUER") or "https://accounts.google.com",
+            scheduler_jwks_url=self.url("DEV_SCHEDULER_JWKS_URL") or "https://www.googleapis.com/oauth2/v3/certs",
+            cors_origins=self.origins(),
+            on_cloud_run=self.on_cloud_run,
+        )
+        if self.faults:
+            raise SettingsError(self.faults)
+        return settings
+
+    def store(self, project: str | None) -> StoreKind:
+        kind = self.text("F0_STORE") or ("firestore" if self.on_cloud_run or project else "sqlite")
+        if kind not in ("firestore", "sqlite"):
+            self.faults.append("F0_STORE is neither firestore nor sqlite")
+        named = self.env.get("GOOGLE_CLOUD_PROJECT", "").strip() or self.env.get("GCLOUD_PROJECT", "").strip()
+        if kind == "firestore" and not named:
+            self.faults.append("GOOGLE_CLOUD_PROJECT is not set: Firestore needs the project's id")
+        return "sqlite" if kind == "sqlite" else "firestore"
+
+    def refuse_unsafe(self, store: StoreKind) -> None:
+        """What is fine on a laptop must not run in the cloud."""
+        if store == "sqlite":
+            self.faults.append("F0_STORE=sqlite on Cloud Run: its disk is memory, all data would be lost")
+        for name in sorted(self.env):
+            if name.startswith("DEV_") or "EMULATOR" in name:
+                self.faults.append(f"{name} is set on Cloud Run: it is for development only")
+
+    def config_dir(self) -> Path:
+        path = Path(self.text("CONFIG_DIR") or Path(__file__).parent.parent / "config")
+        if not path.is_dir():
+            self.faults.append("CONFIG_DIR is not a directory")
+        return path
+
+    def ingest_keys(self) -> tuple[str, ...]:
         keys = self.words("INGEST_KEYS")
         for n, key in enumerate(keys):
             if not _HASH.fullmatch(key):
@@ -76,50 +153,29 @@ class _Reader:
                 )
         if len(keys) > 2:
             self.faults.append("INGEST_KEYS has more than two keys: one in use and the next one are enough")
-        if on_cloud_run and not self.text("SCHEDULER_SERVICE_ACCOUNT"):
-            self.faults.append("SCHEDULER_SERVICE_ACCOUNT is not set: scheduled functions accept its calls alone")
-        settings = Settings(
-            store="sqlite" if store == "sqlite" else "firestore",
-            project=project,
-            database=self.text("FIRESTORE_DATABASE", "(default)") or "(default)",
-            sqlite_path=Path(self.text("SQLITE_PATH", ".f0ops/store.db") or ""),
-            config_dir=Path(self.text("CONFIG_DIR", str(Path(__file__).parent.parent / "config")) or ""),
-            ingest_keys=keys,
-            public_url=(self.url("STATUS_PAGE_URL", "http://127.0.0.1:8080/status") or "").rstrip("/"),
-            slack_webhook_url=self.url("SLACK_WEBHOOK_URL"),
-            slack_channel=self.text("SLACK_OPS_CHANNEL", "#ops-alerts") or "",
-            ops_email=self.text("OPS_EMAIL", "ops@f0.com") or "",
-            scheduler_service_account=self.text("SCHEDULER_SERVICE_ACCOUNT"),
-            scheduler_audiences=self.words("SCHEDULER_AUDIENCES"),
-            scheduler_issuer=self.text("DEV_SCHEDULER_ISSUER", "https://accounts.google.com") or "",
-            scheduler_jwks_url=self.url("DEV_SCHEDULER_JWKS_URL", "https://www.googleapis.com/oauth2/v3/certs") or "",
-            cors_origins=self.words("CORS_ORIGINS"),
-            on_cloud_run=on_cloud_run,
-        )
-        if self.faults:
-            raise SettingsError(self.faults)
-        return settings
+        return keys
 
-    def refuse_unsafe(self, store: str | None) -> None:
-        """What is fine on a laptop must not run in the cloud."""
-        if store == "sqlite":
-            self.faults.append("F0_STORE=sqlite on Cloud Run: its disk is memory, all data would be lost")
-        for name in sorted(self.env):
-            if name.startswith("DEV_") or name in _UNSAFE_ON_CLOUD_RUN:
-                self.faults.append(f"{name} is set on Cloud Run: it is for development only")
+    def origins(self) -> tuple[str, ...]:
+        origins = self.words("CORS_ORIGINS")
+        for n, origin in enumerate(origins):
+            if not _ORIGIN.fullmatch(origin):
+                self.faults.append(f"CORS_ORIGINS[{n}] is not an origin such as https://app.example.com")
+        return origins
 
-    def text(self, name: str, default: str | None = None) -> str | None:
+    def text(self, name: str) -> str | None:
+        """None where it is not set or empty."""
         value = self.env.get(name, "").strip()
         if value.startswith("sm://"):
             return self.secret(name, value.removeprefix("sm://"))
-        return value or default
+        return value or None
 
     def secret(self, name: str, reference: str) -> str | None:
+        reference = reference if "/" in reference else reference + "/latest"
         if self.read_secret is None:
             self.faults.append(f"{name} names a secret, but no Secret Manager can be reached here")
             return None
         try:
-            return self.read_secret(reference if "/" in reference else reference + "/latest").strip()
+            return self.read_secret(reference).strip() or None
         except Exception as error:  # noqa: BLE001 - whatever the client raises, it is told with the other faults
             self.faults.append(f"{name}: secret {reference!r} could not be read ({type(error).__name__})")
             return None
@@ -127,9 +183,16 @@ class _Reader:
     def words(self, name: str) -> tuple[str, ...]:
         return tuple((self.text(name) or "").replace(",", " ").split())
 
-    def url(self, name: str, default: str | None = None) -> str | None:
-        value = self.text(name, default)
-        if value is not None and not _URL.fullmatch(value):
-            self.faults.append(f"{name} is not an http(s) URL")  # the value may be a secret: not shown
+    def matching(self, name: str, pattern: re.Pattern[str], what: str) -> str | None:
+        """The values themselves are in no fault: any of them may be a secret, pasted in the wrong place."""
+        value = self.text(name)
+        if value is not None and not pattern.fullmatch(value):
+            self.faults.append(f"{name} is not {what}")
             return None
+        return value
+
+    def url(self, name: str) -> str | None:
+        value = self.matching(name, _URL, "an http(s) URL")
+        if value is not None and self.on_cloud_run and not value.startswith("https://"):
+            self.faults.append(f"{name} is not https: on Cloud Run nothing goes out unencrypted")
         return value

@@ -1,0 +1,234 @@
+"""Settings from an environment: what is taken, what is refused, and that no secret is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from shared import settings
+from shared.settings import Settings, SettingsError
+
+HASH = "0123456789abcdef" * 4
+CLOUD = {
+    "K_SERVICE": "statusapi",
+    "GOOGLE_CLOUD_PROJECT": "ops-prod",
+    "SCHEDULER_SERVICE_ACCOUNT": "f0-ops@ops-prod.iam.gserviceaccount.com",
+}
+WEBHOOK = "https://hooks.slack.com/services/T1/B1/verysecret"
+
+
+def faults(env: Mapping[str, str]) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        Settings.load(env)
+    return raised.value.faults
+
+
+def fault(env: Mapping[str, str]) -> str:
+    found = faults(env)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_an_empty_environment_is_a_laptop_with_sqlite() -> None:
+    loaded = Settings.load({})
+    assert loaded.store == "sqlite"
+    assert loaded.sqlite_path == Path(".f0ops/store.db")
+    assert (loaded.slack_channel, loaded.ops_email) == ("#ops-alerts", "ops@f0.com")
+    assert loaded.ingest_keys == ()
+    assert not loaded.on_cloud_run
+
+
+def test_empty_values_count_as_not_set() -> None:
+    assert Settings.load(dict.fromkeys(settings.NAMES, " ")) == Settings.load({})
+
+
+def test_in_the_cloud_three_settings_are_enough_so_a_function_needs_no_secret_of_another() -> None:
+    loaded = Settings.load(CLOUD)
+    assert loaded.store == "firestore"
+    assert loaded.ingest_keys == ()
+    assert loaded.slack_webhook_url is None
+    assert loaded.public_url == "https://ops-prod.web.app/status"
+
+
+@pytest.mark.parametrize("name", ["GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"])
+def test_a_project_means_firestore(name: str) -> None:
+    assert Settings.load({name: "ops-prod"}).store == "firestore"
+
+
+def test_all_values_are_taken(tmp_path: Path) -> None:
+    loaded = Settings.load(
+        {
+            "F0_STORE": "sqlite",
+            "GOOGLE_CLOUD_PROJECT": "ops-prod",
+            "FIRESTORE_DATABASE": "ops",
+            "SQLITE_PATH": "/data/x.db",
+            "CONFIG_DIR": str(tmp_path),
+            "INGEST_KEYS": f"{HASH}, {HASH[::-1]}",
+            "STATUS_PAGE_URL": "https://status.example.com/",
+            "SLACK_WEBHOOK_URL": WEBHOOK,
+            "SLACK_OPS_CHANNEL": "#war-room",
+            "OPS_EMAIL": "oncall@example.com",
+            "SCHEDULER_SERVICE_ACCOUNT": "runner@ops-prod.iam.gserviceaccount.com",
+            "SCHEDULER_AUDIENCES": "https://a.example.com https://b.example.com",
+            "DEV_SCHEDULER_ISSUER": "http://127.0.0.1:8080",
+            "DEV_SCHEDULER_JWKS_URL": "http://127.0.0.1:8080/keys",
+            "CORS_ORIGINS": "https://app.example.com,http://localhost:3000",
+        }
+    )
+    assert loaded == Settings(
+        store="sqlite",
+        project="ops-prod",
+        database="ops",
+        sqlite_path=Path("/data/x.db"),
+        config_dir=tmp_path,
+        ingest_keys=(HASH, HASH[::-1]),
+        public_url="https://status.example.com",
+        slack_webhook_url=WEBHOOK,
+        slack_channel="#war-room",
+        ops_email="oncall@example.com",
+        scheduler_service_account="runner@ops-prod.iam.gserviceaccount.com",
+        scheduler_audiences=("https://a.example.com", "https://b.example.com"),
+        scheduler_issuer="http://127.0.0.1:8080",
+        scheduler_jwks_url="http://127.0.0.1:8080/keys",
+        cors_origins=("https://app.example.com", "http://localhost:3000"),
+        on_cloud_run=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("F0_STORE", "mongodb"),
+        ("GOOGLE_CLOUD_PROJECT", "Not A Project"),
+        ("GCLOUD_PROJECT", "../x"),
+        ("CONFIG_DIR", "/nonexistent/config"),
+        ("INGEST_KEYS", "not-a-hash"),
+        ("INGEST_KEYS", HASH.upper()),
+        ("INGEST_KEYS", " ".join([HASH] * 3)),
+        ("STATUS_PAGE_URL", "status.example.com"),
+        ("STATUS_PAGE_URL", "ftp://status.example.com"),
+        ("SLACK_WEBHOOK_URL", "https://"),
+        ("SLACK_WEBHOOK_URL", "https://user:password@hooks.example.com/x"),
+        ("OPS_EMAIL", "ops"),
+        ("SCHEDULER_SERVICE_ACCOUNT", "f0-ops"),
+        ("DEV_SCHEDULER_JWKS_URL", "keys.json"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "https://app.example.com/path"),
+    ],
+)
+def test_a_value_that_cannot_be_right_is_a_fault_that_names_the_setting_and_not_the_value(
+    name: str, value: str
+) -> None:
+    found = fault({name: value})
+    assert found.startswith(name)
+    assert value not in found
+
+
+def test_all_faults_are_told_at_once() -> None:
+    env = {"F0_STORE": "x", "INGEST_KEYS": "a b", "SLACK_WEBHOOK_URL": "nope", "OPS_EMAIL": "nope", "CORS_ORIGINS": "*"}
+    assert len(faults(env)) == 6
+    with pytest.raises(SettingsError, match=r"(?s)F0_STORE.*INGEST_KEYS\[0\].*INGEST_KEYS\[1\].*SLACK_WEBHOOK_URL"):
+        Settings.load(env)
+
+
+def test_firestore_needs_a_project() -> None:
+    assert fault({"F0_STORE": "firestore"}).startswith("GOOGLE_CLOUD_PROJECT")
+
+
+def test_on_cloud_run_the_scheduler_account_must_be_set() -> None:
+    env = {k: v for k, v in CLOUD.items() if k != "SCHEDULER_SERVICE_ACCOUNT"}
+    assert fault(env).startswith("SCHEDULER_SERVICE_ACCOUNT is not set")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DEV_SCHEDULER_ISSUER",
+        "DEV_ANYTHING",
+        "FIRESTORE_EMULATOR_HOST",
+        "FIREBASE_AUTH_EMULATOR_HOST",
+        "FIREBASE_STORAGE_EMULATOR_HOST",
+        "FUNCTIONS_EMULATOR",
+    ],
+)
+def test_what_is_for_development_refuses_to_start_on_cloud_run_and_not_elsewhere(name: str) -> None:
+    assert fault({**CLOUD, name: "127.0.0.1:8080"}).startswith(f"{name} is set on Cloud Run")
+    assert Settings.load({name: "127.0.0.1:8080"})
+
+
+def test_sqlite_refuses_to_start_on_cloud_run() -> None:
+    assert fault({**CLOUD, "F0_STORE": "sqlite"}).startswith("F0_STORE=sqlite")
+
+
+@pytest.mark.parametrize("name", ["SLACK_WEBHOOK_URL", "STATUS_PAGE_URL"])
+def test_plain_http_is_refused_on_cloud_run_and_not_elsewhere(name: str) -> None:
+    assert fault({**CLOUD, name: "http://hooks.example.com/x"}).startswith(f"{name} is not https")
+    assert Settings.load({name: "http://127.0.0.1:8080/x"})
+
+
+def test_a_secret_reference_is_read_with_its_version_or_the_latest() -> None:
+    asked = []
+
+    def read(reference: str) -> str:
+        asked.append(reference)
+        return WEBHOOK + "\n" if "slack" in reference else HASH
+
+    loaded = Settings.load({"SLACK_WEBHOOK_URL": "sm://slack-webhook-url", "INGEST_KEYS": "sm://ingest-keys/4"}, read)
+    assert (loaded.slack_webhook_url, loaded.ingest_keys) == (WEBHOOK, (HASH,))
+    assert sorted(asked) == ["ingest-keys/4", "slack-webhook-url/latest"]
+
+
+def test_a_secret_that_cannot_be_read_is_a_fault_among_the_others() -> None:
+    def read(reference: str) -> str:
+        raise PermissionError("verysecret")
+
+    with pytest.raises(SettingsError) as raised:
+        Settings.load({"SLACK_WEBHOOK_URL": "sm://slack-webhook-url", "OPS_EMAIL": "x"}, read)
+    assert raised.value.faults == [
+        "SLACK_WEBHOOK_URL: secret 'slack-webhook-url/latest' could not be read (PermissionError)",
+        "OPS_EMAIL is not an email address",
+    ]
+
+
+def test_a_secret_reference_without_a_reader_is_a_fault() -> None:
+    assert fault({"INGEST_KEYS": "sm://ingest-keys"}).startswith("INGEST_KEYS names a secret")
+
+
+def test_a_secret_of_the_wrong_form_is_a_fault_that_does_not_tell_it() -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.load({"SLACK_WEBHOOK_URL": "sm://a", "INGEST_KEYS": "sm://b"}, lambda _: "verysecret")
+    assert len(raised.value.faults) == 2
+    assert "verysecret" not in str(raised.value)
+
+
+def test_the_repr_masks_secrets_and_tells_whether_they_are_set() -> None:
+    shown = repr(Settings.load({"SLACK_WEBHOOK_URL": WEBHOOK, "INGEST_KEYS": HASH, "OPS_EMAIL": "a@b.example"}))
+    assert "verysecret" not in shown
+    assert HASH not in shown
+    assert "slack_webhook_url=***, slack_channel='#ops-alerts', ops_email='a@b.example'" in shown
+    assert "slack_webhook_url=None" in repr(Settings.load({}))
+
+
+class Recording(Mapping[str, str]):
+    """An environment that remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.add(name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_the_list_of_names_is_what_the_loader_asks_for() -> None:
+    env = Recording()
+    Settings.load(env)
+    assert env.asked - {"K_SERVICE"} == set(settings.NAMES)
