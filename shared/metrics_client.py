@@ -30,7 +30,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -294,6 +294,8 @@ class MetricsClient:
             connection.request("POST", self._path, body, self._headers)
             response = connection.getresponse()
             content = response.read(MAX_ANSWER_BYTES)
+            if response.length:
+                raise IncompleteRead(content, response.length)
         except (OSError, HTTPException, ValueError) as error:
             raise _NoAnswer(f"no answer: {type(error).__name__}") from error
         finally:
@@ -437,7 +439,8 @@ def _read(status: int, retry_after: str | None, content: bytes) -> tuple[int, li
         reasons = [str(answer["notice"])] if "notice" in answer else []
         rejected = answer.get("rejected")
         for one in rejected if isinstance(rejected, list) else ():
-            reasons += [", ".join(map(str, one["reasons"]))] if isinstance(one, dict) and one.get("reasons") else []
+            why = one.get("reasons") if isinstance(one, dict) else None
+            reasons.append(", ".join(map(str, why)) if isinstance(why, list) else "no reason given")
         return answer["accepted"], reasons
     reason = f"{status} {answer.get('detail', '')}".strip()
     if status in (408, 429) or status >= 500:
