@@ -560,7 +560,7 @@ def test_the_timer_records_milliseconds_also_when_the_block_fails(server: Captur
 
 def call(app: Any, path: str = "/api/orders") -> tuple[str, bytes]:
     """Status and body of an app, called as a strict server calls it."""
-    environ: dict[str, Any] = {"PATH_INFO": path, "QUERY_STRING": ""}
+    environ: dict[str, Any] = {"PATH_INFO": path, "SCRIPT_NAME": "", "QUERY_STRING": ""}
     setup_testing_defaults(environ)
     seen: list[str] = []
 
