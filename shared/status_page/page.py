@@ -20,7 +20,6 @@ from shared.status_page import words
 MAX_BYTES = 40 * 1024
 OUTDATED = timedelta(minutes=11)  # two evaluations missed
 _HERE = Path(__file__).parent
-_BAD = ("outage", "degraded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +74,7 @@ def _page(served: Served, now: datetime, detail: _Detail) -> dict[str, Any]:
         "more_past": 0,
         "updated": None,
         "warning": None,
+        "outdated": False,
         "live": served.enabled,
     }
     if snapshot is not None:
@@ -125,7 +125,7 @@ def _filled(snapshot: Mapping[str, Any], reachable: bool, now: datetime, detail:
             "tone": "outage" if data["impact"] == "critical" else "degraded",
             "impact": f"{data['impact'].capitalize()} impact",
             "status": words.INCIDENT_STATUSES.get(data["status"], data["status"]),
-            "affects": words.listed([names[c] for c in data["components"] if c in names] or ["none of the components"]),
+            "affects": words.listed([names[c] for c in data["components"] if c in names]),
             "started": shown(data["startedAt"]),
             "ended": shown(ended) if ended else None,
             "lasted": words.duration(ended - data["startedAt"]) if ended else None,
@@ -134,7 +134,7 @@ def _filled(snapshot: Mapping[str, Any], reachable: bool, now: datetime, detail:
                 {
                     "time": shown(update["timestamp"]),
                     "status": words.INCIDENT_STATUSES.get(update["status"], update["status"]),
-                    "message": _cut(update["message"], detail.characters),
+                    "message": words.cut(update["message"], detail.characters),
                 }
                 for update in updates
             ],
@@ -153,6 +153,7 @@ def _filled(snapshot: Mapping[str, Any], reachable: bool, now: datetime, detail:
         "more_past": len(past[detail.past :]),
         "updated": shown(snapshot["publishedAt"]) | {"ago": words.ago(now - snapshot["publishedAt"])},
         "warning": warning,
+        "outdated": outdated,
     }
 
 
@@ -193,14 +194,10 @@ def _row(component: Mapping[str, Any]) -> dict[str, Any]:
         "name": component["name"],
         "state": component["state"],
         "word": words.STATES[component["state"]],
-        "message": component.get("message"),
+        "message": words.sentence(component["message"]) if "message" in component else None,
         "behind": component.get("provider") or ", ".join(behind),
         "figures": " · ".join(figure[:1].upper() + figure[1:] for figure in figures),
     }
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 @cache

@@ -66,8 +66,18 @@ def window(seconds: int) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """`A`, `A and B`, `A, B and C`."""
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}"
+    """`A`, `A and B`, `A, B and C`; empty for none."""
+    return "".join(names) if len(names) < 2 else ", ".join(names[:-1]) + f" and {names[-1]}"
+
+
+def sentence(text: str) -> str:
+    """With a full stop, unless it ends like a sentence."""
+    return text if text.endswith((".", "!", "?", "…")) else text + "."
+
+
+def cut(text: str, length: int) -> str:
+    """`text`, or its beginning with an ellipsis where it is longer than `length` characters."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 def _many(n: int, unit: str) -> str:
