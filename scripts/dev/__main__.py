@@ -30,13 +30,13 @@ def main(arguments: Sequence[str]) -> None:
     from scripts.dev.server import Plan, Server
     from shared.settings import Settings, SettingsError
 
-    url = f"http://127.0.0.1:{options.port}"
     folder = Folder(Path(options.data_dir))
     try:
-        folder.lock(f"process {os.getpid()} at {url}")
+        folder.lock(f"process {os.getpid()}")
         listener = _listen(options.port)
         port = listener.getsockname()[1]
         url = f"http://127.0.0.1:{port}"
+        folder.name_holder(f"process {os.getpid()} at {url}")
         key = folder.ingest_key()
         os.environ.update(environment(os.environ, folder.database, url, key, issuer.ACCOUNT))
         os.environ.pop("SCHEDULER_AUDIENCES", None)

@@ -46,10 +46,15 @@ class Folder:
             other = lock.read().strip()
             lock.close()
             raise FolderInUse(other or "another process") from None
-        lock.truncate(0)
-        lock.write(holder)
-        lock.flush()
         self._lock = lock
+        self.name_holder(holder)
+
+    def name_holder(self, holder: str) -> None:
+        """What a second server is told about this one, which has the lock."""
+        if self._lock is not None:
+            self._lock.truncate(0)
+            self._lock.write(holder)
+            self._lock.flush()
 
     def ingest_key(self) -> str:
         return self.secret("ingest.key", make_key()[0].encode()).decode()
