@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.domain.component import Components
+from shared.domain.incident import AUTHOR
 from shared.domain.status import ComponentStatus, View
 
 BUDGET_BYTES = 500_000
@@ -18,13 +20,12 @@ Data = dict[str, Any]
 
 def public(view: View, components: Components) -> Data:
     """`{enabled, overall, page, components, incidents}`, before it is cut to its budget. Unknown keys are absent."""
-    names = [component.id for component in components.components]
     return {
         "enabled": True,
         "overall": view.overall,
         "page": components.page.model_dump(mode="json"),
         "components": [_component(status) for status in view.components],
-        "incidents": [_incident(incident, names) for incident in view.incidents],
+        "incidents": [_incident(incident, view, components) for incident in view.incidents],
     }
 
 
@@ -89,26 +90,42 @@ def _component(status: ComponentStatus) -> Data:
     return {**found, **status.figures}
 
 
-def _incident(incident: Mapping[str, Any], names: list[str]) -> Data:
+def _incident(incident: Mapping[str, Any], view: View, components: Components) -> Data:
+    affected = [c for c in components.components if c.id in (incident.get("components") or ())]
     updates = sorted(incident.get("updates") or (), key=lambda update: update["timestamp"])
     times = {key: incident[key] for key in ("identifiedAt", "mitigatedAt", "resolvedAt") if incident.get(key)}
+    title = incident.get("title") or "A problem"
+    if incident.get("autoCreated") and any(title.startswith(name) for name in view.slo_names):
+        names = ", ".join(component.name for component in affected)
+        title = f"A problem with {names}" if names else "A problem"
     return {
-        "id": incident["id"],
-        "title": shortened(incident.get("title") or "Incident", MAX_TITLE),
+        "id": _public_id(incident),
+        "title": shortened(title, MAX_TITLE),
         "impact": incident.get("impact") or "low",
         "status": incident.get("status") or "investigating",
-        "components": [name for name in names if name in (incident.get("components") or ())],
+        "components": [component.id for component in affected],
         "startedAt": incident["startedAt"],
         **times,
-        "updates": [
-            {
-                "timestamp": update["timestamp"],
-                "status": update.get("status") or "investigating",
-                "message": shortened(update.get("message") or "", MAX_MESSAGE),
-            }
-            for update in updates
-        ],
+        "updates": [_update(update, opening=n == 0) for n, update in enumerate(updates)],
         "earlierUpdates": 0,
+    }
+
+
+def _public_id(incident: Mapping[str, Any]) -> str:
+    """The incident's id; a fingerprint of it where automation made it from the name of an alert."""
+    name: str = incident["id"]
+    return hashlib.sha256(name.encode()).hexdigest()[:20] if incident.get("autoCreated") else name
+
+
+def _update(update: Mapping[str, Any], *, opening: bool) -> Data:
+    """An update as people wrote it; automation writes for the team, so the public reads a phrase instead."""
+    message = update.get("message") or ""
+    if update.get("author") == AUTHOR:
+        message = "Found by our monitoring." if opening else "Our measurements are back to normal."
+    return {
+        "timestamp": update["timestamp"],
+        "status": update.get("status") or "investigating",
+        "message": shortened(message, MAX_MESSAGE),
     }
 
 

@@ -40,11 +40,15 @@ class ComponentStatus:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """`incidents`: unresolved first, then those resolved within 14 days, each newest first; data as stored."""
+    """`incidents`: unresolved first, then those resolved within 14 days, each newest first; data as stored.
+
+    `slo_names` are those of the last evaluation, which the public does not get to see.
+    """
 
     overall: Overall
     components: tuple[ComponentStatus, ...]
     incidents: tuple[Data, ...]
+    slo_names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ def derive(
     shown = _shown(incidents, now)
     firing = [alert for alert in alerts if alert.get("state") == "firing"]
     statuses = tuple(_status(c, components, run, firing, shown, now) for c in components.components)
-    return View(_overall(statuses), statuses, shown)
+    names = frozenset(slo["name"] for slo in (run or {}).get("slos") or ())
+    return View(_overall(statuses), statuses, shown, names)
 
 
 def _shown(incidents: Sequence[Data], now: datetime) -> tuple[Data, ...]:
