@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 
 from scripts.deploy import environment
 from scripts.deploy.plan import BASE_APIS, Target, endpoints
-from scripts.manifest import Manifest
+from scripts.manifest import ROOT, Manifest
 
 Ask = Callable[[Sequence[str]], tuple[int, str]]  # a command's exit code and output
 
@@ -24,7 +25,18 @@ def offline(manifest: Manifest, target: Target, values: Mapping[str, str]) -> li
         for region in target.regions(endpoint):
             env = environment.of_function(id_, endpoint, region, target.project, values)
             missing += environment.faults_of(id_, env)
+            missing += _hosting(id_, region, target)
     return list(dict.fromkeys(missing))
+
+
+def _hosting(id_: str, region: str, target: Target) -> list[str]:
+    if not target.firebase or target.only:
+        return []
+    rewrites = json.loads((ROOT / "firebase.json").read_text())["hosting"]["rewrites"]
+    led = {r["function"]["region"] for r in rewrites if r["function"]["functionId"] == id_}
+    return [f"firebase.json leads to {id_} in {', '.join(led)}, not in {region}: change it or pass --no-firebase"] * (
+        bool(led) and region not in led
+    )
 
 
 def online(manifest: Manifest, target: Target, ask: Ask) -> list[str]:
