@@ -120,6 +120,11 @@ class AlertRun:
 
     # --- facts
 
+    def evaluate(self) -> list[Evaluation]:
+        """What the SLOs read, without fold, commit or alert: for a report."""
+        self.run = self.store.get(RUN)
+        return self._evaluate(Folded(), {d.hash for d in self.config.definitions})
+
     def _evaluate(self, folded: Folded, ready: set[str]) -> list[Evaluation]:
         if not self.config.slos:
             return []

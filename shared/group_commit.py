@@ -24,10 +24,13 @@ class TooVaried(Exception):
 
 @dataclass(slots=True)
 class _Waiting:
+    """A request's batch; `turn` is set once it is written, or once this request is the one to write."""
+
     batch: Batch
     day: str
     error: Exception | None = None
-    done: threading.Event = field(default_factory=threading.Event)
+    written: bool = False
+    turn: threading.Event = field(default_factory=threading.Event)
 
 
 class GroupCommit:
@@ -37,29 +40,39 @@ class GroupCommit:
         self._store = store
         self._waiting: list[_Waiting] = []
         self._lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._writing = False
 
     def append(self, batch: Batch, now: datetime) -> None:
         mine = _Waiting(batch, now.strftime("%Y-%m-%d"))
         with self._lock:
             self._waiting.append(mine)
-        while not mine.done.is_set():
-            with self._turn:
-                if not mine.done.is_set():
-                    self._commit_waiting()
+            if not self._writing:
+                self._writing = True
+                mine.turn.set()
+        mine.turn.wait()
+        if not mine.written:
+            self._write_waiting()
         if mine.error is not None:
             raise mine.error
 
-    def _commit_waiting(self) -> None:
-        """Take the oldest that wait, write them as one segment, and let them go."""
+    def _write_waiting(self) -> None:
+        """Write the oldest that wait, let them go, and give the turn to the next one."""
         group = self._take()
         try:
-            self._write([w.batch for w in group], group[0].day)
-        except Exception as error:  # noqa: BLE001 - every waiting request must hear of it
+            self.write([w.batch for w in group], group[0].day)
+        except BaseException as error:  # every waiting request must hear of it
             for waiting in group:
-                waiting.error = error
-        for waiting in group:
-            waiting.done.set()
+                waiting.error = error if isinstance(error, Exception) else Unavailable("the writer was stopped")
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            for waiting in group:
+                waiting.written = True
+                waiting.turn.set()
+            with self._lock:
+                self._writing = bool(self._waiting)
+                if self._waiting:
+                    self._waiting[0].turn.set()
 
     def _take(self) -> list[_Waiting]:
         with self._lock:
@@ -73,14 +86,15 @@ class GroupCommit:
             group, self._waiting = self._waiting[:size], self._waiting[size:]
             return group
 
-    def _write(self, batches: list[Batch], day: str) -> None:
+    def write(self, batches: list[Batch], day: str) -> None:
+        """Write these batches now, as one segment or, where they are too large for one, as several."""
         payload = encode_segment(batches)
         if len(payload) > MAX_BYTES:
             if len(batches) == 1:
                 raise TooVaried
             half = len(batches) // 2
-            self._write(batches[:half], day)
-            self._write(batches[half:], day)
+            self.write(batches[:half], day)
+            self.write(batches[half:], day)
             return
         path = f"ops_metrics/{day}/segments/{secrets.token_hex(10)}"
         try:

@@ -15,17 +15,14 @@ COMPRESS_FROM = 300_000
 
 
 class _Series(msgspec.Struct, array_like=True, gc=False):
-    """`buckets`: index, count, distance to the next index, its count …"""
-
     key: str
     count: int
     total: float
     low: float
     high: float
-    bounds: list[float]
-    counts: list[int]
-    estimated: list[float]
-    buckets: list[int]
+    up_to: dict[float, int]
+    estimated: set[float]
+    buckets: dict[int, int]
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -34,37 +31,15 @@ _decode_slots = msgspec.msgpack.Decoder(dict[str, tuple[int, int, bytes, bytes]]
 
 
 def encode_rollup(rollup: Mapping[str, Stats]) -> bytes:
-    rows = []
-    for key, s in rollup.items():
-        flat: list[int] = []
-        last = 0
-        for index in sorted(s.buckets):
-            flat += (index - last, s.buckets[index])
-            last = index
-        row = (key, s.count, s.total, s.low, s.high, list(s.up_to), list(s.up_to.values()), sorted(s.estimated), flat)
-        rows.append(row)
+    rows = [(k, s.count, s.total, s.low, s.high, s.up_to, s.estimated, s.buckets) for k, s in rollup.items()]
     return zlib.compress(_encode(rows), 1)
 
 
 def decode_rollup(payload: bytes) -> dict[str, Stats]:
-    rollup = {}
-    for row in _decode_series(zlib.decompress(payload)):
-        buckets = {}
-        index = 0
-        pairs = iter(row.buckets)
-        for step, count in zip(pairs, pairs, strict=True):
-            index += step
-            buckets[index] = count
-        rollup[row.key] = Stats(
-            row.count,
-            row.total,
-            row.low,
-            row.high,
-            dict(zip(row.bounds, row.counts, strict=True)),
-            buckets,
-            set(row.estimated),
-        )
-    return rollup
+    return {
+        row.key: Stats(row.count, row.total, row.low, row.high, row.up_to, row.buckets, row.estimated)
+        for row in _decode_series(zlib.decompress(payload))
+    }
 
 
 def encode_slots(day: SlotDay) -> bytes:

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import fsum
 from zlib import crc32
 
@@ -15,6 +16,7 @@ from shared.domain import sketch
 SHARDS = 2  # of a block, an hour; by metric name
 
 
+@lru_cache(maxsize=20_000)
 def shard_of(key: str) -> int:
     """The shard of a series key: all series of a metric are in one."""
     return crc32(key.partition("{")[0].encode()) % SHARDS

@@ -35,8 +35,8 @@ def count_sorted(values: Sequence[float]) -> dict[int, int]:
     while start < end:
         value = values[start]
         index = ceil(log(value) * _PER_LOG) if value >= SMALLEST else ZERO
-        upper = max(value, exp(index * _LOG)) if index != ZERO else value
-        stop = bisect_right(values, upper, start)
+        upper = exp(index * _LOG)  # a rounding off at the very edge of a bucket is far inside of the 1 %
+        stop = bisect_right(values, upper if upper > value else value, start)
         buckets[index] = buckets.get(index, 0) + stop - start
         start = stop
     return buckets
