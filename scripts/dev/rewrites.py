@@ -9,7 +9,7 @@ from pathlib import Path
 
 from werkzeug.security import safe_join
 
-_PIECES = re.compile(r"(/\*\*/)|(/\*\*$)|(\*+)|([^*?\[\]{}()!@+]+)|(.)")
+_PIECES = re.compile(r"(/\*\*/)|(/\*\*$)|(\*+)|((?:(?!/\*\*(?:/|$))[^*?\[\]{}()!@+])+)|(.)")
 
 
 @dataclass(frozen=True, slots=True)
