@@ -6,7 +6,6 @@ import http.client
 import json
 import math
 import random
-import socket
 import threading
 import time
 from collections import deque
@@ -73,9 +72,6 @@ class Load:
             method, path, body = _choose()
             began = time.monotonic()
             try:
-                if connection.sock is None:
-                    connection.connect()
-                    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection.request(method, path, body, JSON if body else {})
                 response = connection.getresponse()
                 response.read()

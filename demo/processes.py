@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -31,9 +32,10 @@ class PortInUse(Exception):
 class Process:
     """A child in a session of its own, its output in a log file. `with` ends it."""
 
-    def __init__(self, name: str, arguments: list[str], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, name: str, arguments: list[str], log: Path, environment: dict[str, str]) -> None:
         self.name = name
         self.log = log
+        self._stopped = False
         with log.open("ab") as output:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
@@ -60,16 +62,14 @@ class Process:
 
     def stop(self) -> None:
         """On return neither the process nor any child of it is left."""
-        if not self.ended:
-            self._child.terminate()
-            try:
-                self._child.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                pass
-        try:
+        if self._stopped:
+            return
+        self._stopped = True
+        self._child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(GRACE)
+        with suppress(ProcessLookupError):  # raised where the whole group has ended
             os.killpg(self._child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # the whole group has ended
         self._child.wait()
 
 
