@@ -181,3 +181,31 @@ def load(path: Path = ROOT / "functions.yaml") -> Manifest:
 
 def _reason(message: str) -> str:
     return message.removeprefix("Value error, ")
+
+
+def table(manifest: Manifest) -> str:
+    """The functions as a Markdown table, for docs/deploy.md."""
+    rows = [
+        "| function | called by | memory | cpu | requests at a time | timeout | instances | secrets |",
+        "|---" * 8 + "|",
+    ]
+    for id_, e in manifest.endpoints.items():
+        if e.schedule_trigger:
+            caller = f"schedule `{e.schedule_trigger.schedule}` {e.schedule_trigger.time_zone}"
+        else:
+            caller = "anyone" if e.public else "its invokers"
+        secrets = ", ".join(s.secret for s in e.secret_environment_variables)
+        cells = [
+            id_,
+            caller,
+            f"{e.available_memory_mb} MiB",
+            f"{e.cpu:g}",
+            str(e.concurrency),
+            f"{e.timeout_seconds} s",
+        ]
+        rows.append(f"| {' | '.join([*cells, f'{e.min_instances} to {e.max_instances}', secrets])} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table(load()))

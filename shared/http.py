@@ -10,6 +10,7 @@ from flask import Request, Response
 
 from shared import log
 from shared.flags import FlagsUnknown
+from shared.settings import SettingsError
 from shared.store.protocol import StoreError
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ def run(handler: Handler, request: Request) -> Response:
         log.error("store failed", error, kind=type(error).__name__)
         detail = "the store did not answer; nothing is lost if you send the same request again"
         return Problem(503, "store_unavailable", detail, headers={"Retry-After": "5"}).response()
+    except SettingsError as error:
+        log.error("the settings are not usable; no request is served", faults=error.faults)
+        return Problem(500, "settings_not_usable", "this function is not set up; its log names every fault").response()
     except Exception as error:  # noqa: BLE001 - the last resort: told in the log, answered as 500
         log.error("unexpected error", error)
         return Problem(500, "internal", "an unexpected error; it is in the log").response()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from flask import Request, Response
+from werkzeug.test import EnvironBuilder
 
-from shared import settings
+from shared import bootstrap, settings
+from shared.http import run
 from shared.settings import Settings, SettingsError
 
 HASH = "0123456789abcdef" * 4
@@ -232,3 +236,21 @@ def test_the_list_of_names_is_what_the_loader_asks_for() -> None:
     env = Recording()
     Settings.load(env)
     assert env.asked - {"K_SERVICE"} == set(settings.NAMES)
+
+
+def test_a_function_whose_settings_are_not_usable_serves_nothing_and_logs_every_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def handler(request: Request, app: bootstrap.App) -> Response:
+        raise AssertionError("the handler was called")
+
+    for name in (*settings.NAMES, "K_SERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**CLOUD, "F0_STORE": "sqlite", "DEV_SCHEDULER_ISSUER": "http://127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    bootstrap.install(None)
+    answer = run(handler, Request(EnvironBuilder().get_environ()))
+    assert answer.status_code == 500
+    assert json.loads(answer.data)["code"] == "settings_not_usable"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert [fault.split()[0] for fault in json.loads(line)["faults"]] == ["F0_STORE=sqlite", "DEV_SCHEDULER_ISSUER"]
