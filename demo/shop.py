@@ -101,13 +101,17 @@ def build(client: MetricsClient, database: Path, trouble: Trouble | None = None)
     def place_order() -> tuple[Response, int]:
         depends_on_the_database()
         given = request.get_json()
+        try:
+            user, item = int(given["user"]), str(given["item"])
+        except (KeyError, TypeError, ValueError):
+            abort(400, "an order is {user, item}")
         work(0.005, 0.020)
         with client.time("firestore_write_latency", collection="orders"):
-            order_id = orders.add(int(given["user"]), str(given["item"]))
+            order_id = orders.add(user, item)
         return jsonify(id=order_id), 201
 
     @app.get("/api/users/<int:user_id>")
-    def user(user_id: int) -> Response:
+    def show_user(user_id: int) -> Response:
         depends_on_the_database()
         work(0.002, 0.010)
         return jsonify(id=user_id, orders=orders.count_of(user_id))

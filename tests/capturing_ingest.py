@@ -132,7 +132,7 @@ class CapturingIngest:
         self.then = then
         self.lock = threading.Lock()
         self.stopping = threading.Event()
-        self._script = list(script)
+        self.script = list(script)
         self._port = port
         self._tls = tls
 
@@ -177,7 +177,7 @@ class CapturingIngest:
         exchange = Exchange(self, handler, body)
         with self.lock:
             self.requests.append(exchange)
-            behave = self._script.pop(0) if self._script else self.then
+            behave = self.script.pop(0) if self.script else self.then
         behave(exchange)
 
 
