@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from datetime import datetime
+from itertools import count
 
 from flask import Request, Response
 
@@ -29,6 +30,7 @@ class Ingest:
         self._recent: OrderedDict[bytes, None] = OrderedDict()
         self._table: SeriesTable | None = None
         self._table_hash = ""
+        self._numbers = count()
 
     def take(self, body: bytes, now: datetime) -> dict[str, object]:
         """The answer to a body: accepted, rejected (index, reasons), duplicate. Raises `Problem`, `StoreError`."""
@@ -59,8 +61,8 @@ class Ingest:
         config = slos.current()
         if self._table is None or self._table_hash != config.hash:
             with self._lock:
-                first = self._table.next_number if self._table else 0
-                self._table = SeriesTable(slos.registry, config.bounds(slos.registry), parse_labels, first)
+                bounds = config.bounds(slos.registry)
+                self._table = SeriesTable(slos.registry, bounds, parse_labels, self._numbers)
                 self._table_hash = config.hash
         return self._table
 

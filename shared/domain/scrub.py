@@ -1,4 +1,7 @@
-"""Takes out of labels whatever identifies a person, before anything is stored, logged or echoed."""
+"""Takes out of labels whatever identifies a person, before anything is stored, logged or echoed.
+
+What is no person stays readable: model names, regions, versions, route templates, names of errors.
+"""
 
 from __future__ import annotations
 
@@ -11,62 +14,120 @@ PERSONAL_KEYS = frozenset(
         "firstname", "lastname", "fullname", "displayname", "ip", "ipaddress", "clientip", "remoteip", "remoteaddr",
         "remoteaddress", "xforwardedfor", "session", "sessionid", "cookie", "token", "accesstoken", "idtoken",
         "refreshtoken", "authorization", "auth", "apikey", "password", "secret", "deviceid", "customer", "customerid",
-        "account", "accountid", "sub",
+        "account", "accountid", "sub", "memberid", "ownerid", "authorid", "profileid",
     }
 )  # fmt: skip
-_EMAIL = re.compile(r"[^\s@/:;,<>\"']+@[^\s@/:;,<>\"']+\.[^\s@/:;,<>\"']+")
-_IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")
+_PERSONAL_LAST = frozenset(
+    {"uid", "email", "mail", "phone", "ip", "token", "password", "secret", "cookie", "username", "ssn", "jwt"}
+)  # `firebase_uid`, `customerEmail`
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+_USERINFO = re.compile(r"(?<=//)[^/\s@]+@")
+_EMAIL = re.compile(r"[^\s@/:;,<>\"']+@(?!\^?[\d.]+(?![\w.]))[^\s@/:;,<>\"']+")  # but not react@18.2.0
+_IPV4 = re.compile(r"(?<!\d)(?<!\d[.\-])\d{1,3}([.\-_])(?:\d{1,3}\1){2}\d{1,3}(?!\d|[.\-]\d)")  # ip-10-0-0-1 too
 _IPV6 = re.compile(
     r"(?<![\w:])(?=[0-9a-fA-F:]*:[0-9a-fA-F:]*:)[0-9a-fA-F:]*[0-9a-fA-F](?:::)?(?![\w:])|(?<![\w:])::1\b"
 )
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 _JWT = re.compile(r"eyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?")
 _KEY = re.compile(
-    r"\b(?:sk|pk|rk|ghp|gho|ghs|github_pat|glpat|xox[abprs]|AIza|ya29|AKIA|Bearer)[-_. ]?[\w\-.~+/]{10,}=*"
+    r"""(?x)
+    \b(?:sk|pk|rk)[-_](?=[\w\-]*\d)[\w\-]{10,}
+    | \b(?:gh[oprsu]_|github_pat_|glpat-|xox[abeprs]-|ya29\.|AIza)[\w\-.]{10,}
+    | \bAKIA[0-9A-Z]{12,}
+    | \b(?i:bearer|basic)\s+[\w\-.~+/]{6,}=*
+    """
 )
+_NAMED = re.compile(
+    r"(?i)\b((?:user|customer|account|member|session|device)(?:[ _-]?(?:id|name))?|uid|e?mail|login|password|token)"
+    r"(?:\s*=\s*[^\s/,;&]+|\s*:\s*(?=[^\s/,;&]*\d)[^\s/,;&]+|[ _#-]+\d+(?![\w-]))"
+)  # `user 8341`, `uid=ada`
 _LONG = re.compile(r"[A-Za-z0-9_\-+=]{20,}")
-_DIGITS = re.compile(r"(?<!\d)(?!20\d\d-?[01]\d-?[0-3]\d(?!\d))\+?\d[\d ()\-]{5,}\d(?!\d)")  # a date is no id
-_VERSION = re.compile(r"v\d{1,3}")
-_PLAIN_WORDS = re.compile(r"[A-Za-z]+(?:[-_][A-Za-z]+)*")
+_MIXED = re.compile(r"(?<![A-Za-z0-9])(?=[a-zA-Z]*\d)(?:[A-Za-z]+\d+|\d+[A-Za-z]+)+[A-Za-z]*\d*(?![A-Za-z0-9])")
+_DIGITS = re.compile(
+    r"(?<!\d)\+?\(?\d[\d ()\-_]{5,}\d(?!\d)|\+\d[\d ().\-]{6,}\d|(?<![\d.])\d{3}\.\d{3}\.\d{4}(?![\d.])"
+)
+_DATE = re.compile(r"(?<!\d)20\d\d([-_]?)[01]\d\1[0-3]\d(?!\d)")
+_PROTOCOL = re.compile(r"HTTP/\d(?:\.\d)?")
+_VERSION = re.compile(r"v\d{1,3}(?:\.\d{1,3}){0,2}(?:(?:alpha|beta|rc)\d{0,2})?")
+_NAME_PART = re.compile(r"\d{1,4}|20\d{6}|[A-Za-z]{1,16}\d{0,2}|(?:\d{1,3}[a-z]{1,2}){1,2}")
+_SHORT_NAME_PART = re.compile(r"\d{1,2}|20\d{6}|[A-Za-z]{2,16}\d?|\d[a-z]")
 
 
 def is_personal_key(key: str) -> bool:
-    return re.sub(r"[^a-z0-9]", "", key.lower()) in PERSONAL_KEYS
+    words = [word.lower() for word in _WORDS.findall(key)]
+    return "".join(words) in PERSONAL_KEYS or (bool(words) and words[-1] in _PERSONAL_LAST)
 
 
 def scrub_value(value: str) -> str:
     """The value with every part that may identify a person replaced by a word such as `:id` or `:email`."""
-    if "%" in value:
+    for _ in range(3):  # encoded twice is seen too
+        if "%" not in value:
+            break
         value = unquote(value)
     if "?" in value and "/" in value:
         value = value.partition("?")[0]
+    value = _USERINFO.sub("", value)
     value = _JWT.sub(":token", value)
     value = _KEY.sub(":token", value)
     value = _EMAIL.sub(":email", value)
     value = _IPV4.sub(":ip", value)
     value = _IPV6.sub(":ip", value)
     value = _UUID.sub(":id", value)
+    value = _NAMED.sub(r"\1 :id", value)
     if "/" in value:
-        return "/".join(map(_path_segment, value.split("/")))
-    value = _DIGITS.sub(":id", value)
-    return _LONG.sub(_token, value)
+        return value if _PROTOCOL.fullmatch(value) else re.sub(r"[^/\s]+", _path_word, value)
+    value = _LONG.sub(_token, value)
+    value = _DIGITS.sub(_number, value)
+    return _MIXED.sub(_mixed, value)
 
 
-def _path_segment(segment: str) -> str:
-    """`8341`, `a8f3c0`, `ord_19283` are ids; `users`, `v1`, `oauth2` are names."""
-    if _VERSION.fullmatch(segment) or not any(c.isdigit() for c in segment):
-        return segment if segment.startswith(":") else _LONG.sub(_token, segment)
-    digits = sum(c.isdigit() for c in segment)
-    if segment.startswith(":") or (
-        digits == 1 and len(segment) <= 8 and segment[-1].isdigit() and segment[0].isalpha()
-    ):
-        return segment
+def _path_word(match: re.Match[str]) -> str:
+    """`8341`, `a8f3c0`, `ord_19283` are ids; `users`, `v1`, `oauth2`, `us-central1` are names."""
+    word = match.group()
+    if not any(c.isdigit() for c in word):
+        return _LONG.sub(_token, word)
+    one_digit = sum(c.isdigit() for c in word) == 1
+    if one_digit and len(word) <= 8 and word[-1].isdigit() and word[0].isalpha():
+        return word
+    if _VERSION.fullmatch(word) or _is_name(word, _SHORT_NAME_PART):
+        return word
     return ":id"
 
 
 def _token(match: re.Match[str]) -> str:
-    """A long run without spaces is a token unless it reads as words (`claude-sonnet-and-so-on`)."""
+    """A long run without spaces is a token unless it reads as words (`claude-sonnet-4-5-20250929`, `DeadlineExceeded`)."""
     text = match.group()
-    if _PLAIN_WORDS.fullmatch(text) and max(map(len, re.split(r"[-_]", text))) <= 16:
-        return text
-    return ":token"
+    return text if _is_name(text, _NAME_PART) or _is_camel_case(text) else ":token"
+
+
+def _number(match: re.Match[str]) -> str:
+    """Seven digits are a phone number or an id, if they are no date."""
+    text = match.group()
+    return ":id" if sum(c.isdigit() for c in _DATE.sub("", text)) >= 7 else text
+
+
+def _mixed(match: re.Match[str]) -> str:
+    """A run that goes to and fro between letters and digits was not made by a person."""
+    text = match.group()
+    turns = sum(a.isdigit() != b.isdigit() for a, b in zip(text, text[1:], strict=False))
+    return ":token" if turns >= 4 and len(text) >= 10 else text
+
+
+def _is_name(text: str, part: re.Pattern[str]) -> bool:
+    """Words and small numbers, joined; two words at least if there is any number."""
+    parts = re.split(r"[-_]+", text.strip("-_"))
+    if not all(part.fullmatch(p) for p in parts):
+        return False
+    words = sum(p[:2].isalpha() and len(p) > 1 for p in parts)
+    return words >= 2 or (words == 1 and not any(c.isdigit() for c in text))
+
+
+def _is_camel_case(text: str) -> bool:
+    words = _WORDS.findall(text)
+    return (
+        text.isascii()
+        and text.isalpha()
+        and len(text) >= 4 * len(words)
+        and all(2 <= len(word) <= 16 for word in words)
+    )
