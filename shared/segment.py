@@ -1,4 +1,7 @@
-"""A segment: the batches of one group commit as bytes, each batch apart from the others, with one table of series."""
+"""A segment: the batches of one group commit as bytes, each batch apart from the others, with one table of series.
+
+The bytes: `m` (plain) or `z` (compressed), a CRC-32 of what follows, and the segment as MessagePack.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import msgspec
 
 from shared.domain.aggregate import Batch, Part
 
+VERSION = 1
 COMPRESS_FROM = 600_000  # raw values hardly shrink: only what would not fit is worth the work
 MAX_BYTES = 900_000
 
@@ -66,7 +70,7 @@ def encode_segment(batches: Sequence[Batch]) -> bytes:
     series = {n: (s.key, s.bounds) for batch in batches for n, s in batch.series.items()}
     body = _encode(
         (
-            1,
+            VERSION,
             series,
             [
                 (
@@ -77,14 +81,19 @@ def encode_segment(batches: Sequence[Batch]) -> bytes:
             ],
         )
     )
-    return b"z" + zlib.compress(body, 1) if len(body) > COMPRESS_FROM else b"m" + body
+    kind, body = (b"z", zlib.compress(body, 1)) if len(body) > COMPRESS_FROM else (b"m", body)
+    return kind + zlib.crc32(body).to_bytes(4, "big") + body
 
 
 def decode_segment(payload: bytes) -> list[StoredBatch]:
     """Raises `CorruptSegment`."""
     try:
-        body = zlib.decompress(payload[1:]) if payload[:1] == b"z" else payload[1:]
-        segment = _decode(body)
+        body = payload[5:]
+        if payload[:1] not in (b"m", b"z") or payload[1:5] != zlib.crc32(body).to_bytes(4, "big"):
+            raise CorruptSegment("checksum")
+        segment = _decode(zlib.decompress(body) if payload[:1] == b"z" else body)
+        if segment.version != VERSION:
+            raise CorruptSegment("version")
         return [
             StoredBatch(
                 batch.hash,

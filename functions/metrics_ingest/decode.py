@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from shared.domain.aggregate import Batch, Suspect, aggregate, faults_of
+from shared.domain.aggregate import Batch, Suspect, aggregate, faults_of, time_faults, value_faults
 from shared.domain.series import SeriesTable
 from shared.http import Problem
 
@@ -51,8 +51,11 @@ _decode_metric = msgspec.json.Decoder(Metric).decode
 _decode_loose_metric = msgspec.json.Decoder(_LooseMetric).decode
 parse_labels = msgspec.json.Decoder().decode
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # RecursionError: nested too deeply
+_NO_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|-?Infinity|NaN', re.DOTALL)
+_NO_METRIC = "must be an object with name, value, timestamp and labels"
 _EXPECTED = {
-    "name": (str, "name: must be a text"),
+    "name": (str, "name: must be a text in UTF-8"),
     "value": (float, "value: must be a finite number"),
     "timestamp": (int, "timestamp: must be a whole number of milliseconds since 1970"),
     "aggregation": (
@@ -73,7 +76,7 @@ def read_batch(body: bytes, table: SeriesTable, now_ms: int) -> tuple[Batch, Rej
         parsed = _decode(body)
         if len(parsed.metrics) <= MAX_METRICS and _ID.fullmatch(parsed.batchId):
             return _aggregate(parsed.metrics, parsed.batchId, table, now_ms), []
-    except (msgspec.DecodeError, UnicodeDecodeError, Suspect):
+    except (*_UNREADABLE, Suspect):
         pass
     return _read_one_by_one(body, table, now_ms)
 
@@ -97,8 +100,8 @@ def _read_one_by_one(body: bytes, table: SeriesTable, now_ms: int) -> tuple[Batc
             reasons = faults_of(metric, table, now_ms)  # type: ignore[arg-type]  # Raw is a buffer
             if not reasons:
                 accepted.append(metric)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            reasons = _explain(b"" + item, table)
+        except _UNREADABLE:
+            reasons = _explain(item, table, now_ms)
         if reasons:
             rejected.append({"index": index, "reasons": reasons})
     return _aggregate(accepted, batch_id, table, now_ms), rejected
@@ -107,9 +110,8 @@ def _read_one_by_one(body: bytes, table: SeriesTable, now_ms: int) -> tuple[Batc
 def _frame(body: bytes) -> tuple[str, list[msgspec.Raw]]:
     """batchId and the metrics, undecoded."""
     try:
-        body.decode()
-        loose = _decode_loose(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        loose = _frame_of(body)
+    except _UNREADABLE:
         raise Problem(400, "unreadable_body", "the body must be JSON in UTF-8: {batchId, metrics: [...]}") from None
     errors = []
     batch_id = _value(loose.batchId)
@@ -119,7 +121,7 @@ def _frame(body: bytes) -> tuple[str, list[msgspec.Raw]]:
     items: list[msgspec.Raw] = []
     try:
         items = _decode_items(loose.metrics)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         errors.append({"path": "metrics", "message": "must be a list"})
     if errors:
         raise Problem(400, "invalid_body", "; ".join(f"{e['path']}: {e['message']}" for e in errors), errors=errors)
@@ -128,34 +130,43 @@ def _frame(body: bytes) -> tuple[str, list[msgspec.Raw]]:
     return str(batch_id), items
 
 
-def _explain(item: bytes, table: SeriesTable) -> list[str]:
+def _frame_of(body: bytes) -> _LooseBody:
+    """Some encoders write NaN and Infinity, which are no JSON: as null they cost their own metric, not the batch."""
+    try:
+        return _decode_loose(body)
+    except msgspec.DecodeError:
+        return _decode_loose(_NO_NUMBER.sub(lambda found: found[0] if found[0][:1] == b'"' else b"null", body))
+
+
+def _explain(item: msgspec.Raw, table: SeriesTable, now_ms: int) -> list[str]:
     """Every reason why a metric is not of the right form. Nothing of what was sent is quoted."""
     try:
-        item.decode()
         loose = _decode_loose_metric(item)
-    except UnicodeDecodeError:
-        return ["not valid UTF-8"]
-    except msgspec.DecodeError:
-        return ["must be an object with name, value, timestamp and labels"]
+    except _UNREADABLE:
+        return [_NO_METRIC]
     reasons = []
+    known: dict[str, Any] = {}
     for field, (type_, message) in _EXPECTED.items():
         raw = getattr(loose, field)
         if raw is msgspec.UNSET:
             reasons.append(f"{field}: is missing")
             continue
         try:
-            msgspec.json.decode(raw, type=type_)
-        except msgspec.DecodeError:
+            known[field] = msgspec.json.decode(raw, type=type_)
+        except _UNREADABLE:
             reasons.append(message)
-    name = None if loose.name is msgspec.UNSET else _value(loose.name)
-    found = table.resolve(name if isinstance(name, str) else "", b"" + loose.labels)
-    if isinstance(found, list):
-        reasons += [r for r in found if isinstance(name, str) or not r.startswith("name:")]
-    return reasons or ["must be an object with name, value, timestamp and labels"]
+    series = table.resolve(known.get("name", ""), b"" + loose.labels)
+    if isinstance(series, list):
+        reasons += [r for r in series if "name" in known or not r.startswith("name:")]
+    if "value" in known:
+        reasons += value_faults(known["value"], series)
+    if "timestamp" in known:
+        reasons += time_faults(known["timestamp"], now_ms)
+    return reasons or [_NO_METRIC]
 
 
 def _value(raw: msgspec.Raw) -> object:
     try:
         return parse_labels(raw)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return None

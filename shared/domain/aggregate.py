@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Protocol
 
 from shared.domain.series import Series, SeriesTable
@@ -60,30 +61,42 @@ def faults_of(sample: Sample, table: SeriesTable, now_ms: int) -> list[str]:
     """Every reason why a well-typed metric is refused; an empty list means that it is accepted."""
     series = table.resolve(sample.name, b"" + sample.labels)
     reasons = list(series) if isinstance(series, list) else []
-    value = sample.value
+    return reasons + value_faults(sample.value, series) + time_faults(sample.timestamp, now_ms)
+
+
+def value_faults(value: float, series: Series | list[str]) -> list[str]:
     if value < 0:
-        reasons.append("value: must not be negative")
-    elif not (value == 0 or SMALLEST <= value <= LARGEST):
-        reasons.append(f"value: must be 0, or between {SMALLEST:g} and {LARGEST:g}")
-    elif isinstance(series, Series) and series.is_ratio and value not in (0, 1):
-        reasons.append(f"value: a sample of {series.metric} is 0 or 1")
-    if sample.timestamp < now_ms - OLDEST_MS:
-        reasons.append("timestamp: older than 48 hours")
-    elif sample.timestamp > now_ms + AHEAD_MS:
-        reasons.append("timestamp: more than 5 minutes ahead; it is in milliseconds since 1970")
-    return reasons
+        return ["value: must not be negative"]
+    if not (value == 0 or SMALLEST <= value <= LARGEST):
+        return [f"value: must be 0, or between {SMALLEST:g} and {LARGEST:g}"]
+    if isinstance(series, Series) and series.is_ratio and value not in (0, 1):
+        return [f"value: a sample of {series.metric} is 0 or 1"]
+    return []
+
+
+def time_faults(timestamp: int, now_ms: int) -> list[str]:
+    if timestamp < now_ms - OLDEST_MS:
+        return ["timestamp: older than 48 hours"]
+    if timestamp > now_ms + AHEAD_MS:
+        return ["timestamp: more than 5 minutes ahead; it is in milliseconds since 1970"]
+    return []
 
 
 def aggregate(samples: Sequence[Sample], batch_hash: bytes, table: SeriesTable, now_ms: int) -> Batch:
     """Raises `Suspect` if any sample must be refused; then `faults_of` tells which and why."""
-    groups: defaultdict[tuple[str, bytes, int], list[float]] = defaultdict(list)
+    times = [s.timestamp for s in samples] or [now_ms]
+    oldest, newest = min(times), max(times)
+    if oldest < now_ms - OLDEST_MS or newest > now_ms + AHEAD_MS:
+        raise Suspect
+    same_labels: defaultdict[bytes, list[Sample]] = defaultdict(list)
     for s in samples:
-        groups[s.name, b"" + s.labels, s.timestamp // BLOCK_MS].append(s.value)
-    _check_times(samples, {number for _, _, number in groups}, now_ms)
+        same_labels[b"" + s.labels].append(s)
+    one_block = oldest // BLOCK_MS == newest // BLOCK_MS
     touched: dict[int, Series] = {}
     blocks: dict[int, Block] = {}
     resolve = table.resolve
-    for (name, labels, number), values in groups.items():
+    groups = ((labels, g) for labels, same in same_labels.items() for g in _groups(same, one_block))
+    for labels, (name, number, values) in groups:
         series = resolve(name, labels)
         if isinstance(series, list):
             raise Suspect
@@ -107,9 +120,10 @@ def _part(series: Series, values: list[float]) -> Part:
     total = sum(values)
     values.sort()
     low, high = values[0], values[-1]
-    if low < 0 or high > LARGEST or (series.is_ratio and not set(values) <= {0, 1}):
+    smallest = low if low > 0 else values[min(bisect_right(values, 0), len(values) - 1)]  # beside zeros
+    if low < 0 or high > LARGEST or 0 < smallest < SMALLEST or (series.is_ratio and not set(values) <= {0, 1}):
         raise Suspect
-    counts = [bisect_right(values, bound) for bound in series.bounds]
+    counts = list(map(bisect_right, repeat(values), series.bounds))
     return (series.number, total, low, high, counts, buckets.tobytes())
 
 
@@ -120,10 +134,12 @@ def indices_or_suspect(values: list[float]) -> array[int]:
         raise Suspect from None
 
 
-def _check_times(samples: Iterable[Sample], blocks: set[int], now_ms: int) -> None:
-    """Whole blocks inside the window need no look at their samples."""
-    oldest, newest = now_ms - OLDEST_MS, now_ms + AHEAD_MS
-    if blocks and (min(blocks) * BLOCK_MS < oldest or (max(blocks) + 1) * BLOCK_MS > newest + 1):
-        for s in samples:
-            if not oldest <= s.timestamp <= newest:
-                raise Suspect
+def _groups(samples: list[Sample], one_block: bool) -> Iterable[tuple[str, int, list[float]]]:
+    """Name, block and values of samples with the same labels; nearly always they are all of one name and block."""
+    name = samples[0].name
+    if one_block and not [s for s in samples if s.name != name]:
+        return ((name, samples[0].timestamp // BLOCK_MS, [s.value for s in samples]),)
+    apart: dict[tuple[str, int], list[float]] = {}
+    for s in samples:
+        apart.setdefault((s.name, s.timestamp // BLOCK_MS), []).append(s.value)
+    return ((name, number, values) for (name, number), values in apart.items())

@@ -6,6 +6,7 @@ What is no person stays readable: model names, regions, versions, route template
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from urllib.parse import unquote
 
 PERSONAL_KEYS = frozenset(
@@ -96,7 +97,7 @@ def _path_word(match: re.Match[str]) -> str:
 
 
 def _token(match: re.Match[str]) -> str:
-    """A long run without spaces is a token unless it reads as words (`claude-sonnet-4-5-20250929`, `DeadlineExceeded`)."""
+    """A long run without spaces is a token unless it reads as words (`claude-sonnet-4-5-20250929`, `ErrorOfAKind`)."""
     text = match.group()
     return text if _is_name(text, _NAME_PART) or _is_camel_case(text) else ":token"
 
@@ -110,7 +111,7 @@ def _number(match: re.Match[str]) -> str:
 def _mixed(match: re.Match[str]) -> str:
     """A run that goes to and fro between letters and digits was not made by a person."""
     text = match.group()
-    turns = sum(a.isdigit() != b.isdigit() for a, b in zip(text, text[1:], strict=False))
+    turns = sum(a.isdigit() != b.isdigit() for a, b in pairwise(text))
     return ":token" if turns >= 4 and len(text) >= 10 else text
 
 

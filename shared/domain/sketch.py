@@ -62,6 +62,8 @@ def quantile(buckets: Mapping[int, int], q: float) -> float | None:
 
 def count_up_to(buckets: Mapping[int, int], bound: float) -> int:
     """About how many values are <= bound: whole buckets, and half of the one that the bound cuts."""
-    edge = ceil(log(bound) * _PER_LOG) if bound >= SMALLEST else ZERO
+    if bound < SMALLEST:
+        return buckets.get(ZERO, 0)
+    edge = ceil(log(bound) * _PER_LOG)
     below = sum(n for index, n in buckets.items() if index < edge)
     return below + (buckets.get(edge, 0) + 1) // 2
