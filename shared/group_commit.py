@@ -58,13 +58,10 @@ class GroupCommit:
     def _write_waiting(self) -> None:
         """Write the oldest that wait, let them go, and give the turn to the next one."""
         group = self._take()
+        for waiting in group:
+            waiting.error = Unavailable("the writer was stopped")
         try:
-            self.write([w.batch for w in group], group[0].day)
-        except BaseException as error:  # every waiting request must hear of it
-            for waiting in group:
-                waiting.error = error if isinstance(error, Exception) else Unavailable("the writer was stopped")
-            if not isinstance(error, Exception):
-                raise
+            self._write(group)
         finally:
             for waiting in group:
                 waiting.written = True
@@ -88,15 +85,31 @@ class GroupCommit:
 
     def write(self, batches: list[Batch], day: str) -> None:
         """Write these batches now, as one segment or, where they are too large for one, as several."""
-        payload = encode_segment(batches)
-        if len(payload) > MAX_BYTES:
-            if len(batches) == 1:
+        group = [_Waiting(batch, day) for batch in batches]
+        self._write(group)
+        for waiting in group:
+            if waiting.error is not None:
+                raise waiting.error
+
+    def _write(self, group: list[_Waiting]) -> None:
+        """Sets the `error` of each: a batch that can never be written must not fail the others."""
+        error: Exception | None = None
+        try:
+            payload = encode_segment([w.batch for w in group])
+            if len(payload) > MAX_BYTES and len(group) > 1:
+                half = len(group) // 2
+                self._write(group[:half])
+                self._write(group[half:])
+                return
+            if len(payload) > MAX_BYTES:
                 raise TooVaried
-            half = len(batches) // 2
-            self.write(batches[:half], day)
-            self.write(batches[half:], day)
-            return
-        path = f"ops_metrics/{day}/segments/{secrets.token_hex(10)}"
+            self._commit(f"ops_metrics/{group[0].day}/segments/{secrets.token_hex(10)}", payload)
+        except Exception as caught:  # noqa: BLE001 - every waiting request must hear of it
+            error = caught
+        for waiting in group:
+            waiting.error = error
+
+    def _commit(self, path: str, payload: bytes) -> None:
         try:
             self._store.commit([Create(path, {"payload": payload})])
         except Unavailable:
