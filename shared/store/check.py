@@ -12,6 +12,7 @@ from shared.store.protocol import (
     MAX_COMMIT_WRITES,
     MAX_DOCUMENT_BYTES,
     MAX_IN_VALUES,
+    MAX_VALUE_BYTES,
     Data,
     Delete,
     InvalidWrite,
@@ -19,6 +20,8 @@ from shared.store.protocol import (
     Query,
     Write,
     document_size,
+    size_of,
+    write_size,
 )
 
 _INT64 = 1 << 63
@@ -35,7 +38,11 @@ def check_path(path: str) -> None:
 
 
 def check_value(value: Any, where: str, depth: int = 0) -> None:
-    if isinstance(value, bool | float | str | bytes) or value is None:
+    if isinstance(value, str | bytes):
+        if len(value) > MAX_VALUE_BYTES // 4 and size_of(value) > MAX_VALUE_BYTES:
+            raise InvalidWrite(f"{where}: a value of more than {MAX_VALUE_BYTES} bytes")
+        return
+    if isinstance(value, bool | float) or value is None:
         return
     if depth > _MAX_DEPTH:
         raise InvalidWrite(f"{where}: nested deeper than {_MAX_DEPTH} levels")
@@ -82,7 +89,6 @@ def check_writes(writes: Sequence[Write]) -> None:
     for write in writes:
         check_path(write.path)
         if isinstance(write, Delete):
-            total += len(write.path)
             continue
         check_value(write.data, write.path)
         if isinstance(write, Merge):
@@ -91,6 +97,9 @@ def check_writes(writes: Sequence[Write]) -> None:
                 if isinstance(amount, bool) or not isinstance(amount, int | float):
                     raise InvalidWrite(f"{write.path}.{name}: {amount!r} cannot be added")
         total += check_size(write.path, write.data)
+    if total < MAX_COMMIT_BYTES // 4:  # nothing is sent at more than four times its size: no need to look closer
+        return
+    total = sum(map(write_size, writes))
     if total > MAX_COMMIT_BYTES:
         raise InvalidWrite(f"{total} bytes in a commit, at most {MAX_COMMIT_BYTES}")
 

@@ -1,9 +1,10 @@
-"""The store in Firestore: one call a method, one deadline a call, no hidden retry, every error translated."""
+"""The store in Firestore: one deadline a call, a commit sent once, every error translated."""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -169,11 +170,17 @@ class FirestoreStore:
     def _stream(
         self, call: Callable[[_Calls], Callable[..., Iterable[Any]]], request: Any, routed_by: str, name: str
     ) -> list[Any]:
+        """All answers to a read; if the connection breaks it is asked once more, on what is left of the deadline."""
         body = _body(request)
-        try:
-            return list(call(self._connected())(body, timeout=self._deadline, metadata=self._metadata(routed_by, name)))
-        except grpc.RpcError as error:
-            raise _translated(error) from error
+        metadata = self._metadata(routed_by, name)
+        end = time.monotonic() + self._deadline
+        for last in (False, True):
+            try:
+                return list(call(self._connected())(body, timeout=end - time.monotonic(), metadata=metadata))
+            except grpc.RpcError as error:
+                if last or error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise _translated(error) from error
+        raise AssertionError
 
     def _metadata(self, routed_by: str, name: str) -> list[tuple[str, str]]:
         routing = f"{routed_by}={quote(name)}"

@@ -17,7 +17,8 @@ from typing import Any, Literal, Protocol
 
 MAX_DOCUMENT_BYTES = 1_048_576
 MAX_COMMIT_WRITES = 500
-MAX_COMMIT_BYTES = 3_500_000  # the emulator refuses a request of 4 MiB, production one of 10 MiB
+MAX_VALUE_BYTES = 1_048_487  # of one text or byte string
+MAX_COMMIT_BYTES = 3_500_000  # as sent; the emulator refuses a request of 4 MiB, production one of 10 MiB
 MAX_IN_VALUES = 30
 
 Data = dict[str, Any]
@@ -142,14 +143,18 @@ class Meter:
 
 
 class Store(Protocol):
-    """What both adapters do. Every method raises `Unavailable` once its deadline has passed, and retries nothing."""
+    """What both adapters do. Every method raises `Unavailable` once its deadline has passed.
+
+    A commit is sent once. A read that meets a broken connection is asked once more within its deadline, because the
+    read after a lost reply is what tells whether the commit took effect.
+    """
 
     meter: Meter
 
     def get(self, path: str) -> Doc | None: ...
 
     def get_many(self, paths: Sequence[str]) -> list[Doc | None]:
-        """The documents in the order asked for, None where there is none."""
+        """The documents in the order asked for, None where there is none; not of one moment."""
         ...
 
     def commit(self, writes: Sequence[Write]) -> None:
@@ -256,4 +261,22 @@ def document_size(path: str, data: Data) -> int:
 
 
 def write_size(write: Write) -> int:
-    return len(write.path) if isinstance(write, Delete) else document_size(write.path, write.data)
+    """About the bytes of a write as it is sent, never fewer: small values take up to four times what they count."""
+    if isinstance(write, Delete):
+        return len(write.path.encode()) + _NAME
+    increments = write.increments if isinstance(write, Merge) else {}
+    return len(write.path.encode()) + _NAME + _sent(write.data) + _sent(increments)
+
+
+_NAME = 150  # what stands around a path: the names of project and database
+_FRAME = 12  # what stands around a value: tags and lengths
+
+
+def _sent(value: Any) -> int:
+    if value is None or isinstance(value, bool):
+        return 4
+    if isinstance(value, Mapping):
+        return _FRAME + sum(size_of(k) + _sent(v) + _FRAME for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return _FRAME + sum(map(_sent, value))
+    return size_of(value) + _FRAME

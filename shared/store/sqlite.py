@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from datetime import datetime
@@ -165,9 +166,7 @@ class SqliteStore:
                 check_same_thread=False,
                 factory=_Connection,
             )
-            if not connection.execute("PRAGMA user_version").fetchone()[0]:  # a made one is opened without a lock
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.executescript(_SCHEMA)
+            self._make_tables(connection)
             connection.execute("PRAGMA synchronous=FULL")
         except OSError as error:
             raise Unavailable(f"{self._path}: {error}") from error
@@ -176,6 +175,22 @@ class SqliteStore:
         with self._lock:
             self._opened.add(connection)
         return connection
+
+    def _make_tables(self, connection: _Connection) -> None:
+        """Where there are tables this takes no lock. SQLite does not wait for others while it turns WAL on: we do."""
+        end = time.monotonic() + self._deadline
+        while True:
+            try:
+                if not connection.execute("PRAGMA user_version").fetchone()[0]:
+                    connection.execute("PRAGMA journal_mode=WAL")
+                    connection.executescript(_SCHEMA)
+                return
+            except sqlite3.OperationalError as error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > end:
+                    raise
+                time.sleep(0.005)
 
     def _apply(self, connection: sqlite3.Connection, write: Write, version: int) -> None:
         path = write.path
