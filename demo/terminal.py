@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TextIO
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_UNIT = re.compile(r"(\d) (ms|%|minutes?)")
 
 
 class Terminal:
@@ -38,14 +40,14 @@ class Terminal:
     def say(self, text: str, mark: str = " ", colour: str = "") -> None:
         """A sentence with the time before it."""
         time = self.paint(_hhmmss(self.clock()) if self.clock else " " * 8, "dim")
-        first, *more = textwrap.wrap(text, self._width() - 14) or [""]
+        first, *more = _wrap(text, self._width() - 14)
         self.plain(f"  {time}  {self.paint(mark, colour)} {self.paint(first, colour)}")
         for line in more:
             self.plain(" " * 14 + self.paint(line, colour))
 
     def box(self, lines: Iterable[str], colour: str) -> None:
         for text in lines:
-            for line in textwrap.wrap(text, self._width() - 18) or [""]:
+            for line in _wrap(text, self._width() - 18):
                 self.plain(" " * 14 + self.paint("│ ", colour) + line)
 
     def live(self, text: str) -> None:
@@ -63,6 +65,11 @@ class Terminal:
 
     def _width(self) -> int:
         return max(60, min(110, shutil.get_terminal_size().columns))
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Lines of at most `width`; a number stays with its unit."""
+    return textwrap.wrap(_UNIT.sub("\\1\u00a0\\2", text), width) or [""]
 
 
 def _hhmmss(seconds: float) -> str:
