@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,15 @@ def in_time(call: Callable[[Store], Any], store: Store) -> Any:
         return pool.submit(call, store).result(timeout=FAR_BEYOND)
 
 
+@pytest.fixture
+def proxied(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FirestoreStore, LossyProxy]]:
+    """A store that reaches the emulator through a proxy."""
+    with closing(LossyProxy(emulator)) as proxy:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
+        with closing(FirestoreStore(f"test-{secrets.token_hex(6)}")) as store:
+            yield store, proxy
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_firestore_down_is_unavailable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{free_port()}")
@@ -73,31 +84,25 @@ def test_firestore_hanging_is_unavailable(name: str, monkeypatch: pytest.MonkeyP
         store.close()
 
 
-def test_firestore_asks_a_read_again_when_the_connection_breaks(emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy = LossyProxy(emulator)
-    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
-    store = FirestoreStore("test-read-again")
+def test_firestore_asks_a_read_again_when_the_connection_breaks(proxied: tuple[FirestoreStore, LossyProxy]) -> None:
+    store, proxy = proxied
     store.commit([Put(A, {"n": 1})])
     proxy.lose_next_reply()
     assert store.get(A) is not None
     assert proxy.lost == 1
     assert store.meter.reads == 1
-    store.close()
-    proxy.close()
 
 
-def test_firestore_sends_a_commit_once(emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy = LossyProxy(emulator)
-    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
-    store = FirestoreStore("test-once")
+def test_firestore_sends_a_commit_once(proxied: tuple[FirestoreStore, LossyProxy]) -> None:
+    store, proxy = proxied
+    store.commit([Put(A, {"n": 0})])
     proxy.lose_next_reply()
     with pytest.raises(Unavailable):
         store.commit([Merge(A, {}, {"n": 1})])
+    assert proxy.lost == 1
     doc = store.get(A)
     assert doc is not None
     assert doc.data == {"n": 1}
-    store.close()
-    proxy.close()
 
 
 HOLD_WRITE_LOCK = """
@@ -181,14 +186,10 @@ def losing_sqlite(tmp_path: Path) -> Iterator[Losing]:
 
 
 @pytest.fixture
-def losing_firestore(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Losing]:
-    proxy = LossyProxy(emulator)
-    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
-    store = FirestoreStore(f"test-{proxy.address.replace('127.0.0.1:', 'losing-')}")
+def losing_firestore(proxied: tuple[FirestoreStore, LossyProxy]) -> Iterator[Losing]:
+    store, proxy = proxied
     yield store, proxy.lose_next_reply
     assert proxy.lost == 1
-    store.close()
-    proxy.close()
 
 
 @pytest.fixture(params=["sqlite", "firestore"])

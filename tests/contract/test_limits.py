@@ -46,12 +46,15 @@ def test_a_document_of_one_mebibyte_is_the_largest(store: Store) -> None:
     assert store.get("contract/b") is None
 
 
-@pytest.mark.parametrize(("text", "spare"), [("x", 1), ("é", 2), ("", 1)], ids=["text", "accents", "bytes"])
-def test_one_value_has_a_limit_of_its_own(store: Store, text: str, spare: int) -> None:
-    full = text * ((MAX_VALUE_BYTES - 1) // spare) if text else bytes(MAX_VALUE_BYTES)
-    store.commit([Put("c/a", {"v": full})])
+FULL = {"text": "x" * (MAX_VALUE_BYTES - 1), "accents": "é" * (MAX_VALUE_BYTES // 2), "bytes": bytes(MAX_VALUE_BYTES)}
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_one_value_has_a_limit_of_its_own(store: Store, kind: str) -> None:
+    full: Any = FULL[kind]
+    store.commit([Put("contract/a", {"v": full})])
     with pytest.raises(InvalidWrite):
-        store.commit([Put("c/b", {"v": full + (text or b"x") * 2})])
+        store.commit([Put("contract/b", {"v": full + full[:2]})])
 
 
 def test_a_merge_may_not_grow_a_document_beyond_the_limit(store: Store) -> None:
@@ -101,15 +104,13 @@ def test_a_split_goes_by_bytes(store: Store) -> None:
 
 def test_many_small_fields_in_a_full_commit_are_taken(store: Store) -> None:
     """On the wire such a document is far larger than Firestore counts it: the split must leave room for that."""
-    writes = [Put(f"contract/{n}", {"flags": [True] * 200_000}) for n in range(15)]
+    writes = [Put(f"contract/{n}", {"flags": [True] * 100_000}) for n in range(12)]
     for chunk in in_chunks(writes, write_size):
         store.commit(chunk)
-    assert store.count(Query("contract")) == 15
+    assert store.count(Query("contract")) == 12
 
 
-@pytest.mark.parametrize(
-    "value", [True, None, 0, -1, 2**62, 0.5, "", "é" * 40, b"x", NOON, {}, {"k": {"k": None}}, [[]][0]]
-)
+@pytest.mark.parametrize("value", [True, None, 0, -1, 2**62, 0.5, "", "é" * 40, b"x", NOON, {}, {"k": {"k": None}}, []])
 def test_a_write_is_never_sent_larger_than_it_was_reckoned(value: Any) -> None:
     from shared.store.firestore_values import PbWrite, encode_write
 
