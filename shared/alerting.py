@@ -69,7 +69,10 @@ class RunResult:
 
 
 class AlertRun:
-    """`flags` by dotted name; `configured`: every channel that can be sent on, and whether it has an address."""
+    """`flags` by dotted name; `configured`: every channel that can be sent on, and whether it has an address.
+
+    `before`: the document of the run before, as it was when `config` was not yet read; None if there was none.
+    """
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class AlertRun:
         flags: Mapping[str, Any],
         configured: Mapping[str, bool],
         now: datetime,
+        before: Doc | None = None,
     ) -> None:
         self.store = store
         self.config = config
@@ -92,22 +96,20 @@ class AlertRun:
         self.now = now
         self.facts_at = last_mark(now)
         self.run_id = secrets.token_hex(8)
-        self.run: Doc | None = None
-        self.base_hash: str | None = None
+        self.run = before
+        self.base_hash: str | None = before.data["configHash"] if before else None
+        self.folded = Folded()
         self.steps: dict[str, Step] = {}
 
     def __call__(self, may_go_on: Callable[[], bool]) -> RunResult:
         """Raises `StoreError`; what was committed until then stands, and the next run goes on from it."""
-        self.run = self.store.get(RUN)
-        self.base_hash = self.run.data["configHash"] if self.run else None
-        folded = fold(self.store, self.registry, self.config.definitions, self.now, may_go_on=may_go_on)
+        self.folded = folded = fold(self.store, self.registry, self.config.definitions, self.now, may_go_on=may_go_on)
         result = RunResult(self.facts_at, folded, [], [], [])
         ready, written = backfill(self.store, self.registry, self.config.definitions, self.now, may_go_on)
-        if written:
-            self.history.forget()
+        self.history.forget(None if written else folded.days)
         try:
             self._guard()
-            evaluations = self._evaluate(folded, ready)
+            evaluations = self._evaluate(ready)
             if self.flags["ops.slo_enforced"] is True:
                 open_alerts = self._open_alerts()
                 for evaluation in evaluations:
@@ -123,38 +125,39 @@ class AlertRun:
     def evaluate(self) -> list[Evaluation]:
         """What the SLOs read, without fold, commit or alert: for a report."""
         self.run = self.store.get(RUN)
-        return self._evaluate(Folded(), {d.hash for d in self.config.definitions})
+        return self._evaluate({d.hash for d in self.config.definitions})
 
-    def _evaluate(self, folded: Folded, ready: set[str]) -> list[Evaluation]:
+    def _evaluate(self, ready: set[str]) -> list[Evaluation]:
         if not self.config.slos:
             return []
         longest = max(max(slo.window, slo.alert.window) for slo in self.config.slos)
         window = self.history.load(self.facts_at - timedelta(seconds=longest), self.facts_at, self.now)
-        return [self._evaluate_one(slo, window, folded, ready) for slo in self.config.slos]
+        return [self._evaluate_one(slo, window, ready) for slo in self.config.slos]
 
-    def _evaluate_one(self, slo: Slo, window: Window, folded: Folded, ready: set[str]) -> Evaluation:
+    def _evaluate_one(self, slo: Slo, window: Window, ready: set[str]) -> Evaluation:
         start = self.facts_at - timedelta(seconds=slo.alert.window)
-        facts = Facts(window.count(slo.trigger, start, self.facts_at), folded.complete)
+        facts = Facts(window.count(slo.trigger, start, self.facts_at), self.folded.complete)
         whole = window.count(slo.objective, self.facts_at - timedelta(seconds=slo.window), self.facts_at)
         value = slo.ratio_percent(facts.counts)
         if slo.quantile is not None and facts.counts.total:
-            value = self._quantile(slo, start, folded, required=slo.exceeds(facts.counts))
+            value = self._quantile(slo, required=slo.exceeds(facts.counts))
         component = self.components.component_of(slo.metric)
         is_ready = {slo.objective.hash, slo.trigger.hash} <= ready
         return Evaluation(slo, component, whole, facts, value, is_ready)
 
-    def _quantile(self, slo: Slo, start: datetime, folded: Folded, *, required: bool) -> float | None:
+    def _quantile(self, slo: Slo, *, required: bool) -> float | None:
         """The quantile over the alert window, from the blocks at hand; read from the store only if somebody is told."""
+        blocks, start = self.folded.blocks, self.facts_at - timedelta(seconds=slo.alert.window)
         first, last = (int(t.timestamp()) // SLOT_SECONDS for t in (start, self.facts_at))
-        missing = [block for block in range(first, last) if block not in folded.blocks]
+        missing = [block for block in range(first, last) if block not in blocks]
         if missing and not required:
             return None
         for at in range(0, len(missing), 50):
-            folded.blocks.update(read_blocks(self.store, missing[at : at + 50]))
+            blocks.update(read_blocks(self.store, missing[at : at + 50]))
         parts: list[Stats] = [
             stats
             for block in range(first, last)
-            for key, stats in folded.blocks[block].items()
+            for key, stats in blocks[block].items()
             if split_key(key)[0] == slo.metric
         ]
         return merge(parts).quantile((slo.quantile or 0) / 100) if parts else None
@@ -227,7 +230,8 @@ class AlertRun:
             # An alert that was deleted by hand starts at 1 again: step over the ids of its old notifications.
             seq = (alert.data["seq"] if alert else 0) + 1 + attempt // 4
             facts = self._facts(evaluation, taken, alert)
-            channels = again or sorted({*slo.alert.channels, *(alert.data["channels"] if alert else ())})
+            heard = alert.data["channels"] if alert and taken.transition != "fire" else ()
+            channels = again or sorted({*slo.alert.channels, *heard})
             if self._commit(*self._change(name, facts, taken, alert, seq, channels)):
                 (result.told_again if again else result.fired if taken.state == "firing" else result.cleared).append(
                     name
@@ -257,7 +261,8 @@ class AlertRun:
         """Channels on which this firing alert was withheld, and which may speak now."""
         last = {c: f"notifications/{alert.id}-{was['seq']}-{c}" for c, was in alert.data["channels"].items()}
         docs = dict(zip(last, self.store.get_many(list(last.values())), strict=True)) if last else {}
-        held = [channel for channel, doc in docs.items() if doc is None or doc.data["state"] == "withheld"]
+        told = alert.data["channels"]  # a record that has expired says nothing any more
+        held = [c for c, doc in docs.items() if (doc.data if doc else told[c])["state"] == "withheld"]
         return [channel for channel in held if self._withheld(channel, alert.data["severity"]) is None]
 
     def _withheld(self, channel: str, severity: str) -> str | None:
@@ -265,7 +270,9 @@ class AlertRun:
 
     def _facts(self, evaluation: Evaluation, taken: Step, alert: Doc | None) -> Data:
         """What the alert and its notifications say."""
-        slo, counts = evaluation.slo, evaluation.facts.counts
+        slo, counts, value = evaluation.slo, evaluation.facts.counts, evaluation.value
+        if value is None and slo.quantile is not None:
+            value = self._quantile(slo, required=True)
         fires = taken.transition == "fire"
         return {
             "sloId": slo.id,
@@ -274,7 +281,7 @@ class AlertRun:
             "metric": slo.metric,
             "unit": slo.unit,
             "aggregation": slo.aggregation,
-            "value": evaluation.value,
+            "value": value,
             "threshold": float(slo.threshold),
             "comparison": "above" if slo.more_is_worse else "below",
             "good": counts.good,
@@ -394,6 +401,7 @@ def _open_state(alert: Doc | None) -> Any:
 
 def run_alert_rules(app: App, now: datetime, may_go_on: Callable[[], bool]) -> RunResult:
     """Put an `AlertRun` together from the process's parts and run it."""
+    before = app.store.get(RUN)  # first of all: a run that finds a newer configuration in it was started too early
     flags = app.flags.all()
     run = AlertRun(
         app.store,
@@ -404,6 +412,7 @@ def run_alert_rules(app: App, now: datetime, may_go_on: Callable[[], bool]) -> R
         flags,
         configured(app),
         now,
+        before,
     )
     return run(may_go_on)
 

@@ -11,12 +11,11 @@ from shared.domain.slo import Definition
 from shared.domain.slots import SlotRow, count_definitions
 from shared.layout import BLOCKS_A_DAY, FOLD_RUN, expiry, first_block, hour_path, slots_path
 from shared.rollup_codec import decode_rollup, decode_slots, encode_slots
-from shared.rollups import BLOCKS_AN_HOUR, read_blocks
+from shared.rollups import BLOCKS_AN_HOUR, read_blocks, sum_day
 from shared.store.protocol import Data, Doc, Store, compare_and_set
 
 BLOCK_DAYS = timedelta(days=7)  # within these the 5-minute blocks are surely there
 SLOT_DAYS = timedelta(days=32)
-MAX_REMEMBERED = 2000
 
 
 def backfill(
@@ -28,31 +27,40 @@ def backfill(
 ) -> tuple[set[str], bool]:
     """Hashes of the definitions that are ready, and whether anything was written.
 
-    Goes on at the next run where it was stopped: a day is done once its document has the definition.
+    The latest day comes first; it goes on at the next run where it was stopped. A definition that leaves the
+    configuration is forgotten, since from then on it is not counted.
     """
     state = store.get(FOLD_RUN)
     if state is None:  # no data at all: nothing to count
         return {d.hash for d in definitions}, False
-    done = set(state.data["backfilled"])
+    wanted = {d.hash for d in definitions}
+    done = wanted & set(state.data["backfilled"])
     fresh = [d for d in definitions if d.hash not in done]
     if not fresh:
+        if done != set(state.data["backfilled"]):
+            _note(store, done, None)
         return done, False
+    hashes = sorted(d.hash for d in fresh)
+    progress = state.data.get("backfilling") or {}
+    before = progress["before"] if progress.get("hashes") == hashes else "9999"
     oldest = (now - SLOT_DAYS).strftime("%Y-%m-%d")
-    for day in sorted((d for d in state.data["days"] if d >= oldest), reverse=True):
+    for day in sorted((d for d in state.data["days"] if oldest <= d < before), reverse=True):
         if not may_go_on():
             return done, True
-        _backfill_day(
-            store, day, fresh, registry, exact=now - datetime.fromisoformat(day + "T00:00:00+00:00") < BLOCK_DAYS
-        )
+        age = now - datetime.fromisoformat(day + "T00:00:00+00:00")
+        _backfill_day(store, day, fresh, registry, exact=age < BLOCK_DAYS)
+        if day <= state.data["closedThrough"]:
+            sum_day(store, day)
+        _note(store, done, {"hashes": hashes, "before": day})
+    _note(store, wanted, None)
+    return wanted, True
 
+
+def _note(store: Store, done: set[str], progress: Data | None) -> None:
     def decide(doc: Doc | None) -> Data | None:
-        if doc is None:
-            return None
-        known = [*doc.data["backfilled"], *(d.hash for d in fresh if d.hash not in doc.data["backfilled"])]
-        return {**doc.data, "backfilled": known[-MAX_REMEMBERED:]}
+        return None if doc is None else {**doc.data, "backfilled": sorted(done), "backfilling": progress}
 
     compare_and_set(store, FOLD_RUN, decide)
-    return done | {d.hash for d in fresh}, True
 
 
 def _backfill_day(

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import call
 
 from shared import log
-from shared.domain.fit import fit
 from shared.domain.metric import Registry
 from shared.domain.rollup import SHARDS, Gathered, Stats, merge_all, shard_of
 from shared.domain.slo import Definition
 from shared.layout import FOLD_RUN, block_path, day_of, expiry
-from shared.rollup_codec import decode_rollup, encode_rollup
+from shared.rollup_codec import MAX_PAYLOAD, decode_rollup, encode_fitted
 from shared.rollups import close_day, recompute_hour, recompute_slots
 from shared.segment import CorruptSegment, StoredBatch, StoredBlock, decode_segment
 from shared.store.protocol import (
@@ -42,7 +43,8 @@ from shared.store.protocol import (
 
 PAGE_BYTES = 32_000_000
 PAGE_SEGMENTS = 100
-MAX_PAYLOAD = 700_000
+MAX_BLOCK = 1_000_000  # payload and receipts
+KEPT_BLOCKS = 12
 CLOSE_AFTER = timedelta(minutes=10)
 KEPT_DAYS = 92
 RECEIPT = 8
@@ -52,11 +54,15 @@ Entry = tuple[StoredBatch, StoredBlock]
 
 @dataclass(slots=True)
 class Folded:
-    """`complete`: no segment was left. `blocks`: the blocks that were worked on, by number, as they are now."""
+    """`complete`: no segment was left. `days`: those that changed.
+
+    `blocks`: the latest of the blocks that were worked on, by number, as they are now.
+    """
 
     complete: bool = True
     segments: int = 0
     batches: int = 0
+    days: set[str] = field(default_factory=set)
     blocks: dict[int, dict[str, Stats]] = field(default_factory=dict)
 
 
@@ -103,7 +109,7 @@ def _page(store: Store) -> tuple[list[Doc], bool]:
     while True:
         part = store.query(query)
         docs += part
-        size += sum(len(doc.data["payload"]) for doc in part)
+        size += sum(len(doc.data.get("payload", b"")) for doc in part)
         if len(part) < PAGE_SEGMENTS:
             return docs, False
         if size >= PAGE_BYTES:
@@ -116,12 +122,12 @@ def _decode(store: Store, docs: Sequence[Doc], result: Folded) -> dict[int, list
     by_block: dict[int, list[Entry]] = {}
     for doc in docs:
         try:
-            batches = decode_segment(doc.data["payload"])
+            batches = decode_segment(doc.data.get("payload", b""))
         except CorruptSegment as error:
             log.error("a segment cannot be read; it is kept under quarantine", error, segment=doc.id)
             aside = doc.path.replace("/segments/", "/quarantine/")
             try:
-                store.commit([Create(aside, doc.data)])
+                store.commit([Create(aside, {**doc.data, "expireAt": expiry("day", doc.path.split("/")[1])})])
             except Conflict:
                 log.info("the segment was in quarantine already", segment=doc.id)
             continue
@@ -158,9 +164,10 @@ def _fold_block(store: Store, block: int, entries: Sequence[Entry]) -> None:
             if fresh[shard]:
                 before = [decode_rollup(doc.data["payload"])] if doc else []
                 rollup = merge_all([*before, *({key: g.stats()} for (key, _), g in fresh[shard].items())])
+                known = (doc.data["receipts"] if doc else b"") + b"".join(added[shard])
                 data = {
-                    "payload": encode_rollup(fit(rollup, lambda r: len(encode_rollup(r)), MAX_PAYLOAD)),
-                    "receipts": (doc.data["receipts"] if doc else b"") + b"".join(added[shard]),
+                    "payload": encode_fitted(rollup, min(MAX_PAYLOAD, MAX_BLOCK - len(known))),
+                    "receipts": known,
                     "expireAt": expiry("m5", day_of(block)),
                     "rev": new_rev(),
                 }
@@ -246,8 +253,8 @@ def gather(
             gathered.highs.append(high)
             gathered.counts.append(counts)
             gathered.indexes.append(buckets)
-        for number, value in zip(block.raw_series, block.raw_values, strict=True):
-            appends[number](value)
+        # for number, value in zip(raw_series, raw_values): appends[number](value), without the interpreter's loop
+        deque(map(call, map(appends.__getitem__, block.raw_series), block.raw_values), maxlen=0)
     return fresh, added
 
 
@@ -264,13 +271,13 @@ def _recompute(
     for block in sorted(by_block):
         days.setdefault(day_of(block), []).append(block)
     for day, blocks in days.items():
-        result.blocks.update(recompute_slots(store, day, blocks, definitions, registry))
-        touched: dict[tuple[int, int], None] = {}
-        for block in blocks:
-            for shard in {shard_of(key) for key in result.blocks[block]}:
-                touched[block % 288 // 12, shard] = None
-        for hour, shard in touched:
+        result.days.add(day)
+        recounted = recompute_slots(store, day, blocks, definitions, registry)
+        result.blocks.update(recounted.latest)
+        for hour, shard in sorted(recounted.hours):
             recompute_hour(store, day, hour, shard)
+    for block in sorted(result.blocks)[:-KEPT_BLOCKS]:
+        del result.blocks[block]
     # Only now, with the hours written: a day that is marked closed after this read will be closed with them in it.
     state = store.get(FOLD_RUN) if min(days, default=today) < today else None
     for day in days:

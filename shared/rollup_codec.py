@@ -8,10 +8,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from shared.domain.fit import fit
 from shared.domain.rollup import Stats
 from shared.domain.slots import SlotDay, SlotRow
 
 COMPRESS_FROM = 300_000
+MAX_PAYLOAD = 700_000
 
 
 class _Series(msgspec.Struct, array_like=True, gc=False):
@@ -33,6 +35,14 @@ _decode_slots = msgspec.msgpack.Decoder(dict[str, tuple[int, int, bytes, bytes]]
 def encode_rollup(rollup: Mapping[str, Stats]) -> bytes:
     rows = [(k, s.count, s.total, s.low, s.high, s.up_to, s.estimated, s.buckets) for k, s in rollup.items()]
     return zlib.compress(_encode(rows), 1)
+
+
+def encode_fitted(rollup: dict[str, Stats], limit: int = MAX_PAYLOAD) -> bytes:
+    """Like `encode_rollup`, with the smallest series put together if it takes more than `limit` bytes."""
+    payload = encode_rollup(rollup)
+    if len(payload) <= limit:
+        return payload
+    return encode_rollup(fit(rollup, lambda r: len(encode_rollup(r)), limit))
 
 
 def decode_rollup(payload: bytes) -> dict[str, Stats]:

@@ -7,34 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from shared.domain.fit import fit
+from shared.domain.fit import is_other
 from shared.domain.metric import Registry
-from shared.domain.rollup import SHARDS, Stats, merge_all
+from shared.domain.rollup import SHARDS, Stats, merge_all, shard_of
 from shared.domain.series import split_key
 from shared.domain.slo import Definition
 from shared.domain.slots import SlotRow, count_definitions
 from shared.layout import BLOCKS_A_DAY, block_path, expiry, first_block, hour_path, month_path, series_path, slots_path
-from shared.rollup_codec import decode_rollup, decode_slots, encode_rollup, encode_slots
+from shared.rollup_codec import decode_rollup, decode_slots, encode_fitted, encode_slots
 from shared.store.protocol import (
     Conflict,
     Data,
+    Delete,
     Doc,
     Put,
+    Query,
     Store,
     Unavailable,
     Write,
     compare_and_set,
+    cursor_of,
     in_chunks,
     new_rev,
     over,
     write_size,
 )
 
-MAX_PAYLOAD = 700_000
 BLOCKS_AN_HOUR = 12
 
 
@@ -48,22 +50,33 @@ def read_blocks(store: Store, blocks: Sequence[int]) -> dict[int, dict[str, Stat
     return rollups
 
 
+class Recounted(NamedTuple):
+    """`latest`: the last dozen of the blocks that were counted. `hours`: hour and shard of all that hold anything."""
+
+    latest: dict[int, dict[str, Stats]]
+    hours: set[tuple[int, int]]
+
+
 def recompute_slots(
     store: Store, day: str, blocks: Sequence[int], definitions: Sequence[Definition], registry: Registry
-) -> dict[int, dict[str, Stats]]:
-    """Set the slots of these blocks in the day's document. Returns the blocks as they were read for it."""
-    read: dict[int, dict[str, Stats]] = {}
+) -> Recounted:
+    """Set the slots of these blocks, which are in rising order, in the day's document. A dozen is in memory at once."""
+    found = Recounted({}, set())
 
     def decide(doc: Doc | None) -> Data:
         rows = decode_slots(doc.data["payload"]) if doc else {}
-        read.update(read_blocks(store, blocks))
-        for block in blocks:
-            for digest, counts in count_definitions(read[block], definitions, registry).items():
-                rows.setdefault(digest, SlotRow()).set(block % BLOCKS_A_DAY, counts)
+        for start in range(0, len(blocks), BLOCKS_AN_HOUR):
+            found.latest.clear()
+            found.latest.update(read_blocks(store, blocks[start : start + BLOCKS_AN_HOUR]))
+            for block, rollup in found.latest.items():
+                slot = block % BLOCKS_A_DAY
+                found.hours.update((slot // BLOCKS_AN_HOUR, shard) for shard in {shard_of(key) for key in rollup})
+                for digest, counts in count_definitions(rollup, definitions, registry).items():
+                    rows.setdefault(digest, SlotRow()).set(slot, counts)
         return {"payload": encode_slots(rows), "expireAt": expiry("day", day)}
 
     compare_and_set(store, slots_path(day), decide)
-    return read
+    return found
 
 
 def recompute_hour(store: Store, day: str, hour: int, shard: int) -> None:
@@ -72,8 +85,7 @@ def recompute_hour(store: Store, day: str, hour: int, shard: int) -> None:
     def decide(_: Doc | None) -> Data:
         docs = store.get_many([block_path(first + n, shard) for n in range(BLOCKS_AN_HOUR)])
         rollup = merge_all(decode_rollup(doc.data["payload"]) for doc in docs if doc)
-        fitted = fit(rollup, lambda r: len(encode_rollup(r)), MAX_PAYLOAD)
-        return {"payload": encode_rollup(fitted), "expireAt": expiry("h1", day)}
+        return {"payload": encode_fitted(rollup), "expireAt": expiry("h1", day)}
 
     compare_and_set(store, hour_path(day, hour, shard), decide)
 
@@ -87,18 +99,31 @@ def close_day(store: Store, day: str, registry: Registry, only: set[str] | None 
         guard = store.get(f"ops_metrics/{day}")
         docs = store.get_many([hour_path(day, hour, shard) for hour in range(24) for shard in range(SHARDS)])
         rollup = merge_all(decode_rollup(doc.data["payload"]) for doc in docs if doc)
+        gone: list[Write] = []
+        if any(map(is_other, rollup)):  # which series stand alone may have changed with what came late
+            only = None
+            gone = [Delete(path) for path in _series_paths(store, day) - {series_path(day, key) for key in rollup}]
         keys = sorted(rollup if only is None else set(rollup) & only)
         writes: list[Write] = [
             Put(series_path(day, key), _series_data(day, key, rollup[key], registry)) for key in keys
         ]
         try:
-            for chunk in in_chunks(writes, write_size):
+            for chunk in in_chunks([*writes, *gone], write_size):
                 guard = _commit_guarded(store, day, guard, chunk)
             break
         except (Conflict, Unavailable):
             if attempt == 19:
                 raise
-    _sum_day(store, day)
+    sum_day(store, day)
+
+
+def _series_paths(store: Store, day: str) -> set[str]:
+    paths: set[str] = set()
+    query = Query(f"ops_metrics/{day}/metrics", limit=1000)
+    while docs := store.query(query):
+        paths.update(doc.path for doc in docs)
+        query = Query(query.collection, limit=1000, after=cursor_of(docs[-1], query))
+    return paths
 
 
 def _commit_guarded(store: Store, day: str, guard: Doc | None, chunk: list[Write]) -> Doc | None:
@@ -136,7 +161,9 @@ def _series_data(day: str, key: str, stats: Stats, registry: Registry) -> dict[s
     }
 
 
-def _sum_day(store: Store, day: str) -> None:
+def sum_day(store: Store, day: str) -> None:
+    """Write the day's sums of its SLO slots into its month."""
+
     def decide(doc: Doc | None) -> Data | None:
         days = decode_month(doc.data["payload"]) if doc else {}
         slots = store.get(slots_path(day))
@@ -144,7 +171,7 @@ def _sum_day(store: Store, day: str) -> None:
             return None
         rows = decode_slots(slots.data["payload"])
         days[day] = {digest: (row.good, row.total) for digest, row in rows.items()}
-        return {"payload": msgspec.msgpack.encode(days), "expireAt": expiry("slo_days", day)}
+        return {"payload": msgspec.msgpack.encode(days), "expireAt": expiry("slo_days", max(days))}
 
     compare_and_set(store, month_path(day), decide)
 

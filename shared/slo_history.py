@@ -6,7 +6,7 @@ Days that can no longer change are kept in the instance, so that an evaluation r
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from shared.domain.slo import SLOT_SECONDS, Counts, Definition
@@ -20,14 +20,16 @@ KEPT_DAYS = 100
 
 
 class SloHistory:
-    """One an instance. `forget` drops what is kept, after a backfill."""
+    """One an instance."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._settled: OrderedDict[str, SlotDay] = OrderedDict()
 
-    def forget(self) -> None:
-        self._settled.clear()
+    def forget(self, days: Iterable[str] | None = None) -> None:
+        """Drop what is kept of these days, or all of it: after a backfill, or a fold that came very late."""
+        for day in list(self._settled) if days is None else days:
+            self._settled.pop(day, None)
 
     def load(self, start: datetime, end: datetime, now: datetime) -> Window:
         """All that is needed to count between `start` and `end`, both on 5-minute marks."""

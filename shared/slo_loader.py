@@ -19,7 +19,7 @@ from shared import log
 from shared.domain.faults import ConfigError, faults_of
 from shared.domain.metric import Registry
 from shared.domain.slo import SloConfig, parse_slos
-from shared.store.protocol import Put, Store
+from shared.store.protocol import Put, Store, StoreError
 
 DOCUMENT = "config/slo"
 LAST_GOOD = "config/slo_last_good"
@@ -57,35 +57,49 @@ class SloLoader:
             return self._good
 
     def _load(self) -> SloConfig:
-        doc = self._store.get(DOCUMENT)
+        try:
+            doc = self._store.get(DOCUMENT)
+        except StoreError as error:
+            if self._good is None:
+                raise
+            log.warning("config/slo could not be read; the last known one stays in force", kind=type(error).__name__)
+            return self._good
         data = json.loads(self._file.read_text(), parse_float=Decimal) if doc is None else without_rev(doc.data)
         digest = digest_of(data)
         if digest == self._seen and self._good is not None:
             return self._good
-        self._seen = digest
         source = self._file.name if doc is None else DOCUMENT
         try:
             good = parse_slos(data, self.registry, source=source, digest=digest)
         except ConfigError as error:
             if doc is None:
                 raise
-            self.faults = tuple(error.faults)
+            self._seen, self.faults = digest, tuple(error.faults)
             log.error("the SLO configuration is not usable; the last good one stays in force", faults=error.faults)
             return self._good or self._last_good()
-        self.faults = ()
+        self._seen, self.faults = digest, ()
         if doc is not None:
             self._keep(data)
         return good
 
     def _keep(self, data: Mapping[str, Any]) -> None:
-        kept = self._store.get(LAST_GOOD)
-        if kept is None or kept.data != data:
-            self._store.commit([Put(LAST_GOOD, dict(data))])
+        """For instances to come, should the document break. It is good whether or not this can be written."""
+        try:
+            kept = self._store.get(LAST_GOOD)
+            if kept is None or kept.data != data:
+                self._store.commit([Put(LAST_GOOD, dict(data))])
+        except StoreError as error:
+            log.warning("the good SLO configuration could not be kept", kind=type(error).__name__)
 
     def _last_good(self) -> SloConfig:
         kept = self._store.get(LAST_GOOD)
-        data = kept.data if kept else json.loads(self._file.read_text(), parse_float=Decimal)
-        return parse_slos(data, self.registry, source=LAST_GOOD if kept else self._file.name, digest=digest_of(data))
+        if kept is not None:
+            try:
+                return parse_slos(kept.data, self.registry, source=LAST_GOOD, digest=digest_of(kept.data))
+            except ConfigError as error:  # it was good for another release's metrics
+                log.error("the last good SLO configuration is not usable either", faults=error.faults)
+        data = json.loads(self._file.read_text(), parse_float=Decimal)
+        return parse_slos(data, self.registry, source=self._file.name, digest=digest_of(data))
 
 
 def digest_of(data: Any) -> str:

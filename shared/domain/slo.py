@@ -1,6 +1,6 @@
 """SLOs: what `config/slo.json` says, and the exact arithmetic on counts of good and total events.
 
-Good and total are integers and thresholds are Decimals, so that nothing is rounded before it is compared.
+Good and total are integers and thresholds are compared as Fractions: even a product of Decimals is rounded.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
@@ -139,27 +140,28 @@ class Slo:
         """Over the window. For p95 <= T: count(<= T) >= ceil(0.95 n), which is the same as good/total >= 95 %."""
         if counts.total == 0:
             return "no_data"
-        return "met" if counts.good * 100 >= self.good_percent * counts.total else "missed"
+        return "met" if counts.good * 100 >= Fraction(self.good_percent) * counts.total else "missed"
 
     def budget_left(self, counts: Counts) -> Decimal | None:
         """The share of the error budget not yet used, 1 = untouched, negative = overspent; None without events.
 
         budget = (100 % - objective) · total (Beyer et al.: "The Site Reliability Workbook", chapter 2).
         """
-        allowed = (100 - self.good_percent) * counts.total
+        allowed = (100 - Fraction(self.good_percent)) * counts.total
         if counts.total == 0:
             return None
         if allowed == 0:
             return Decimal(1 if counts.bad == 0 else 0)
-        return 1 - Decimal(counts.bad * 100) / allowed
+        left = 1 - counts.bad * 100 / allowed
+        return Decimal(left.numerator) / left.denominator
 
     def exceeds(self, counts: Counts) -> bool:
         """Whether the alert window is strictly beyond the threshold; at equality it is not."""
         if self.quantile is not None:
             return counts.good * 100 < self.quantile * counts.total
         if self.more_is_worse:
-            return counts.bad * 100 > self.threshold * counts.total
-        return counts.good * 100 < self.threshold * counts.total
+            return counts.bad * 100 > Fraction(self.threshold) * counts.total
+        return counts.good * 100 < Fraction(self.threshold) * counts.total
 
     def ratio_percent(self, counts: Counts) -> float | None:
         """What a ratio metric reads, for people: the share of errors, or of successes, in percent."""
@@ -229,6 +231,8 @@ def _resolve(spec: SloSpec, registry: Registry, path: str, faults: list[str]) ->
         ]
     elif quantile is None:
         faults.append(f"{path}.metric: {own} is a distribution; say which quantile, such as {own}_p95")
+    elif metric.direction == "less_is_worse":
+        faults.append(f"{path}.metric: of {own} less is worse, and a quantile is judged by what is too much")
     if len(spec.alert.channels) != len(set(spec.alert.channels)):
         faults.append(f"{path}.alert.channels: a channel is named twice")
     if spec.alert.window > MAX_ALERT_WINDOW:
