@@ -30,7 +30,7 @@ def bodies(batches: int, series: int, now_ms: int = NOW_MS, seed: int = 1) -> li
                 "name": "api_latency",
                 "value": round(source.lognormvariate(4.5, 0.5), 3),
                 "labels": known[(batch * PER_BATCH + n) % series],
-                "timestamp": now_ms - source.randrange(200) * 1000,
+                "timestamp": now_ms - source.randrange(10_000),
                 "aggregation": "p95",
             }
             for n in range(PER_BATCH)

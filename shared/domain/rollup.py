@@ -55,9 +55,7 @@ def merge(parts: Iterable[Stats]) -> Stats:
     for part in given:
         buckets.update(part.buckets)
     bounds = {bound for part in given for bound in part.up_to}
-    estimated = {
-        b for b in bounds for p in given if b in p.estimated or (b not in p.up_to and p.low <= b < p.high)
-    }
+    estimated = {b for b in bounds for p in given if b in p.estimated or (b not in p.up_to and p.low <= b < p.high)}
     return Stats(
         count=sum(p.count for p in given),
         total=fsum(p.total for p in given),
@@ -104,7 +102,7 @@ class Gathered:
             buckets.update(sketch.count_sorted(values))
             self.lows.append(values[0])
             self.highs.append(values[-1])
-            self.sums.append(fsum(values))
+            self.sums.append(sum(values))  # in rising order, so any order of arrival gives the same
             up_to = [n + bisect_right(values, bound) for n, bound in zip(up_to, self.bounds, strict=True)]
         return Stats(
             count=buckets.total(),

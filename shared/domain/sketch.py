@@ -10,12 +10,12 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
-from math import ceil, exp, log
+from math import ceil, log2
 from operator import mul
 
 GAMMA = 1.01 / 0.99
-_PER_LOG = 1 / log(GAMMA)
-_LOG = log(GAMMA)
+_LOG = log2(GAMMA)
+_PER_LOG = 1 / _LOG
 ZERO = -32_768  # the bucket of values too small for a logarithm; 16 bits hold every index
 SMALLEST = 1e-280
 
@@ -23,9 +23,9 @@ SMALLEST = 1e-280
 def indices(values: Iterable[float]) -> array[int]:
     """The bucket of each value; values must be 0 or in [SMALLEST, 1e280], and not negative."""
     try:
-        return array("h", map(ceil, map(mul, map(log, values), repeat(_PER_LOG))))
+        return array("h", list(map(ceil, map(mul, map(log2, values), repeat(_PER_LOG)))))
     except ValueError:  # the logarithm of 0
-        return array("h", [ceil(log(v) * _PER_LOG) if v >= SMALLEST else ZERO for v in values])
+        return array("h", [ceil(log2(v) * _PER_LOG) if v >= SMALLEST else ZERO for v in values])
 
 
 def count_sorted(values: Sequence[float]) -> dict[int, int]:
@@ -34,8 +34,8 @@ def count_sorted(values: Sequence[float]) -> dict[int, int]:
     start, end = 0, len(values)
     while start < end:
         value = values[start]
-        index = ceil(log(value) * _PER_LOG) if value >= SMALLEST else ZERO
-        upper = exp(index * _LOG)  # a rounding off at the very edge of a bucket is far inside of the 1 %
+        index = ceil(log2(value) * _PER_LOG) if value >= SMALLEST else ZERO
+        upper = 2 ** (index * _LOG)  # a rounding off at the very edge of a bucket is far inside of the 1 %
         stop = bisect_right(values, upper if upper > value else value, start)
         buckets[index] = buckets.get(index, 0) + stop - start
         start = stop
@@ -44,7 +44,7 @@ def count_sorted(values: Sequence[float]) -> dict[int, int]:
 
 def representative(index: int) -> float:
     """The value that stands for a bucket: within 1 % of every value in it."""
-    return 0.0 if index == ZERO else 2 * exp(index * _LOG) / (1 + GAMMA)
+    return 0.0 if index == ZERO else float(2 * 2 ** (index * _LOG) / (1 + GAMMA))
 
 
 def quantile(buckets: Mapping[int, int], q: float) -> float | None:
@@ -64,6 +64,6 @@ def count_up_to(buckets: Mapping[int, int], bound: float) -> int:
     """About how many values are <= bound: whole buckets, and half of the one that the bound cuts."""
     if bound < SMALLEST:
         return buckets.get(ZERO, 0)
-    edge = ceil(log(bound) * _PER_LOG)
+    edge = ceil(log2(bound) * _PER_LOG)
     below = sum(n for index, n in buckets.items() if index < edge)
     return below + (buckets.get(edge, 0) + 1) // 2

@@ -1,0 +1,35 @@
+"""`make bench`: every figure with its limit, each ratio against a baseline measured in the same run.
+
+python -m bench [ingest] [fold] [evaluate] [serve] [cold]
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+
+from bench import cold, fold, ingest, serving
+
+PARTS: dict[str, tuple[Callable[[], None], ...]] = {
+    "ingest": (ingest.cpu, ingest.billed_writes),
+    "fold": (fold.folds,),
+    "evaluate": (fold.evaluations,),
+    "serve": (serving.ingest, serving.healthz),
+    "cold": (cold.cold,),
+}
+
+
+def main(names: list[str]) -> None:
+    unknown = sorted(set(names) - set(PARTS))
+    if unknown:
+        raise SystemExit(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    print(f"Python {platform.python_version()}, {os.cpu_count()} processors. ✓ within the limit, ✗ beyond it.")
+    for name in names or PARTS:
+        for measure in PARTS[name]:
+            measure()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
