@@ -1,0 +1,357 @@
+"""What goes on around a deployment that may die: a client and a scheduler that try again, and a new instance.
+
+One `Life` is the same story each time: 200 requests that are slow and partly fail, an evaluation, a minute's notifier,
+a look at the status; then 200 good requests and the same again. Slack takes the two messages of the breach; of those of
+the recovery it cannot take one for a minute, and refuses the other for good. `Life.live` tells what became of the
+promise.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from shared.domain.slots import SlotDay
+from shared.rollup_codec import decode_rollup, decode_slots
+from tests.e2e.kill_worker import POST, Order, SharedClock, open_store
+from tests.e2e.support import (
+    INGEST_KEY,
+    ROOT,
+    START,
+    Answer,
+    Scheduler,
+    blocks,
+    call,
+    collection,
+    environment,
+    everywhere,
+    next_mark,
+)
+from tests.fake_servers import Exchange, FakeSlack, normal
+
+ERRORS, LATENCY = "api-availability-threshold", "api-latency-p95-threshold"
+TRIES = 5  # of a client or the scheduler
+ROUNDS = 4  # minutes until all must be quiet
+SENT, FAILED = 200, 20
+SLACK_IS_WELL_AGAIN = datetime(2026, 11, 23, 12, 11, tzinfo=UTC)
+Kill = tuple[int, str]
+
+
+@dataclass
+class Outcome:
+    """`broken`: what was not as promised. `calls`: their names, if recorded. `died_at`: where it was killed.
+
+    `copies`: how many messages people saw a second time. `taken`: of each message that reached Slack, did it take it?
+    """
+
+    broken: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    died_at: str | None = None
+    copies: int = 0
+    taken: list[bool] = field(default_factory=list)
+    acknowledged: int = 0
+
+
+class Worker:
+    """The process that forks instances, and a Slack of its own."""
+
+    def __init__(self, folder: Path, scheduler: Scheduler, slack: FakeSlack) -> None:
+        self.folder, self.scheduler, self.slack = folder, scheduler, slack
+        self.log = (folder / "worker.log").open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.e2e.kill_worker"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+        )
+        self.instance: int | None = None
+
+    def start(self, order: Order) -> str:
+        """Start an instance; its URL."""
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(order).encode() + b"\n")
+        self.process.stdin.flush()
+        told = self.told()
+        self.instance = told["pid"]
+        return f"http://127.0.0.1:{told['port']}"
+
+    def told(self) -> Any:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line, f"the worker ended: {(self.folder / 'worker.log').read_text()[-2000:]}"
+        return json.loads(line)
+
+    def rest(self) -> Iterator[Mapping[str, Any]]:
+        """Everything that was told by an instance that is gone."""
+        while "signal" not in (told := self.told()):
+            yield told
+        assert told["signal"] == signal.SIGKILL, f"an instance ended by itself: {self.log.name}"
+        self.instance = None
+
+    def stop(self) -> list[Mapping[str, Any]]:
+        """End the instance that runs."""
+        if self.instance is None:
+            return []
+        os.kill(self.instance, signal.SIGKILL)
+        return list(self.rest())
+
+    def close(self) -> None:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.close()  # the instance and then the worker leave by themselves
+        try:
+            self.process.wait(10)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+            self.log.close()
+
+
+@contextmanager
+def worker(folder: Path, scheduler: Scheduler) -> Iterator[Worker]:
+    folder.mkdir()
+    with FakeSlack() as slack:
+        opened = Worker(folder, scheduler, slack)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+class Life:
+    """One deployment from its first metric to the last message, over the empty store at `place`."""
+
+    def __init__(
+        self, worker: Worker, place: Mapping[str, str], kill: Kill | None, fault: str | None, *, record: bool = False
+    ) -> None:
+        self.worker, self.place, self.kill = worker, dict(place), kill
+        self.now = START
+        clock_file = worker.folder / "clock"
+        self.clock = SharedClock(clock_file)
+        self.order: Order = {
+            "store": self.place,
+            "env": environment(worker.slack.url, worker.scheduler.keys_url),
+            "clock": str(clock_file),
+            "kill": kill,
+            "record": record,
+            "fault": fault,
+        }
+        self.outcome = Outcome()
+        self.url = ""
+        self.store = open_store(self.place)  # a connection that no instance ever has
+
+    def live(self) -> Outcome:
+        slack = self.worker.slack
+        slack.received.clear()
+        slack.shown.clear()
+        slack.behave = self.slack
+        try:
+            self.move(0)
+            self.url = self.worker.start(self.order)
+            for latency, failed in ((600.0, FAILED), (100.0, 0)):
+                self.send(f"batch-at-{self.now:%H-%M}", latency, failed)
+                self.move((next_mark(self.now) - self.now).total_seconds())
+                self.schedule("alertRules", again_after=5.0)
+                self.move(60 - self.now.second)
+                self.schedule("notifier", again_after=None)
+                self.look()
+            for _ in range(ROUNDS):
+                self.move(60)
+                self.schedule("notifier", again_after=None)
+            self.schedule("alertRules", again_after=5.0)
+            self.look()
+            self.gone(self.worker.stop())
+            self.check()
+        finally:
+            self.worker.stop()
+            self.clock.close()
+            self.store.close()
+        return self.outcome
+
+    # --- what others do
+
+    def send(self, batch_id: str, latency: float, failed: int) -> None:
+        """As the client: the same body again until it is acknowledged, and never after."""
+        milliseconds = int(self.now.timestamp() * 1000)
+        metrics = [
+            {
+                "name": "api_latency",
+                "value": latency + n % 7,
+                "timestamp": milliseconds + n,
+                "labels": {"endpoint": "/api/orders", "status": 500 if n < failed else 200},
+            }
+            for n in range(SENT)
+        ]
+        body = json.dumps({"batchId": batch_id, "metrics": metrics}).encode()
+
+        def post() -> Answer:
+            return call("POST", f"{self.url}/api/metrics", body, {"X-Api-Key": INGEST_KEY})
+
+        assert self.until_answered(post, 1.0).status == 202
+        self.outcome.acknowledged += SENT
+
+    def schedule(self, function_id: str, again_after: float | None) -> None:
+        """As Cloud Scheduler: the alert rules are tried again soon, the notifier when its next minute comes."""
+
+        def run() -> Answer:
+            return self.worker.scheduler.call(self.url, function_id, self.now)
+
+        if again_after is None:
+            self.attempt(run)
+        else:
+            self.until_answered(run, again_after)
+
+    def slack(self, exchange: Exchange) -> None:
+        """As Slack on a bad day."""
+        message = exchange.received.notification_id
+        if message == f"{LATENCY}-2-slack":
+            exchange.reply(410, "channel_is_archived")
+        elif message == f"{ERRORS}-2-slack" and self.now < SLACK_IS_WELL_AGAIN:
+            exchange.reply(500)
+        else:
+            normal(exchange)
+
+    def look(self) -> None:
+        """As a visitor's badge. Nobody is ever told that all is well while an alert fires, or the other way round."""
+        answer = self.until_answered(lambda: call("GET", f"{self.url}/api/status/healthz"), 1.0)
+        firing = any(alert["state"] == "firing" for alert in collection(self.store, "alerts").values())
+        expected = "outage" if firing else "operational"
+        if answer.json["status"] != expected:
+            self.outcome.broken.append(f"healthz said {answer.json['status']}, not {expected}")
+
+    def until_answered(self, request: Callable[[], Answer], again_after: float) -> Answer:
+        for _ in range(TRIES):
+            answer = self.attempt(request)
+            if answer is not None:
+                return answer
+            self.move(again_after)
+        raise AssertionError("no answer, however often it was asked")
+
+    def attempt(self, request: Callable[[], Answer]) -> Answer | None:
+        """A good answer, or None. If the instance died of it there is a new one when this returns."""
+        try:
+            answer = request()
+        except (OSError, http.client.HTTPException):
+            self.gone(list(self.worker.rest()))
+            self.order = {**self.order, "kill": None, "record": False}
+            self.url = self.worker.start(self.order)
+            return None
+        return answer if answer.status < 300 else None
+
+    def gone(self, told: list[Mapping[str, Any]]) -> None:
+        """Keep what an instance told of its calls, and of its death."""
+        self.outcome.calls += [line["call"] for line in told if "call" in line]
+        for line in told:
+            if "dying" in line:
+                assert self.outcome.died_at is None
+                self.outcome.died_at = line["dying"]
+
+    def move(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.clock.set(self.now)
+
+    # --- the promise
+
+    def check(self) -> None:
+        self.check_metrics()
+        self.check_alerts()
+        self.check_outbox()
+        self.check_status()
+
+    def expect(self, what: str, found: Any, promised: Any) -> None:
+        if found != promised:
+            self.outcome.broken.append(f"{what}: {found!r}, promised {promised!r}")
+
+    def check_metrics(self) -> None:
+        """Nothing acknowledged is lost; each metric counts once: in blocks, hours and slots, to the last one."""
+        good, bad = (f'api_latency{{"endpoint":"/api/orders","status":"{status}"}}' for status in (200, 500))
+        counted = {
+            at: {name.replace(" ", ""): n for name, n in series.items()} for at, series in blocks(self.store).items()
+        }
+        self.expect("blocks", counted, {"12:00": {good: SENT - FAILED, bad: FAILED}, "12:05": {good: SENT}})
+        hours = {
+            doc.id[:2]: {key: stats.count for key, stats in decode_rollup(doc.data["payload"]).items()}
+            for doc in everywhere(self.store, "h1")
+            if decode_rollup(doc.data["payload"])
+        }
+        self.expect("hours", {at: sum(series.values()) for at, series in hours.items()}, {"12": 2 * SENT})
+        rows: SlotDay = {}
+        for day in everywhere(self.store, "slo"):
+            rows |= decode_slots(day.data["payload"])
+        found = sorted((row.good, row.total) for row in rows.values() if row.total)
+        within = SENT  # only the second batch is within 300 ms, and within 400 ms
+        self.expect("slots", found, [(within, 2 * SENT), (within, 2 * SENT), (2 * SENT - FAILED, 2 * SENT)])
+        self.expect("segments left", len(everywhere(self.store, "segments")), 0)
+        self.expect("acknowledged", self.outcome.acknowledged, 2 * SENT)
+
+    def check_alerts(self) -> None:
+        """Each transition exists once, with its incident."""
+        alerts = collection(self.store, "alerts")
+        found = {name: (alert["state"], alert["seq"]) for name, alert in alerts.items()}
+        self.expect("alerts", found, {ERRORS: ("resolved", 2), LATENCY: ("resolved", 2)})
+        incidents = {
+            name: (incident["status"], [update["status"] for update in incident["updates"]])
+            for name, incident in collection(self.store, "incidents").items()
+        }
+        once = ("resolved", ["investigating", "resolved"])
+        self.expect("incidents", incidents, {f"{ERRORS}-1": once, f"{LATENCY}-1": once})
+
+    def check_outbox(self) -> None:
+        """Each notification document exists once, is closed, and what it says of itself is what Slack has seen."""
+        outbox = collection(self.store, "notifications")
+        delivered, withheld = ("delivered", None), ("withheld", "not_available")
+        promised = {
+            f"{ERRORS}-1-slack": ("trigger", *delivered),
+            f"{ERRORS}-2-slack": ("resolve", *delivered),
+            f"{LATENCY}-1-slack": ("trigger", *delivered),
+            f"{LATENCY}-2-slack": ("resolve", "dead", "channel_is_archived"),
+            f"{ERRORS}-1-email": ("trigger", *withheld),
+            f"{ERRORS}-2-email": ("resolve", *withheld),
+        }
+        self.expect("notifications", {n: (d["kind"], d["state"], d["reason"]) for n, d in outbox.items()}, promised)
+        self.expect("notifications still open", [n for n, d in outbox.items() if d["open"]], [])
+        slack = self.worker.slack
+        self.outcome.taken = [message in slack.shown for message in slack.received]
+        arrived, shown = ({m.notification_id for m in messages} for messages in (slack.received, slack.shown))
+        self.expect("messages that arrived", arrived, {name for name in promised if name.endswith("slack")})
+        self.expect("messages shown", shown, {name for name, was in promised.items() if "delivered" in was})
+        lane = [name for name in dict.fromkeys(slack.shown_ids) if name.startswith(ERRORS)]
+        self.expect("order", lane, [f"{ERRORS}-1-slack", f"{ERRORS}-2-slack"])
+        doubled = {name for name, count in Counter(slack.shown_ids).items() if count > 1}
+        self.outcome.copies = len(slack.shown) - len(shown)
+        for name in doubled & set(outbox):  # who looks at the record sees that it may have arrived twice
+            attempts = [attempt["outcome"] for attempt in outbox[name]["attempts"]]
+            self.expect(f"attempts of {name}", attempts[-2:], ["unknown", "delivered"])
+
+    def check_status(self) -> None:
+        run = collection(self.store, "runs").get("alertRules", {})
+        self.expect("open alerts", run.get("openAlerts"), [])
+        snapshot = self.store.get("status/public")
+        self.expect("status", snapshot and snapshot.data["overall"], "operational")
+
+
+def second_copies(unkilled: Outcome) -> set[Kill]:
+    """The points after the bytes of a message that Slack took have left, and before 'delivered' is committed."""
+    calls = list(enumerate(unkilled.calls, 1))
+    points: set[Kill] = set()
+    posts = [number for number, name in calls if name == POST]
+    for post, taken in zip(posts, unkilled.taken, strict=True):
+        if taken:
+            recorded = next(number for number, name in calls if number > post and name.startswith("commit"))
+            between = range(post + 1, recorded)
+            points |= {(post, "after"), (recorded, "before"), *product(between, ("before", "after"))}
+    return points

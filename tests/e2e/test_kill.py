@@ -1,0 +1,135 @@
+"""The promise, proved by SIGKILL before and after every store call and every network call, on both stores.
+
+    Nothing acknowledged is lost; each metric counts once; each transition and each notification document exists once;
+    each notification still due is sent until accepted or dead-lettered. A second copy can exist only if the sender
+    died or timed out after the bytes left and before 'delivered' was committed, and it bears the same id.
+
+A real process serves all functions. It lives the same life each time (tests/e2e/reality.py): an SLO breaks and
+recovers, twice over, from the first metric of an empty store to the last message. It is run once unkilled to learn its
+calls, then once for each side of each of them: the process kills itself there, and another one goes on over what is
+left, as a client and a scheduler that try again would have it. No point is left out, on either store.
+
+That the test can fail is shown by stores with planted faults, none of which shows while nothing is killed.
+"""
+
+from __future__ import annotations
+
+import queue
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.faults import FAULTS
+from tests.e2e.reality import Kill, Life, Outcome, Worker, second_copies, worker
+from tests.e2e.support import Scheduler
+
+WORKERS = 2
+Places = Callable[[], Mapping[str, str]]
+
+# What must be among the calls, or the test has lost sight of what it is about.
+STEPS = {
+    "commit +ops_metrics/*/segments/*",  # the batch is stored: only now it is acknowledged
+    "fetch the scheduler's keys",
+    "query segments by path",
+    "get ops_metrics/*/m5/*",
+    "commit +ops_metrics/*/m5/*",  # folded, with its receipt
+    "commit +ops_metrics/*/slo/*",
+    "commit +ops_metrics/*/h1/*",
+    "commit -ops_metrics/*/segments/*",
+    "commit +runs/fold",
+    "commit +alerts/*, +incidents/*, +notifications/*, +runs/alertRules",  # a transition
+    "commit +runs/alertRules",
+    "commit +status/components/items, +status/public",
+    "query notifications by open, dueAt",
+    "query notifications by lane, open",
+    "commit +notifications/*",  # claimed, delivered
+    "post to Slack",
+    "get notifications/*",
+    "get config/flags",
+    "get config/slo",
+    "get config/flags, status/public",  # healthz
+}
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[Scheduler]:
+    scheduler = Scheduler()
+    yield scheduler
+    scheduler.close()
+
+
+@pytest.fixture(params=["sqlite", "firestore"])
+def places(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+    """Gives a new and empty store each time: a file, or a project of the emulator."""
+    if request.param == "firestore":
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", request.getfixturevalue("emulator"))
+        return lambda: {"project": f"kill-{secrets.token_hex(6)}"}
+    return lambda: {"sqlite": str(tmp_path / f"{secrets.token_hex(6)}.db")}
+
+
+class Workers:
+    """Several lives at once, each in a worker of its own."""
+
+    def __init__(self, workers: list[Worker], places: Places) -> None:
+        self._places = places
+        self._count = len(workers)
+        self._idle: queue.Queue[Worker] = queue.Queue()
+        for opened in workers:
+            self._idle.put(opened)
+
+    def live(self, kill: Kill | None = None, fault: str | None = None, *, record: bool = False) -> Outcome:
+        free = self._idle.get()
+        try:
+            return Life(free, self._places(), kill, fault, record=record).live()
+        finally:
+            self._idle.put(free)
+
+    def each(self, kills: list[Kill]) -> list[Outcome]:
+        with ThreadPoolExecutor(self._count) as lives:
+            return list(lives.map(self.live, kills))
+
+
+@contextmanager
+def workers(folder: Path, scheduler: Scheduler, places: Places, count: int = WORKERS) -> Iterator[Workers]:
+    with ExitStack() as opened:
+        yield Workers([opened.enter_context(worker(folder / f"{n}", scheduler)) for n in range(count)], places)
+
+
+def test_wherever_the_process_is_killed_the_promise_holds(scheduler: Scheduler, places: Places, tmp_path: Path) -> None:
+    with workers(tmp_path, scheduler, places) as team:
+        unkilled = team.live(record=True)
+        assert (unkilled.broken, unkilled.copies, unkilled.died_at) == ([], 0, None)
+        calls = unkilled.calls
+        kinds = set(calls)
+        assert kinds >= STEPS
+        kills: list[Kill] = [(n, when) for n in range(1, len(calls) + 1) for when in ("before", "after")]
+        outcomes = dict(zip(kills, team.each(kills), strict=True))
+        beyond = team.live((len(calls) + 1, "before"))
+    assert {kill: outcome.died_at for kill, outcome in outcomes.items()} == {
+        (n, when): calls[n - 1] for n, when in kills
+    }  # each point was reached
+    assert (beyond.broken, beyond.copies, beyond.died_at) == ([], 0, None)  # and there is none after them
+    broken = {kill: outcome.broken for kill, outcome in outcomes.items() if outcome.broken}
+    assert broken == {}
+    doubled = {kill for kill, outcome in outcomes.items() if outcome.copies}
+    assert doubled == second_copies(unkilled)
+    assert {outcome.copies for outcome in outcomes.values()} == {0, 1}
+    print(f"{len(kills)} kills at {len(kinds)} kinds of calls; {len(doubled)} of them led to a second copy")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_shows_only_when_killed(fault: str, scheduler: Scheduler, tmp_path: Path) -> None:
+    def places() -> Mapping[str, str]:
+        return {"sqlite": str(tmp_path / f"{secrets.token_hex(6)}.db")}
+
+    with workers(tmp_path, scheduler, places, count=1) as team:
+        unkilled = team.live(fault=fault, record=True)
+        assert unkilled.broken == []
+        step = FAULTS[fault].shows_after
+        outcome = team.live((unkilled.calls.index(step) + 1, "after"), fault)
+    assert outcome.died_at == step
+    assert any(line.startswith(FAULTS[fault].breaks) for line in outcome.broken), outcome.broken
