@@ -13,9 +13,14 @@ import pytest
 from shared.store.protocol import Store
 from shared.store.sqlite import SqliteStore
 from tests.emulator import EmulatorMissing, running
+from tests.query_shapes import QueryShapes
 
 if TYPE_CHECKING:
     from shared.store.firestore import FirestoreStore
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(QueryShapes())
 
 
 @pytest.fixture(scope="session")

@@ -223,13 +223,16 @@ def compare_and_set(
     raise Conflict(f"{path} kept changing: {attempts} attempts")
 
 
+_MAX_CHUNK_BYTES = MAX_COMMIT_BYTES - 100_000  # a caller may add a small write to each chunk, such as a guard
+
+
 def in_chunks(writes: Sequence[Write], size_of: Callable[[Write], int]) -> Iterator[list[Write]]:
     """Split writes that need not be atomic together into commits within the limits of count and bytes."""
     chunk: list[Write] = []
     size = 0
     for write in writes:
         bytes_ = size_of(write)
-        if chunk and (len(chunk) == MAX_COMMIT_WRITES or size + bytes_ > MAX_COMMIT_BYTES):
+        if chunk and (len(chunk) == MAX_COMMIT_WRITES or size + bytes_ > _MAX_CHUNK_BYTES):
             yield chunk
             chunk, size = [], 0
         chunk.append(write)
