@@ -1,9 +1,13 @@
 """Entry points, one a function, named as deployed. Each imports its own handler when first called."""
 
+import gc
+
 import functions_framework
 from flask import Request, Response
 
 from shared.http import run
+
+gc.disable()  # imports make many objects and no garbage; `run` enables it again with the first answer
 
 
 @functions_framework.http

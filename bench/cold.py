@@ -1,4 +1,4 @@
-"""Cold start to first answer: a new process of each function, against a hello world that imports google-cloud-firestore."""
+"""Cold start to first answer: a new process of each function, against a hello world that imports the client."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -95,3 +96,7 @@ def run(handler: Handler, request: Request) -> Response:
     except Exception as error:  # noqa: BLE001 - the last resort: told in the log, answered as 500
         log.error("unexpected error", error)
         return Problem(500, "internal", "an unexpected error; it is in the log").response()
+    finally:
+        if not gc.isenabled():  # main.py switched it off for the cold start: what was imported is here to stay
+            gc.freeze()
+            gc.enable()
