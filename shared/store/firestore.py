@@ -42,6 +42,7 @@ _CountResponse = firestore.RunAggregationQueryResponse.pb()
 _SERVICE = "/google.firestore.v1.Firestore/"
 _OPTIONS = [
     ("grpc.enable_retries", 0),  # the caller re-reads and decides; a resend behind its back would hide what happened
+    ("SingleThreadedUnaryStream", 1),  # no thread for each read
     ("grpc.use_local_subchannel_pool", 1),  # else a forked process would meet its parent's connection again
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
