@@ -67,9 +67,7 @@ def answer(body: Any, status: int = 200) -> Response:
 
 def require_method(request: Request, *allowed: str) -> None:
     if request.method not in allowed:
-        raise Problem(
-            405, "method_not_allowed", f"use {' or '.join(allowed)}", headers={"Allow": ", ".join(allowed)}
-        )
+        raise Problem(405, "method_not_allowed", f"use {' or '.join(allowed)}", headers={"Allow": ", ".join(allowed)})
 
 
 def run(handler: Handler, request: Request) -> Response:

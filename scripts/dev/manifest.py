@@ -1,4 +1,4 @@
-"""functions.yaml as the local server needs it: every function, and the schedules."""
+"""The functions of the manifest, as `scripts.manifest` reads it, with the times at which their schedules are due."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
-import yaml
 from cronsim import CronSim, CronSimError
+
+from scripts import manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +35,21 @@ class Function:
 
 
 def load(path: Path) -> list[Function]:
-    """Raises ValueError naming the function whose entry cannot be used."""
-    manifest: dict[str, Any] = yaml.safe_load(path.read_text())
-    return [_function(name, entry) for name, entry in manifest["endpoints"].items()]
+    """Raises ValueError with every fault, or naming the function whose schedule is never due."""
+    try:
+        endpoints = manifest.load(path).endpoints
+    except manifest.ManifestError as error:
+        raise ValueError(str(error)) from error
+    return [_function(name, endpoint) for name, endpoint in endpoints.items()]
 
 
-def _function(name: str, entry: dict[str, Any]) -> Function:
-    trigger = entry.get("scheduleTrigger") or {}
-    schedule = trigger.get("schedule")
-    zone_name = trigger.get("timeZone", "Etc/UTC")
+def _function(name: str, endpoint: manifest.Endpoint) -> Function:
+    trigger = endpoint.schedule_trigger
+    schedule = trigger.schedule if trigger else None
+    zone_name = trigger.time_zone if trigger else "Etc/UTC"
     try:
         zone = UTC if zone_name in ("UTC", "Etc/UTC") else ZoneInfo(zone_name)
-        function = Function(
-            name, entry.get("entryPoint", name), entry["region"][0], entry["timeoutSeconds"], schedule, zone
-        )
+        function = Function(name, endpoint.entry_point, endpoint.region[0], endpoint.timeout_seconds, schedule, zone)
         if schedule is not None:
             function.ticks(datetime.now(UTC))
     except (CronSimError, KeyError, ValueError) as error:
