@@ -52,7 +52,8 @@ _decode_loose_metric = msgspec.json.Decoder(_LooseMetric).decode
 parse_labels = msgspec.json.Decoder().decode
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # RecursionError: nested too deeply
-_NO_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|-?Infinity|NaN', re.DOTALL)
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?Infinity|NaN', re.DOTALL)
+_ESCAPE = re.compile(rb"(?i)\\(?:u(?:d[89ab]..\\ud[c-f]|(?P<half>d[89a-f]))..|.)", re.DOTALL)
 _NO_METRIC = "must be an object with name, value, timestamp and labels"
 _EXPECTED = {
     "name": (str, "name: must be a text in UTF-8"),
@@ -131,11 +132,19 @@ def _frame(body: bytes) -> tuple[str, list[msgspec.Raw]]:
 
 
 def _frame_of(body: bytes) -> _LooseBody:
-    """Some encoders write NaN and Infinity, which are no JSON: as null they cost their own metric, not the batch."""
+    """Mended where common encoders write no JSON: NaN becomes null, half of an emoji the replacement character.
+
+    So each costs at most its own metric, and not the batch.
+    """
     try:
         return _decode_loose(body)
     except msgspec.DecodeError:
-        return _decode_loose(_NO_NUMBER.sub(lambda found: found[0] if found[0][:1] == b'"' else b"null", body))
+        return _decode_loose(_TOKEN.sub(_mended, body))
+
+
+def _mended(token: re.Match[bytes]) -> bytes:
+    text = token[0]
+    return _ESCAPE.sub(lambda e: rb"\ufffd" if e["half"] else e[0], text) if text[:1] == b'"' else b"null"
 
 
 def _explain(item: msgspec.Raw, table: SeriesTable, now_ms: int) -> list[str]:
