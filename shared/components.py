@@ -7,16 +7,16 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from shared.domain.component import Components
+from shared.domain.faults import ConfigError
 
 FILE = "components.json"
 
 
-class ComponentsError(Exception):
+class ComponentsError(ConfigError):
     """The file does not make usable components. `faults` names every fault with its path."""
 
     def __init__(self, faults: list[str]) -> None:
-        super().__init__(f"{FILE} is not usable:\n  " + "\n  ".join(faults))
-        self.faults = faults
+        super().__init__(FILE, faults)
 
 
 def load_components(config_dir: Path) -> Components:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from shared import log
+from shared.domain.faults import ConfigError
 from shared.flags import FlagsUnknown
 from shared.settings import SettingsError
 from shared.store.protocol import StoreError
@@ -91,6 +92,10 @@ def run(handler: Handler, request: Request) -> Response:
     except SettingsError as error:
         log.error("the settings are not usable; no request is served", faults=error.faults)
         return Problem(500, "settings_not_usable", "this function is not set up; its log names every fault").response()
+    except ConfigError as error:
+        log.error("the configuration is not usable", source=error.source, faults=error.faults)
+        detail = "the configuration is not usable; the function's log names every fault"
+        return Problem(500, "configuration_not_usable", detail).response()
     except Exception as error:  # noqa: BLE001 - the last resort: told in the log, answered as 500
         log.error("unexpected error", error)
         return Problem(500, "internal", "an unexpected error; it is in the log").response()

@@ -34,6 +34,20 @@ def load_registry(config_dir: Path) -> Registry:
         raise ConfigError(path.name, faults_of(error)) from None
 
 
+def load_file(path: Path, registry: Registry) -> SloConfig:
+    """The SLOs of a file. Raises `ConfigError` with every fault."""
+    data = _read(path)
+    return parse_slos(data, registry, source=path.name, digest=digest_of(data))
+
+
+def _read(path: Path) -> Any:
+    """A JSON file, its numbers exact. Raises `ConfigError`."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(path.name, [f"(the whole): is not readable as JSON: {error}"]) from None
+
+
 class SloLoader:
     """Gives the configuration, read again when it is older than `max_age` seconds."""
 
@@ -64,7 +78,7 @@ class SloLoader:
                 raise
             log.warning("config/slo could not be read; the last known one stays in force", kind=type(error).__name__)
             return self._good
-        data = json.loads(self._file.read_text(), parse_float=Decimal) if doc is None else without_rev(doc.data)
+        data = _read(self._file) if doc is None else without_rev(doc.data)
         digest = digest_of(data)
         if digest == self._seen and self._good is not None:
             return self._good
@@ -98,8 +112,7 @@ class SloLoader:
                 return parse_slos(kept.data, self.registry, source=LAST_GOOD, digest=digest_of(kept.data))
             except ConfigError as error:  # it was good for another release's metrics
                 log.error("the last good SLO configuration is not usable either", faults=error.faults)
-        data = json.loads(self._file.read_text(), parse_float=Decimal)
-        return parse_slos(data, self.registry, source=self._file.name, digest=digest_of(data))
+        return load_file(self._file, self.registry)
 
 
 def digest_of(data: Any) -> str:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from scripts import configuration
 from scripts.deploy import environment, plan, preflight, run
 from scripts.manifest import ROOT, ManifestError, load
 
@@ -56,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         return _refuse(error.faults)
     except OSError as error:
         return _refuse([f"{error.filename}: {error.strerror}"])
-    missing = preflight.offline(manifest, target, values)
+    missing = configuration.faults(ROOT / "config") + preflight.offline(manifest, target, values)
     if not arguments.dry_run:
         missing += preflight.online(manifest, target, ask)
     if missing:

@@ -24,6 +24,7 @@ def main(arguments: Sequence[str]) -> None:
         raise CannotStart("K_SERVICE is set: this is Cloud Run, and the local server is for development only.")
     options = _options(arguments)
 
+    from scripts import configuration
     from scripts.dev import clock, console, issuer, manifest, rewrites
     from scripts.dev.banner import banner
     from scripts.dev.folder import Folder, FolderInUse
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str]) -> None:
         last = folder.last_time()
         time = clock.from_environment(os.environ, last)
         settings = Settings.load(os.environ)
+        if faults := configuration.faults(settings.config_dir):
+            raise CannotStart("\n  ".join([f"The configuration in {settings.config_dir} is not usable:", *faults]))
         functions = manifest.load(ROOT / "functions.yaml")
         hosting = rewrites.load(ROOT / "firebase.json")
     except FolderInUse as error:

@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from shared.domain.faults import ConfigError, faults_of
 from shared.domain.metric import Metric, Registry
@@ -72,6 +81,15 @@ class SloSpec(_Model):
     metric: str
     threshold: Exact
     alert: AlertPolicy
+
+    @field_validator("metric")
+    @classmethod
+    def _is_known(cls, metric: str, info: ValidationInfo) -> str:
+        """Among the fields, so that it is told together with faults of other fields."""
+        registry: Registry = info.context  # type: ignore[assignment]  # parse_slos gives it
+        if registry.canonical(_split(metric)[0]) is None:
+            raise ValueError(f"unknown metric {metric!r}; known: {', '.join(sorted(registry.metrics))}")
+        return metric
 
 
 class SloFile(_Model):
@@ -193,9 +211,9 @@ class SloConfig:
 def parse_slos(data: Any, registry: Registry, *, source: str, digest: str) -> SloConfig:
     """Check a configuration. Raises `ConfigError` with every fault and its path."""
     try:
-        file = SloFile.model_validate(data)
+        file = SloFile.model_validate(data, context=registry)
     except ValidationError as error:
-        raise ConfigError(source, faults_of(error)) from None
+        raise ConfigError(source, faults_of(error) + _faults_of_the_sound(data, registry)) from None
     faults: list[str] = []
     slos = [_resolve(spec, registry, f"slos[{n}]", faults) for n, spec in enumerate(file.slos)]
     seen: dict[str, int] = {}
@@ -206,20 +224,32 @@ def parse_slos(data: Any, registry: Registry, *, source: str, digest: str) -> Sl
         seen.setdefault(slug, n)
     if faults:
         raise ConfigError(source, faults)
-    return SloConfig(tuple(slo for slo in slos if slo), digest)
+    return SloConfig(tuple(slos), digest)
+
+
+def _faults_of_the_sound(data: Any, registry: Registry) -> list[str]:
+    """What there is against the entries that are well formed, where another one is not."""
+    entries = data.get("slos") if isinstance(data, dict) else None
+    faults: list[str] = []
+    for n, entry in enumerate(entries if isinstance(entries, list) else []):
+        with suppress(ValidationError):  # told already
+            _resolve(SloSpec.model_validate(entry, context=registry), registry, f"slos[{n}]", faults)
+    return faults
 
 
 def slug_of(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63] or "slo"
 
 
-def _resolve(spec: SloSpec, registry: Registry, path: str, faults: list[str]) -> Slo | None:
-    match = _QUANTILE.fullmatch(spec.metric)
-    name, quantile = (match[1], int(match[2])) if match else (spec.metric, None)
-    own = registry.canonical(name)
-    if own is None:
-        faults.append(f"{path}.metric: unknown metric {spec.metric!r}; known: {', '.join(sorted(registry.metrics))}")
-        return None
+def _split(metric: str) -> tuple[str, int | None]:
+    """`api_latency_p95` into metric and quantile."""
+    match = _QUANTILE.fullmatch(metric)
+    return (match[1], int(match[2])) if match else (metric, None)
+
+
+def _resolve(spec: SloSpec, registry: Registry, path: str, faults: list[str]) -> Slo:
+    name, quantile = _split(spec.metric)
+    own = registry.canonical(name) or name
     metric: Metric = registry.metrics[own]
     if metric.kind == "ratio":
         if quantile is not None:

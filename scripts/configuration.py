@@ -1,0 +1,30 @@
+"""Checks the files of `config/` before anything runs on them: for the local server and the deploy script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from shared.components import load_components
+from shared.domain.faults import ConfigError
+from shared.flags import load_defaults
+from shared.slo_loader import load_file, load_registry
+
+
+def faults(folder: Path) -> list[str]:
+    """Every fault of every file, such as `slo.json: slos[0].metric: unknown metric 'x'`; empty if all is well."""
+    checks: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("metrics.json", lambda: load_registry(folder)),
+        ("slo.json", lambda: load_file(folder / "slo.json", load_registry(folder))),
+        ("components.json", lambda: load_components(folder)),
+        ("flags.json", lambda: load_defaults(folder)),
+    )
+    found: list[str] = []
+    for name, check in checks:
+        try:
+            check()
+        except ConfigError as error:  # of another file: told with that file
+            found += [f"{name}: {fault}" for fault in error.faults if error.source == name]
+        except (OSError, ValueError) as error:
+            found.append(f"{name}: cannot be read: {error}")
+    return list(dict.fromkeys(found))
