@@ -14,54 +14,30 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-from shared.domain.slots import SlotDay
-from shared.rollup_codec import decode_rollup, decode_slots
-from tests.e2e.kill_worker import POST, Order, SharedClock, open_store
+from tests.e2e.kill_worker import Order, SharedClock, open_store
+from tests.e2e.promise import ERRORS, FAILED, LATENCY, SENT, Kill, Outcome, check
 from tests.e2e.support import (
     INGEST_KEY,
     ROOT,
     START,
     Answer,
     Scheduler,
-    blocks,
     call,
     collection,
     environment,
-    everywhere,
     next_mark,
 )
 from tests.fake_servers import Exchange, FakeSlack, normal
 
-ERRORS, LATENCY = "api-availability-threshold", "api-latency-p95-threshold"
 TRIES = 5  # of a client or the scheduler
 ROUNDS = 4  # minutes until all must be quiet
-SENT, FAILED = 200, 20
 SLACK_IS_WELL_AGAIN = datetime(2026, 11, 23, 12, 11, tzinfo=UTC)
-Kill = tuple[int, str]
-
-
-@dataclass
-class Outcome:
-    """`broken`: what was not as promised. `calls`: their names, if recorded. `died_at`: where it was killed.
-
-    `copies`: how many messages people saw a second time. `taken`: of each message that reached Slack, did it take it?
-    """
-
-    broken: list[str] = field(default_factory=list)
-    calls: list[str] = field(default_factory=list)
-    died_at: str | None = None
-    copies: int = 0
-    taken: list[bool] = field(default_factory=list)
-    acknowledged: int = 0
 
 
 class Worker:
@@ -85,6 +61,7 @@ class Worker:
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
         self.process.stdin.flush()
         told = self.told()
+        assert "pid" in told, f"an instance did not start: {self.log.name}"
         self.instance = told["pid"]
         return f"http://127.0.0.1:{told['port']}"
 
@@ -105,7 +82,8 @@ class Worker:
         """End the instance that runs."""
         if self.instance is None:
             return []
-        os.kill(self.instance, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it may just have died of something else
+            os.kill(self.instance, signal.SIGKILL)
         return list(self.rest())
 
     def close(self) -> None:
@@ -155,6 +133,7 @@ class Life:
         self.store = open_store(self.place)  # a connection that no instance ever has
 
     def live(self) -> Outcome:
+        """The whole story, and what became of the promise."""
         slack = self.worker.slack
         slack.received.clear()
         slack.shown.clear()
@@ -175,7 +154,7 @@ class Life:
             self.schedule("alertRules", again_after=5.0)
             self.look()
             self.gone(self.worker.stop())
-            self.check()
+            check(self.outcome, self.store, slack)
         finally:
             self.worker.stop()
             self.clock.close()
@@ -202,7 +181,6 @@ class Life:
             return call("POST", f"{self.url}/api/metrics", body, {"X-Api-Key": INGEST_KEY})
 
         assert self.until_answered(post, 1.0).status == 202
-        self.outcome.acknowledged += SENT
 
     def schedule(self, function_id: str, again_after: float | None) -> None:
         """As Cloud Scheduler: the alert rules are tried again soon, the notifier when its next minute comes."""
@@ -263,95 +241,3 @@ class Life:
     def move(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
         self.clock.set(self.now)
-
-    # --- the promise
-
-    def check(self) -> None:
-        self.check_metrics()
-        self.check_alerts()
-        self.check_outbox()
-        self.check_status()
-
-    def expect(self, what: str, found: Any, promised: Any) -> None:
-        if found != promised:
-            self.outcome.broken.append(f"{what}: {found!r}, promised {promised!r}")
-
-    def check_metrics(self) -> None:
-        """Nothing acknowledged is lost; each metric counts once: in blocks, hours and slots, to the last one."""
-        good, bad = (f'api_latency{{"endpoint":"/api/orders","status":"{status}"}}' for status in (200, 500))
-        counted = {
-            at: {name.replace(" ", ""): n for name, n in series.items()} for at, series in blocks(self.store).items()
-        }
-        self.expect("blocks", counted, {"12:00": {good: SENT - FAILED, bad: FAILED}, "12:05": {good: SENT}})
-        hours = {
-            doc.id[:2]: {key: stats.count for key, stats in decode_rollup(doc.data["payload"]).items()}
-            for doc in everywhere(self.store, "h1")
-            if decode_rollup(doc.data["payload"])
-        }
-        self.expect("hours", {at: sum(series.values()) for at, series in hours.items()}, {"12": 2 * SENT})
-        rows: SlotDay = {}
-        for day in everywhere(self.store, "slo"):
-            rows |= decode_slots(day.data["payload"])
-        found = sorted((row.good, row.total) for row in rows.values() if row.total)
-        within = SENT  # only the second batch is within 300 ms, and within 400 ms
-        self.expect("slots", found, [(within, 2 * SENT), (within, 2 * SENT), (2 * SENT - FAILED, 2 * SENT)])
-        self.expect("segments left", len(everywhere(self.store, "segments")), 0)
-        self.expect("acknowledged", self.outcome.acknowledged, 2 * SENT)
-
-    def check_alerts(self) -> None:
-        """Each transition exists once, with its incident."""
-        alerts = collection(self.store, "alerts")
-        found = {name: (alert["state"], alert["seq"]) for name, alert in alerts.items()}
-        self.expect("alerts", found, {ERRORS: ("resolved", 2), LATENCY: ("resolved", 2)})
-        incidents = {
-            name: (incident["status"], [update["status"] for update in incident["updates"]])
-            for name, incident in collection(self.store, "incidents").items()
-        }
-        once = ("resolved", ["investigating", "resolved"])
-        self.expect("incidents", incidents, {f"{ERRORS}-1": once, f"{LATENCY}-1": once})
-
-    def check_outbox(self) -> None:
-        """Each notification document exists once, is closed, and what it says of itself is what Slack has seen."""
-        outbox = collection(self.store, "notifications")
-        delivered, withheld = ("delivered", None), ("withheld", "not_available")
-        promised = {
-            f"{ERRORS}-1-slack": ("trigger", *delivered),
-            f"{ERRORS}-2-slack": ("resolve", *delivered),
-            f"{LATENCY}-1-slack": ("trigger", *delivered),
-            f"{LATENCY}-2-slack": ("resolve", "dead", "channel_is_archived"),
-            f"{ERRORS}-1-email": ("trigger", *withheld),
-            f"{ERRORS}-2-email": ("resolve", *withheld),
-        }
-        self.expect("notifications", {n: (d["kind"], d["state"], d["reason"]) for n, d in outbox.items()}, promised)
-        self.expect("notifications still open", [n for n, d in outbox.items() if d["open"]], [])
-        slack = self.worker.slack
-        self.outcome.taken = [message in slack.shown for message in slack.received]
-        arrived, shown = ({m.notification_id for m in messages} for messages in (slack.received, slack.shown))
-        self.expect("messages that arrived", arrived, {name for name in promised if name.endswith("slack")})
-        self.expect("messages shown", shown, {name for name, was in promised.items() if "delivered" in was})
-        lane = [name for name in dict.fromkeys(slack.shown_ids) if name.startswith(ERRORS)]
-        self.expect("order", lane, [f"{ERRORS}-1-slack", f"{ERRORS}-2-slack"])
-        doubled = {name for name, count in Counter(slack.shown_ids).items() if count > 1}
-        self.outcome.copies = len(slack.shown) - len(shown)
-        for name in doubled & set(outbox):  # who looks at the record sees that it may have arrived twice
-            attempts = [attempt["outcome"] for attempt in outbox[name]["attempts"]]
-            self.expect(f"attempts of {name}", attempts[-2:], ["unknown", "delivered"])
-
-    def check_status(self) -> None:
-        run = collection(self.store, "runs").get("alertRules", {})
-        self.expect("open alerts", run.get("openAlerts"), [])
-        snapshot = self.store.get("status/public")
-        self.expect("status", snapshot and snapshot.data["overall"], "operational")
-
-
-def second_copies(unkilled: Outcome) -> set[Kill]:
-    """The points after the bytes of a message that Slack took have left, and before 'delivered' is committed."""
-    calls = list(enumerate(unkilled.calls, 1))
-    points: set[Kill] = set()
-    posts = [number for number, name in calls if name == POST]
-    for post, taken in zip(posts, unkilled.taken, strict=True):
-        if taken:
-            recorded = next(number for number, name in calls if number > post and name.startswith("commit"))
-            between = range(post + 1, recorded)
-            points |= {(post, "after"), (recorded, "before"), *product(between, ("before", "after"))}
-    return points

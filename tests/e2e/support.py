@@ -21,7 +21,6 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from scripts.dev import manifest, rewrites
 from shared import auth
-from shared.layout import start_of
 from shared.rollup_codec import decode_rollup
 from shared.store.protocol import Doc, Query, Store
 from tests.unit.test_auth import ACCOUNT, KeyServer, token
@@ -185,7 +184,3 @@ def values_in(store: Store, metric: str) -> dict[str, int]:
         at: sum(count for series, count in by_series.items() if series.partition("{")[0] == metric)
         for at, by_series in sorted(blocks(store).items())
     }
-
-
-def block_name(number: int) -> str:
-    return f"{start_of(number):%H:%M}"

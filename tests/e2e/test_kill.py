@@ -24,10 +24,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.faults import FAULTS
-from tests.e2e.reality import Kill, Life, Outcome, Worker, second_copies, worker
+from tests.e2e.promise import Kill, Outcome, second_copies
+from tests.e2e.reality import Life, Worker, worker
 from tests.e2e.support import Scheduler
 
-WORKERS = 2
+WORKERS = 3
 Places = Callable[[], Mapping[str, str]]
 
 # What must be among the calls, or the test has lost sight of what it is about.
@@ -85,6 +86,9 @@ class Workers:
         free = self._idle.get()
         try:
             return Life(free, self._places(), kill, fault, record=record).live()
+        except Exception as error:
+            error.add_note(f"in the life with kill={kill}, fault={fault}")
+            raise
         finally:
             self._idle.put(free)
 
@@ -106,6 +110,7 @@ def test_wherever_the_process_is_killed_the_promise_holds(scheduler: Scheduler, 
         calls = unkilled.calls
         kinds = set(calls)
         assert kinds >= STEPS
+        assert unkilled.taken == [True, True, False, False, True]  # two triggers; refused, dead; accepted in the end
         kills: list[Kill] = [(n, when) for n in range(1, len(calls) + 1) for when in ("before", "after")]
         outcomes = dict(zip(kills, team.each(kills), strict=True))
         beyond = team.live((len(calls) + 1, "before"))
