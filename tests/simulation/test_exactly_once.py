@@ -1,0 +1,246 @@
+"""Each acknowledged metric counts exactly once at every level, and each other one at most once, whatever goes wrong.
+
+`F0_SIMULATION_SEEDS` plays more histories than the default; `F0_SIMULATION_FIRST` begins with another seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from functions.metrics_ingest.decode import hash_of
+from shared import fold as folding
+from shared import rollups
+from shared.domain.aggregate import Batch
+from shared.fold import fold
+from shared.group_commit import GroupCommit
+from shared.store import protocol
+from shared.store.protocol import Data, Delete, Doc, Put, Store, StoreError, over
+from tests.core import batch_of, metric, new_table, registry, shipped
+from tests.simulation.model import Model
+from tests.simulation.world import Faults, Killed, World, unused
+
+SEEDS = int(os.environ.get("F0_SIMULATION_SEEDS", "1500"))
+FIRST = int(os.environ.get("F0_SIMULATION_FIRST", "1"))
+MUTANT_SEEDS = 3000
+NOON = datetime(2026, 3, 11, 12, tzinfo=UTC)
+MOMENTS = [NOON - timedelta(minutes=m) for m in (1, 3, 8, 62, 720, 727, 900)]  # the last three are of the day before
+ROUTES = ["/a", "/b"]
+DEFINITIONS = shipped().definitions
+
+
+class History:
+    """One seed: what clients send, through which instances, and when somebody folds."""
+
+    def __init__(self, seed: int, faults: Faults | None = None) -> None:
+        self.faults = faults or Faults()
+        self.world = World(seed, self.faults)
+        self.rng = random.Random(seed * 7919)
+        self.sent: dict[str, list[dict[str, Any]]] = {}
+        self.made: dict[str, Batch] = {}
+        self.acknowledged: set[str] = set()
+        table = new_table()
+        for n in range(self.rng.randint(3, 7)):
+            name = f"batch-{n:04}"
+            self.sent[name] = self._metrics(n)
+            self.made[name] = batch_of(self.sent[name], name, table=table, now=NOON)
+
+    def _metrics(self, n: int) -> list[dict[str, Any]]:
+        """Values of its own series tell how often a batch was counted; others it shares."""
+        rng, metrics = self.rng, []
+        for at in rng.sample(MOMENTS, rng.randint(1, 3)):
+            metrics.append(metric(1 + n, at=at, labels={"batch": "abcdefgh"[n]}))
+            for _ in range(rng.randint(0, 5)):
+                status = rng.choice(["200", "200", "503"])
+                metrics.append(
+                    metric(rng.randint(0, 600), at=at, labels={"endpoint": rng.choice(ROUTES), "status": status})
+                )
+            if rng.random() < 0.5:
+                metrics.append(metric(rng.randint(0, 1), "agent_success_rate", at=at))
+                metrics.append(metric(rng.randint(0, 400), "firestore_write_latency", at=at))
+        return metrics
+
+    def play(self) -> None:
+        names = list(self.sent)
+        clients = self.rng.randint(1, 3)
+        for n in range(clients):
+            self.world.start(
+                self._client([name for i, name in enumerate(names) if i % clients == n or self.rng.random() < 0.2])
+            )
+        for _ in range(self.rng.randint(1, 3)):
+            self.world.start(self._folder(self.rng.randint(1, 3)))
+        self.world.play()
+
+    def _client(self, names: list[str]) -> Callable[[], None]:
+        """Sends its batches, some together, and again until they are acknowledged or it gives up."""
+
+        def run() -> None:
+            commits = GroupCommit(self.world)  # type: ignore[arg-type]  # the parts of a store that it uses
+            waiting = names[:]
+            for _ in range(6):
+                group = waiting[: self.rng.randint(1, 2)]
+                if not group:
+                    return
+                try:
+                    commits.write([self.made[name] for name in group], "2026-03-11")
+                except StoreError:
+                    continue
+                except Killed:  # the instance is gone, the client is not: it goes on with another one
+                    commits = GroupCommit(self.world)  # type: ignore[arg-type]
+                    continue
+                self.acknowledged.update(group)
+                if self.rng.random() < 0.8:  # else the answer does not arrive, and it sends the same again
+                    waiting = waiting[len(group) :]
+
+        return run
+
+    def _folder(self, times: int) -> Callable[[], None]:
+        def run() -> None:
+            for _ in range(times):
+                try:
+                    self._fold()
+                except (StoreError, Killed):
+                    continue
+
+        return run
+
+    def _fold(self) -> None:
+        pages = self.rng.choice([1, 1, 2, 9])
+        fold(self.world, registry(), DEFINITIONS, NOON, may_go_on=iter([True] * pages + [False] * 99).__next__)  # type: ignore[arg-type]
+
+    def end(self) -> list[str]:
+        """Fold once more with nothing going wrong, twice for the close of the day, and compare."""
+        self.world.faults = None
+        for _ in range(2):
+            assert fold(self.world, registry(), DEFINITIONS, NOON).complete  # type: ignore[arg-type]
+        counted = self._counted()
+        model = Model(DEFINITIONS)
+        for name in counted:
+            model.add(self.sent[name])
+        missing = self.acknowledged - counted
+        left = [path for path in self.world.documents if "/segments/" in path]
+        yesterday = [day for day in model.days if day < "2026-03-11"]
+        found = model.differences(self.world, yesterday)  # type: ignore[arg-type]
+        return [*(f"{name} was acknowledged and is missing" for name in sorted(missing)), *left, *found]
+
+    def _counted(self) -> set[str]:
+        """The batches with a receipt somewhere: the model then says that each must be everywhere, and once."""
+        receipts = b"".join(data["receipts"] for path, (data, _) in self.world.documents.items() if "/m5/" in path)
+        known = {receipts[i : i + 8] for i in range(0, len(receipts), 8)}
+        return {name for name in self.sent if hash_of(name) in known}
+
+
+@pytest.fixture(autouse=True)
+def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting is taking turns, and ids are drawn from a seed, so that a history can be played again."""
+    ids = random.Random(1)
+    monkeypatch.setattr(folding.time, "sleep", unused)
+    monkeypatch.setitem(protocol.compare_and_set.__kwdefaults__, "pause", unused)
+    monkeypatch.setattr(secrets, "token_hex", lambda n: f"{ids.getrandbits(8 * n):0{2 * n}x}")
+
+
+def played(seed: int, faults: Faults | None = None) -> list[str]:
+    history = History(seed, faults)
+    history.play()
+    return history.end()
+
+
+def test_every_acknowledged_metric_counts_exactly_once_in_every_history() -> None:
+    faults = Faults()
+    for seed in range(FIRST, FIRST + SEEDS):
+        assert played(seed, faults) == [], f"seed {seed}"
+    assert set(faults.happened) == {"killed_before", "killed_after", "lost_before", "lost_after", "late", "conflict"}
+
+
+def test_so_it_is_when_much_more_goes_wrong() -> None:
+    faults = Faults(*[0.05] * 6)
+    for seed in range(FIRST, FIRST + SEEDS // 4):
+        assert played(seed, faults) == [], f"seed {seed}"
+
+
+# --- mutants: the simulation must be able to fail
+
+
+def caught() -> bool:
+    """Whether any history ends wrong. A mutant may also end in an error of the product's own."""
+    return any(played(seed) for seed in range(1, MUTANT_SEEDS))
+
+
+def test_it_is_noticed_if_receipts_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "_receipts", lambda doc: set())
+    assert caught()
+
+
+def blind(doc: Doc | None, path: str, data: Data) -> Put:
+    written = over(doc, path, data)
+    return Put(path, written.data)
+
+
+def test_it_is_noticed_if_blocks_are_put_blindly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "over", blind)
+    assert caught()
+
+
+def test_it_is_noticed_if_slots_hours_and_runs_are_put_blindly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "over", blind)
+    assert caught()
+
+
+def test_it_is_noticed_if_segments_are_deleted_before_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = folding._page
+
+    def deleting(store: Store) -> tuple[list[Doc], bool]:
+        docs, more = page(store)
+        if docs:
+            store.commit([Delete(doc.path) for doc in docs])
+        return docs, more
+
+    monkeypatch.setattr(folding, "_page", deleting)
+    assert caught()
+
+
+def test_it_is_noticed_if_segments_are_deleted_before_the_levels_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    recompute = folding._recompute
+
+    def deleting(store: Store, *rest: Any) -> None:
+        docs, _ = folding._page(store)
+        store.commit([Delete(doc.path) for doc in docs])
+        recompute(store, *rest)
+
+    monkeypatch.setattr(folding, "_recompute", deleting)
+    assert caught()
+
+
+def test_it_is_noticed_if_a_version_is_read_after_the_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late_version(store: Store, path: str, decide: Callable[[Doc | None], Data | None]) -> Data | None:
+        data = decide(store.get(path))
+        if data is not None:
+            store.commit([over(store.get(path), path, data)])
+        return data
+
+    monkeypatch.setattr(rollups, "compare_and_set", late_version)
+    assert caught()
+
+
+def test_it_is_noticed_if_a_closed_day_ignores_what_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = folding.close_day
+    monkeypatch.setattr(folding, "close_day", lambda s, d, r, only=None: None if only is not None else close(s, d, r))
+    assert caught()
+
+
+def test_it_is_noticed_if_a_client_is_answered_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hopeful(self: GroupCommit, batches: list[Batch], day: str) -> None:
+        try:
+            write(self, batches, day)
+        except StoreError:
+            return
+
+    write = GroupCommit.write
+    monkeypatch.setattr(GroupCommit, "write", hopeful)
+    assert caught()
