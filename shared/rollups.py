@@ -62,13 +62,14 @@ def recompute_slots(
 ) -> Recounted:
     """Set the slots of these blocks, which are in rising order, in the day's document. A dozen is in memory at once."""
     found = Recounted({}, set())
+    last = set(blocks[-BLOCKS_AN_HOUR:])
 
     def decide(doc: Doc | None) -> Data:
         rows = decode_slots(doc.data["payload"]) if doc else {}
         for start in range(0, len(blocks), BLOCKS_AN_HOUR):
-            found.latest.clear()
-            found.latest.update(read_blocks(store, blocks[start : start + BLOCKS_AN_HOUR]))
-            for block, rollup in found.latest.items():
+            dozen = read_blocks(store, blocks[start : start + BLOCKS_AN_HOUR])
+            found.latest.update({block: dozen[block] for block in dozen.keys() & last})
+            for block, rollup in dozen.items():
                 slot = block % BLOCKS_A_DAY
                 found.hours.update((slot // BLOCKS_AN_HOUR, shard) for shard in {shard_of(key) for key in rollup})
                 for digest, counts in count_definitions(rollup, definitions, registry).items():
