@@ -201,11 +201,13 @@ class _Homes(dict[int, Gathered]):
         self._series, self._fresh, self._wanted = series, fresh, wanted
 
     def __missing__(self, number: int) -> Gathered:
-        key, bounds = self._series[number]
-        shard = shard_of(key)
-        home = Gathered(bounds)  # what a shard has already is gathered too, and dropped
-        if self._wanted[shard]:
-            home = self._fresh[shard].setdefault((key, bounds), home)
+        series = self._series[number]
+        shard = shard_of(series[0])
+        home = self._fresh[shard].get(series)
+        if home is None or not self._wanted[shard]:
+            home = Gathered(series[1])
+            if self._wanted[shard]:  # what a shard has already is gathered too, and dropped
+                self._fresh[shard][series] = home
         self[number] = home
         return home
 

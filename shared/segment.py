@@ -34,10 +34,11 @@ class _Batch(msgspec.Struct, array_like=True, gc=False):
 
 
 class _Segment(msgspec.Struct, array_like=True):
-    """`series`: number → (key, bounds)."""
+    """`series`: number → (key, place of its bounds in `bounds`)."""
 
     version: int
-    series: dict[int, tuple[str, tuple[float, ...]]]
+    bounds: list[tuple[float, ...]]
+    series: dict[int, tuple[str, int]]
     batches: list[_Batch]
 
 
@@ -67,10 +68,14 @@ class StoredBatch:
 
 def encode_segment(batches: Sequence[Batch]) -> bytes:
     """The payload; batches of one instance share series numbers."""
-    series = {n: (s.key, s.bounds) for batch in batches for n, s in batch.series.items()}
+    places: dict[tuple[float, ...], int] = {}
+    series = {
+        n: (s.key, places.setdefault(s.bounds, len(places))) for batch in batches for n, s in batch.series.items()
+    }
     body = _encode(
         (
             VERSION,
+            list(places),
             series,
             [
                 (
@@ -94,10 +99,11 @@ def decode_segment(payload: bytes) -> list[StoredBatch]:
         segment = _decode(zlib.decompress(body) if payload[:1] == b"z" else body)
         if segment.version != VERSION:
             raise CorruptSegment("version")
+        series = {number: (key, segment.bounds[place]) for number, (key, place) in segment.series.items()}
         return [
             StoredBatch(
                 batch.hash,
-                segment.series,
+                series,
                 [
                     StoredBlock(b.number, array("I", b.raw_series), array("d", b.raw_values), b.parts)
                     for b in batch.blocks
@@ -105,5 +111,5 @@ def decode_segment(payload: bytes) -> list[StoredBatch]:
             )
             for batch in segment.batches
         ]
-    except (zlib.error, msgspec.DecodeError, ValueError) as error:
+    except (zlib.error, msgspec.DecodeError, ValueError, IndexError) as error:
         raise CorruptSegment(type(error).__name__) from error
