@@ -1,0 +1,415 @@
+"""The documents, held true: what the code has is described, and what is described works."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions.metrics_ingest.decode import MAX_METRICS
+from functions.metrics_ingest.handler import MAX_BODY
+from scripts.manifest import ROOT, load
+from shared.components import load_components
+from shared.domain import notification
+from shared.domain.aggregate import AHEAD_MS, LARGEST, OLDEST_MS
+from shared.domain.series import MAX_LABEL_LENGTH, MAX_LABELS
+from shared.domain.sketch import SMALLEST
+from shared.domain.slo import AlertPolicy, SloSpec
+from shared.flags import CACHE_SECONDS, flatten, load_defaults
+from shared.layout import KEEP
+from shared.metrics_client import MetricsClient
+from shared.slo_loader import load_file, load_registry
+from tests.dev_server import DevServer
+
+CONFIG = ROOT / "config"
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
+README, ALERTS, METRICS, SLO = (PAGES[n] for n in ("README.md", "docs/alerts.md", "docs/metrics.md", "docs/SLO.md"))
+LOCAL = "http://127.0.0.1:8080"
+SHOWN_DATA = ".f0ops/"
+NAMED_OTHERWISE = {"SLI": "Counts", "kill switch": "flag"}
+EXAMPLES = {name: PAGES[name] for name in ("README.md", "docs/metrics.md")}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    return [text for name, text in fenced if name == language]
+
+
+def table(page: str, *heads: str) -> list[list[str]]:
+    """The cells of all tables that have these heads, without code marks."""
+    rows: list[list[str]] = []
+    for text in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
+        head, _, *body = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines()]
+        if [cell.strip("| ") for cell in head] == list(heads):
+            rows += [[cell.strip("| ").replace("`", "") for cell in row] for row in body]
+    assert rows, heads
+    return rows
+
+
+def in_code_marks(page: str) -> set[str]:
+    return set(re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", page, flags=re.DOTALL | re.MULTILINE)))
+
+
+# What the code has is described
+
+
+def test_every_path_of_the_product_is_described() -> None:
+    rewrites = json.loads((ROOT / "firebase.json").read_text())["hosting"]["rewrites"]
+    assert rewrites
+    assert [r["source"] for r in rewrites if not any(r["source"] in page for page in (README, METRICS))] == []
+
+
+def test_every_function_is_described() -> None:
+    assert [name for name in load().endpoints if name not in README or name not in PAGES["docs/glossary.md"]] == []
+
+
+def test_every_flag_is_described() -> None:
+    assert set(flatten(load_defaults(CONFIG))) - in_code_marks(ALERTS) == set()
+
+
+def test_a_flag_that_nothing_obeys_is_not_said_to_do_anything() -> None:
+    source = "".join(path.read_text() for top in ("functions", "shared") for path in (ROOT / top).rglob("*.py"))
+    idle = ALERTS.partition("Nothing obeys these yet")[2].partition("\n\n")[0]
+    for flag in flatten(load_defaults(CONFIG)):
+        obeyed = f'"{flag}"' in source or flag.startswith("alerts.")  # of these the name is put together
+        assert obeyed is (f"`{flag}`" not in idle), flag
+
+
+def test_every_metric_is_described_as_it_is() -> None:
+    registry = load_registry(CONFIG).metrics
+    expected = [
+        [name, m.unit, m.kind, m.direction.partition("_")[0], m.aggregation, ", ".join(m.aliases)]
+        for name, m in registry.items()
+    ]
+    assert table(METRICS, "metric", "unit", "kind", "worse is", "read as", "aliases") == expected
+
+
+def test_every_slo_is_described_as_it_is() -> None:
+    written = json.loads((CONFIG / "slo.json").read_text())["slos"]
+    slos = load_file(CONFIG / "slo.json", load_registry(CONFIG)).slos
+    components = load_components(CONFIG)
+    expected = [
+        [
+            *(str(w[key]) for key in ("name", "metric", "target", "window", "threshold")),
+            *(w["alert"]["severity"], ", ".join(w["alert"]["channels"]), str(components.component_of(slo.metric))),
+        ]
+        for w, slo in zip(written, slos, strict=True)
+    ]
+    heads = ("SLO", "metric", "target", "window", "threshold", "severity", "channels", "component")
+    assert table(SLO, *heads) == expected
+
+
+def test_every_field_of_an_slo_is_described_and_no_other() -> None:
+    described = {name.strip() for cell, _ in table(SLO, "field", "what it is") for name in cell.split(",")}
+    alert = {f"alert.{name}" for name in AlertPolicy.model_fields}
+    assert described == {*SloSpec.model_fields} - {"alert"} | alert
+
+
+def test_the_limits_in_the_text_are_those_of_the_code() -> None:
+    hours, minutes = OLDEST_MS // 3_600_000, AHEAD_MS // 60_000
+    metrics = (
+        f"At most {MAX_BODY // 2**20} MiB and {MAX_METRICS:,} metrics in a body",
+        f"at most {hours} hours old and {minutes} minutes ahead",
+        f"at most {MAX_LABELS}: names of at most 63 letters",
+        f"texts of at most {MAX_LABEL_LENGTH} characters",
+        f"0, or from {SMALLEST:g} to {LARGEST:g}".replace("e+", "e"),
+        f"keeps at most {MetricsClient.__init__.__kwdefaults__['max_queue']:,} metrics",
+        f"5-minute blocks {KEEP['m5'].days} days, hours and series' days {KEEP['h1'].days} days",
+        f"daily counts of each SLO {KEEP['slo_days'].days} days",
+    )
+    alerts = (
+        f"whose lease ends after {notification.LEASE.seconds} s",
+        f"An attempt takes {notification.HTTP_TIMEOUT.seconds} s at most",
+        f"up to {notification.LONGEST_WAIT.seconds // 60} minutes",
+        f"until {notification.DELIVERY_DEADLINE.total_seconds() / 3600:g} hours have passed",
+        f"Records stay for {notification.RETENTION.days} days",
+        f"wins over them within {CACHE_SECONDS:g} seconds",
+    )
+    assert [text for text in metrics if text not in " ".join(METRICS.split())] == []
+    assert [text for text in alerts if text not in " ".join(ALERTS.split())] == []
+
+
+def problems(*places: str) -> set[tuple[str, str]]:
+    """Code and status of every `Problem` that is made below the places."""
+    found = set()
+    for place in places:
+        for path in (ROOT / place).rglob("*.py"):
+            for call in calls(path, "Problem"):
+                status, code = call.args[:2]
+                assert isinstance(status, ast.Constant), f"{path}: a status must be written out, to be documented"
+                assert isinstance(code, ast.Constant), f"{path}: a code must be written out, to be documented"
+                found.add((str(code.value), str(status.value)))
+    return found
+
+
+def calls(path: Path, name: str) -> Iterator[ast.Call]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name:
+            yield node
+
+
+def test_every_error_code_is_described_with_its_status_and_no_other() -> None:
+    described = {
+        (code, s) for code, statuses, _ in table(METRICS, "code", "status", "meaning") for s in statuses.split(", ")
+    }
+    assert described == problems("functions", "shared") | problems("scripts/dev")
+
+
+def words_in(node: ast.AST) -> set[str]:
+    """Words in lower case that stand in an expression, as texts of their own."""
+    inside = [part for joined in ast.walk(node) if isinstance(joined, ast.JoinedStr) for part in ast.walk(joined)]
+    texts = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and n not in inside}
+    return {text for text in texts if isinstance(text, str) and re.fullmatch(r"[a-z_]+", text)}
+
+
+def functions_in(path: str, *names: str) -> list[ast.FunctionDef]:
+    tree = ast.parse((ROOT / path).read_text())
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in names]
+    assert len(found) == len(names)
+    return found
+
+
+def reasons_of_alerts() -> set[str]:
+    steps = {w for p in (ROOT / "shared").rglob("*.py") for call in calls(p, "Step") for w in words_in(call.args[1])}
+    judged = functions_in("shared/domain/alert.py", "judge")
+    returned = {
+        w for f in judged for n in ast.walk(f) if isinstance(n, ast.Return) and n.value for w in words_in(n.value)
+    }
+    return steps | returned - {"breach", "within"}  # verdicts that `step` gives other words
+
+
+def reasons_of_notifications() -> set[str]:
+    (withhold,) = functions_in("shared/domain/notification.py", "withhold_reason")
+    found = {w for n in ast.walk(withhold) if isinstance(n, ast.Return) and n.value for w in words_in(n.value)}
+    for path in (ROOT / "shared").rglob("*.py"):
+        found |= {w for name in ("cancel", "withhold") for call in calls(path, name) for w in words_in(call.args[1])}
+        found |= {w for call in calls(path, "_closed") for w in words_in(call.args[2])}
+    return found
+
+
+def details_of_attempts() -> set[str]:
+    shared = list((ROOT / "shared").rglob("*.py"))
+    found = {w for path in shared for call in calls(path, "Outcome") for w in words_in(call.args[1])}
+    found |= {w for call in calls(ROOT / "shared/outbound.py", "OutboundError") for w in words_in(call.args[0])}
+    return found | {w for path in shared for call in calls(path, "_with_attempt") for w in words_in(call.args[-1])}
+
+
+def words_of_stops() -> set[str]:
+    tree = ast.parse((ROOT / "shared/delivery.py").read_text())
+    assigned = [
+        n for n in ast.walk(tree) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]).endswith(".stopped")
+    ]
+    return {word for node in assigned for word in words_in(node.value)}
+
+
+def test_the_words_are_looked_for_where_they_are_written() -> None:
+    assert {"threshold_exceeded", "no_data", "too_few_events", "slo_removed"} <= reasons_of_alerts()
+    assert {"alerts_disabled", "resolved_before_sent", "deadline"} <= reasons_of_notifications()
+    assert {"throttled", "timeout", "sender_lost", "not_configured"} <= details_of_attempts()
+    assert {"budget", "flags_unknown"} <= words_of_stops()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [reasons_of_alerts, reasons_of_notifications, details_of_attempts, words_of_stops],
+    ids=lambda f: f.__name__,
+)
+def test_every_reason_that_may_be_on_record_is_described(words: Any) -> None:
+    assert words() - in_code_marks(ALERTS) == set()
+
+
+def test_no_reason_is_described_that_does_not_exist() -> None:
+    of_alerts = {reason for reason, _ in table(ALERTS, "reason", "meaning")}
+    of_notifications = {reason for reason, _, _ in table(ALERTS, "reason", "state", "meaning") if " " not in reason}
+    of_attempts = {word for cell, _ in table(ALERTS, "detail", "meaning") for word in cell.split(", ")}
+    assert of_alerts == reasons_of_alerts()
+    assert of_notifications - reasons_of_notifications() - details_of_attempts() == set()
+    assert of_attempts - details_of_attempts() == {"http_503 and the like"}
+
+
+def test_every_state_of_a_notification_is_described() -> None:
+    states = ast.unparse(ast.parse((ROOT / "shared/domain/notification.py").read_text()))
+    described = {state for state, _ in table(ALERTS, "state", "meaning")}
+    assert described == {"pending", "sending", "delivered", "withheld", "cancelled", "dead"}
+    assert [state for state in described if f"'{state}'" not in states] == []
+
+
+# The glossary
+
+
+def terms() -> list[list[str]]:
+    """The terms in bold at the beginning of a paragraph, by section."""
+    sections = PAGES["docs/glossary.md"].split("\n## ")[1:]
+    return [re.findall(r"^\*\*([^*]+)\*\*: ", section, re.MULTILINE) for section in sections]
+
+
+def test_a_term_is_defined_once_and_where_one_looks_for_it() -> None:
+    flat = [term for section in terms() for term in section]
+    assert len(flat) > 50
+    assert len(flat) == len(set(flat))
+    assert [section for section in terms() if section != sorted(section, key=str.lower)] == []
+
+
+def test_every_term_is_in_use_or_said_not_to_be() -> None:
+    tops = ("functions", "shared", "scripts", "config")
+    files = [path for top in tops for kind in ("py", "json") for path in (ROOT / top).rglob(f"*.{kind}")]
+    source = "\n".join(path.read_text() for path in files).lower()
+    paragraphs = PAGES["docs/glossary.md"].split("\n\n")
+    for term in (term for section in terms() for term in section):
+        said = " ".join(next(p for p in paragraphs if p.startswith(f"**{term}**: ")).split())
+        planned = re.search(r"(Not in|of) this release", said)
+        words = NAMED_OTHERWISE.get(term, term).lower()
+        pattern = r"[\s_-]?".join(re.escape(word) for word in re.split(r"[\s-]", words))
+        assert re.search(pattern, source) or planned, term
+
+
+# What is described works
+
+
+def test_every_link_leads_somewhere() -> None:
+    for name, page in PAGES.items():
+        for target in re.findall(r"\]\(([^)\s]+)\)", page):
+            if target.startswith(("http://", "https://")):
+                continue
+            path, _, anchor = target.partition("#")
+            found = (ROOT / name).parent / path if path else ROOT / name
+            assert found.is_file(), f"{name}: {target}"
+            heads = re.findall(r"^#+ (.+)$", found.read_text(), re.MULTILINE)
+            assert not anchor or anchor in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in heads}, target
+
+
+def test_every_page_is_in_the_readmes_table() -> None:
+    assert {cell.partition("](")[2].rstrip(")") for cell, _ in table(README, "page", "what it answers")} == (
+        set(PAGES) - {"README.md"}
+    )
+
+
+def test_every_make_target_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    used = set(
+        re.findall(r"(?:^|`|\s)make ([a-z]+)\b(?=[`\s]|$)", "\n".join([*blocks(README, "sh"), *in_code_marks(README)]))
+    )
+    assert {"dev", "test", "demo"} <= used <= targets
+
+
+def test_every_module_that_is_run_exists() -> None:
+    for name, page in PAGES.items():
+        for module in re.findall(r"python -m ([\w.]+)", page):
+            path = ROOT / module.replace(".", "/")
+            assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), f"{name}: {module}"
+
+
+def test_the_deploy_command_of_the_readme_shows_what_would_be_done() -> None:
+    (command,) = [block for block in blocks(README, "sh") if "scripts.deploy" in block]
+    python, *arguments = command.split()
+    assert python == ".venv/bin/python"
+    argv = [sys.executable, *arguments, "--env-file", str(ROOT / ".env.example")]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert "gcloud functions deploy" in done.stdout
+
+
+def test_the_changelog_has_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"## [{version}]" in PAGES["CHANGELOG.md"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("docs") / "data"
+
+
+@pytest.fixture(scope="module")
+def server(data: Path) -> Iterator[DevServer]:
+    with DevServer(data, "--no-schedules") as server:
+        yield server
+
+
+def here(text: str, url: str, data: Path) -> str:
+    """The text with this server's address and folder in the place of those that are shown."""
+    return text.replace(LOCAL, url).replace(SHOWN_DATA, f"{data}/")
+
+
+def answered() -> list[tuple[str, str]]:
+    """Each `curl -i` with the answer that is shown after it."""
+    pattern = r"^```sh\n(curl [^`]*?)^```\n\n^```http\n(.*?)^```$"
+    return [pair for page in EXAMPLES.values() for pair in re.findall(pattern, page, re.DOTALL | re.MULTILINE)]
+
+
+def test_every_curl_is_shown_with_its_answer() -> None:
+    written = [block for page in EXAMPLES.values() for block in blocks(page, "sh") if "curl" in block]
+    assert [command for command, _ in answered()] == written
+    assert len(written) >= 3
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@pytest.mark.parametrize(("command", "answer"), answered())
+def test_a_curl_gives_the_answer_that_is_shown(command: str, answer: str, server: DevServer, data: Path) -> None:
+    script = here(command, server.url, data)
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    head, _, body = done.stdout.partition("\n\n")  # text mode has made plain line ends of the headers'
+    shown_head, _, shown_body = answer.partition("\n\n")
+    assert head.splitlines()[0] == shown_head.strip()
+    assert json.loads(body) == json.loads(shown_body)
+
+
+def run_python(script: Path, server: DevServer, *path: Path) -> str:
+    env = {**os.environ, "OPS_URL": server.url, "OPS_KEY": server.key, "PYTHONPATH": os.pathsep.join(map(str, path))}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def app_folder(tmp_path: Path) -> Path:
+    """A folder of somebody's app, with the client copied into it."""
+    shutil.copy(ROOT / "shared" / "metrics_client.py", tmp_path)
+    return tmp_path
+
+
+def test_the_readmes_app_sends_its_metrics(app_folder: Path, server: DevServer) -> None:
+    (example,) = [block for block in blocks(README, "python") if "Flask" in block]
+    use = 'print(app.test_client().get("/api/orders").get_json())\nmetrics.flush()\nprint(metrics.stats)\n'
+    (app_folder / "shop.py").write_text(example + use)
+    told = run_python(app_folder / "shop.py", server)
+    assert "['a teapot']" in told
+    assert "accepted=3, rejected=0, lost=0, dropped=0, queued=0, sending=0" in told
+
+
+def test_the_clients_example_sends_its_metrics(app_folder: Path, server: DevServer) -> None:
+    (example,) = blocks(METRICS, "python")
+    (app_folder / "example.py").write_text(example)
+    assert "accepted=3, rejected=0, lost=0, dropped=0, queued=0, sending=0" in run_python(
+        app_folder / "example.py", server
+    )
+
+
+def test_the_readmes_alert_comes_and_goes(tmp_path: Path) -> None:
+    """Once more, with a folder of its own, should a five-minute mark pass meanwhile, as the text says."""
+    (example,) = [block for block in blocks(README, "python") if "alertRules" in block]
+    (shown,) = blocks(README, "")
+    told = ""
+    for attempt in ("one", "two", "three"):
+        mark = time.time() // 300
+        with DevServer(tmp_path / attempt, "--no-schedules") as server:
+            script = tmp_path / "try_alert.py"
+            script.write_text(here(example, server.url, tmp_path / attempt))
+            told = run_python(script, server, ROOT)
+            messages = server.get("/dev/inbox.json").json()["messages"]
+        if time.time() // 300 == mark:
+            break
+    assert told == shown
+    assert len(messages) == 2
