@@ -78,15 +78,16 @@ class SloLoader:
                 raise
             log.warning("config/slo could not be read; the last known one stays in force", kind=type(error).__name__)
             return self._good
-        data = _read(self._file) if doc is None else without_rev(doc.data)
-        digest = digest_of(data)
-        if digest == self._seen and self._good is not None:
-            return self._good
+        digest = None
         source = self._file.name if doc is None else DOCUMENT
         try:
+            data = _read(self._file) if doc is None else without_rev(doc.data)
+            digest = digest_of(data)
+            if digest == self._seen and self._good is not None:
+                return self._good
             good = parse_slos(data, self.registry, source=source, digest=digest)
         except ConfigError as error:
-            if doc is None:
+            if doc is None and self._good is None:
                 raise
             self._seen, self.faults = digest, tuple(error.faults)
             log.error("the SLO configuration is not usable; the last good one stays in force", faults=error.faults)

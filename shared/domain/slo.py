@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -54,6 +55,14 @@ def _exact(value: Any) -> Any:
     return Decimal(str(value))
 
 
+def _one_each(channels: tuple[str, ...]) -> tuple[str, ...]:
+    if not channels:
+        raise ValueError("name one channel at least")
+    if len(channels) != len(set(channels)):
+        raise ValueError("a channel is named twice")
+    return channels
+
+
 Duration = Annotated[int, BeforeValidator(_seconds)]
 Exact = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, le=Decimal(10) ** 12)]
 
@@ -66,7 +75,7 @@ class AlertPolicy(_Model):
     """`window`: what the threshold is judged over, in seconds; fewer than `min_events` in it decide nothing."""
 
     severity: Severity
-    channels: tuple[Channel, ...] = Field(min_length=1)
+    channels: Annotated[tuple[Channel, ...], AfterValidator(_one_each)]
     window: Duration = SLOT_SECONDS
     min_events: int = Field(default=10, ge=1)
 
@@ -263,8 +272,6 @@ def _resolve(spec: SloSpec, registry: Registry, path: str, faults: list[str]) ->
         faults.append(f"{path}.metric: {own} is a distribution; say which quantile, such as {own}_p95")
     elif metric.direction == "less_is_worse":
         faults.append(f"{path}.metric: of {own} less is worse, and a quantile is judged by what is too much")
-    if len(spec.alert.channels) != len(set(spec.alert.channels)):
-        faults.append(f"{path}.alert.channels: a channel is named twice")
     if spec.alert.window > MAX_ALERT_WINDOW:
         faults.append(f"{path}.alert.window: at most 30d")
     return Slo(

@@ -179,6 +179,18 @@ def test_a_broken_file_is_told_with_every_fault(sqlite_store: SqliteStore, tmp_p
     assert len(caught.value.faults) == 5
 
 
+@pytest.mark.parametrize("text", ["{", '{"slos": [{"name": "X"}]}'])
+def test_a_file_that_breaks_later_leaves_the_last_good_one_in_force(
+    sqlite_store: SqliteStore, tmp_path: Path, text: str
+) -> None:
+    shutil.copytree(CONFIG, tmp_path / "config")
+    found = loader(sqlite_store, config_dir=tmp_path / "config")
+    assert target(found) == 99.5
+    (tmp_path / "config" / "slo.json").write_text(text)
+    assert target(found) == 99.5
+    assert found.faults
+
+
 def test_broken_metrics_are_told_with_every_fault(sqlite_store: SqliteStore, tmp_path: Path) -> None:
     shutil.copytree(CONFIG, tmp_path / "config")
     data = json.loads((CONFIG / "metrics.json").read_text())
