@@ -6,9 +6,9 @@ No background thread: on Cloud Functions nothing runs after a response.
 from __future__ import annotations
 
 import secrets
-import threading
 from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Lock
 
 from shared.domain.aggregate import Batch
 from shared.segment import MAX_BYTES, encode_segment
@@ -22,15 +22,24 @@ class TooVaried(Exception):
     """One batch that does not fit into a document."""
 
 
+def _held() -> Lock:
+    lock = Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclass(slots=True)
 class _Waiting:
-    """A request's batch; `turn` is set once it is written, or once this request is the one to write."""
+    """A request's batch; `turn` is released once it is written, or once this request is the one to write.
+
+    A bare lock, because it costs a tenth of an Event.
+    """
 
     batch: Batch
     day: str
     error: Exception | None = None
     written: bool = False
-    turn: threading.Event = field(default_factory=threading.Event)
+    turn: Lock = field(default_factory=_held)
 
 
 class GroupCommit:
@@ -39,17 +48,17 @@ class GroupCommit:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: list[_Waiting] = []
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._writing = False
 
     def append(self, batch: Batch, now: datetime) -> None:
         mine = _Waiting(batch, now.strftime("%Y-%m-%d"))
         with self._lock:
             self._waiting.append(mine)
-            if not self._writing:
-                self._writing = True
-                mine.turn.set()
-        mine.turn.wait()
+            first = not self._writing
+            self._writing = True
+        if not first:
+            mine.turn.acquire()
         if not mine.written:
             self._write_waiting()
         if mine.error is not None:
@@ -65,11 +74,11 @@ class GroupCommit:
         finally:
             for waiting in group:
                 waiting.written = True
-                waiting.turn.set()
+                waiting.turn.release()
             with self._lock:
                 self._writing = bool(self._waiting)
                 if self._waiting:
-                    self._waiting[0].turn.set()
+                    self._waiting[0].turn.release()
 
     def _take(self) -> list[_Waiting]:
         with self._lock:
