@@ -36,8 +36,7 @@ BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS docs (
   path TEXT PRIMARY KEY, parent TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL,
   data BLOB NOT NULL, keys TEXT, expire_us INTEGER
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS docs_parent ON docs (parent, path);
+);
 CREATE INDEX IF NOT EXISTS docs_name ON docs (name, path);
 CREATE INDEX IF NOT EXISTS docs_expire ON docs (expire_us) WHERE expire_us IS NOT NULL;
 CREATE TABLE IF NOT EXISTS versions (last INTEGER NOT NULL);

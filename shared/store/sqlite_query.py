@@ -36,8 +36,11 @@ def keys_of(data: Data) -> str | None:
 def sql_of(query: Query) -> tuple[str, list[Any], str]:
     """The condition, its values and the order of a query, as SQL. Raises `InvalidWrite` for a query of no sense."""
     check.check_query(query)
-    conditions = ["name = ?" if query.group else "parent = ?"]
-    values: list[Any] = [query.collection]
+    conditions = ["name = ?"]
+    values: list[Any] = [query.collection.rpartition("/")[2]]
+    if not query.group:  # the range makes the index on (name, path) serve; `parent` leaves deeper collections out
+        conditions.append("path > ? AND path < ? AND parent = ?")
+        values += [f"{query.collection}/", f"{query.collection}0", query.collection]
     for name, op, value in query.where:
         if op == "in":
             conditions.append(f"{_field(name)} IN ({','.join('?' * len(value))})")
