@@ -1,0 +1,90 @@
+"""What the SLOs read at a moment: counts over their windows, and the value of a quantile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from shared.domain.alert import Facts
+from shared.domain.component import Components
+from shared.domain.rollup import Stats, merge
+from shared.domain.series import split_key
+from shared.domain.slo import SLOT_SECONDS, Counts, Slo, SloConfig
+from shared.fold import Folded
+from shared.rollups import read_blocks
+from shared.slo_history import SloHistory, Window
+from shared.store.protocol import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one SLO reads now. `window`: counts over its own window; `facts`: over the alert's."""
+
+    slo: Slo
+    component: str | None
+    window: Counts
+    facts: Facts
+    value: float | None
+    ready: bool
+
+
+def last_mark(now: datetime) -> datetime:
+    """The end of the last complete 5-minute slot."""
+    return datetime.fromtimestamp(int(now.timestamp()) // SLOT_SECONDS * SLOT_SECONDS, UTC)
+
+
+class Evaluator:
+    """Judges at `facts_at`, the end of the last complete slot. `folded`: what the fold just before it found."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: SloConfig,
+        components: Components,
+        history: SloHistory,
+        folded: Folded,
+        now: datetime,
+    ) -> None:
+        self.store = store
+        self.config = config
+        self.components = components
+        self.history = history
+        self.folded = folded
+        self.now = now
+        self.facts_at = last_mark(now)
+
+    def evaluate(self, ready: set[str]) -> list[Evaluation]:
+        """Every SLO; `ready`: hashes of the definitions that are counted over the whole history."""
+        if not self.config.slos:
+            return []
+        longest = max(max(slo.window, slo.alert.window) for slo in self.config.slos)
+        window = self.history.load(self.facts_at - timedelta(seconds=longest), self.facts_at, self.now)
+        return [self._evaluate_one(slo, window, ready) for slo in self.config.slos]
+
+    def _evaluate_one(self, slo: Slo, window: Window, ready: set[str]) -> Evaluation:
+        start = self.facts_at - timedelta(seconds=slo.alert.window)
+        facts = Facts(window.count(slo.trigger, start, self.facts_at), self.folded.complete)
+        whole = window.count(slo.objective, self.facts_at - timedelta(seconds=slo.window), self.facts_at)
+        value = slo.ratio_percent(facts.counts)
+        if slo.quantile is not None and facts.counts.total:
+            value = self.quantile(slo, required=slo.exceeds(facts.counts))
+        component = self.components.component_of(slo.metric)
+        is_ready = {slo.objective.hash, slo.trigger.hash} <= ready
+        return Evaluation(slo, component, whole, facts, value, is_ready)
+
+    def quantile(self, slo: Slo, *, required: bool) -> float | None:
+        """The quantile over the alert window, from the blocks at hand; read from the store only if somebody is told."""
+        blocks, start = self.folded.blocks, self.facts_at - timedelta(seconds=slo.alert.window)
+        first, last = (int(t.timestamp()) // SLOT_SECONDS for t in (start, self.facts_at))
+        missing = [block for block in range(first, last) if block not in blocks]
+        if missing and not required:
+            return None
+        for at in range(0, len(missing), 50):
+            blocks.update(read_blocks(self.store, missing[at : at + 50]))
+        parts: list[Stats] = [
+            stats
+            for block in range(first, last)
+            for key, stats in blocks[block].items()
+            if split_key(key)[0] == slo.metric
+        ]
+        return merge(parts).quantile((slo.quantile or 0) / 100) if parts else None

@@ -1,0 +1,71 @@
+"""The guard of alertRules: `runs/alertRules`, which every commit of a run changes too."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Sequence
+from datetime import datetime
+
+from shared import log
+from shared.store.protocol import Conflict, Data, Doc, Store, Unavailable, Write, new_rev, over
+
+RUN = "runs/alertRules"
+
+
+class Overtaken(Exception):
+    """Another run knows newer facts, or runs on another configuration."""
+
+
+class RunGuard:
+    """`before`: the run's document as it was when the configuration was not yet read; None if there was none."""
+
+    def __init__(self, store: Store, before: Doc | None, facts_at: datetime, config_hash: str) -> None:
+        self.store = store
+        self.run = before
+        self.base_hash: str | None = before.data["configHash"] if before else None
+        self.facts_at = facts_at
+        self.config_hash = config_hash
+        self.run_id = secrets.token_hex(8)
+
+    @property
+    def open_alerts(self) -> list[str]:
+        """Ids of the alerts that are open, by the document as it was last read."""
+        return list(self.run.data["openAlerts"]) if self.run else []
+
+    def check(self) -> None:
+        """Raises `Overtaken` if another run has gone past this one."""
+        if self.run is None:
+            return
+        newer = self.run.data["factsAt"] > self.facts_at
+        other_config = self.run.data["configHash"] not in (self.base_hash, self.config_hash)
+        if newer or other_config:
+            raise Overtaken
+
+    def commit(self, writes: Sequence[Write], open_alerts: Sequence[str], more: Data | None = None) -> bool:
+        """Commit with the run's document. False if somebody else was faster: then read and decide again.
+
+        The document is read again in any case, since its `rev` tells whether a commit whose reply was lost took effect.
+        """
+        before = self.run.data if self.run else {"slos": [], "finishedAt": None}
+        data = {
+            **before,
+            "factsAt": self.facts_at,
+            "runId": self.run_id,
+            "configHash": self.config_hash,
+            "openAlerts": sorted(open_alerts),
+            **(more or {}),
+            "rev": new_rev(),
+        }
+        try:
+            self.store.commit([*writes, over(self.run, RUN, data)])
+        except Conflict:
+            time.sleep(random.uniform(0, 0.02))
+        except Unavailable as error:
+            log.warning("a commit's reply is missing", detail=str(error))
+        self.run = self.store.get(RUN)
+        if self.run is not None and self.run.data["rev"] == data["rev"]:
+            return True
+        self.check()
+        return False
