@@ -12,7 +12,7 @@ import pytest
 
 from shared.store.protocol import Store
 from shared.store.sqlite import SqliteStore
-from tests.emulator import EmulatorMissing, running
+from tests.emulator import EmulatorMissing, forget, running
 from tests.query_shapes import QueryShapes
 
 if TYPE_CHECKING:
@@ -48,9 +48,11 @@ def firestore_store(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     from shared.store.firestore import FirestoreStore
 
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator)
-    store = FirestoreStore(f"test-{secrets.token_hex(6)}")
+    project = f"test-{secrets.token_hex(6)}"
+    store = FirestoreStore(project)
     yield store
     store.close()
+    forget(emulator, project)
 
 
 @pytest.fixture(params=["sqlite", "firestore"])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 _JAR = Path("platform", "cloud-firestore-emulator", "cloud-firestore-emulator.jar")
 _MAIN = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
-_JAVA = ("java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Duser.language=en")
+_JAVA = ("java", "-Xmx1g", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Duser.language=en")
 # The shell ends Java as soon as its own input closes: also when the test run is killed and can tidy up nothing.
 _LEASH = '"$@" & java=$!; cat >/dev/null; kill -9 $java 2>/dev/null; wait $java'
 _START_SECONDS = 60.0
@@ -73,6 +73,13 @@ def running() -> Iterator[str]:
             assert shell.stdin is not None
             shell.stdin.close()
             shell.wait()
+
+
+def forget(address: str, project: str) -> None:
+    """Empty a project: the emulator keeps everything in memory, and slows down when that is full."""
+    url = f"http://{address}/emulator/v1/projects/{project}/databases/(default)/documents"
+    with urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=30) as answer:
+        answer.read()
 
 
 def free_port() -> int:

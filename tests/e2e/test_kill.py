@@ -14,6 +14,7 @@ That the test can fail is shown by stores with planted faults, none of which sho
 
 from __future__ import annotations
 
+import os
 import queue
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ from tests.e2e.faults import FAULTS
 from tests.e2e.promise import Kill, Outcome, second_copies
 from tests.e2e.reality import Life, Worker, worker
 from tests.e2e.support import Scheduler
+from tests.emulator import forget
 
 WORKERS = 3
 Places = Callable[[], Mapping[str, str]]
@@ -84,13 +86,16 @@ class Workers:
 
     def live(self, kill: Kill | None = None, fault: str | None = None, *, record: bool = False) -> Outcome:
         free = self._idle.get()
+        place = self._places()
         try:
-            return Life(free, self._places(), kill, fault, record=record).live()
+            return Life(free, place, kill, fault, record=record).live()
         except Exception as error:
             error.add_note(f"in the life with kill={kill}, fault={fault}")
             raise
         finally:
             self._idle.put(free)
+            if "project" in place:
+                forget(os.environ["FIRESTORE_EMULATOR_HOST"], place["project"])
 
     def each(self, kills: list[Kill]) -> list[Outcome]:
         with ThreadPoolExecutor(self._count) as lives:
