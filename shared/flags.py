@@ -12,6 +12,8 @@ from shared import log
 from shared.store.protocol import Doc, Store, StoreError
 
 CACHE_SECONDS = 8.0
+AGAIN_SECONDS = 2.0  # after a read that failed, before the next one
+LATE_SECONDS = 1.0  # a read begun later than this after it fell due is waited for: see `all`
 DOCUMENT = "config/flags"
 
 
@@ -22,8 +24,8 @@ class FlagsUnknown(Exception):
 class Flags:
     """Flags as dotted names (`alerts.slack`), cached for 8 s with a single read at a time.
 
-    If the store cannot be read, the last known flags stay in force; if none were ever read, `FlagsUnknown`.
-    `monotonic` measures the age of the cache, in seconds.
+    If the store cannot be read, the last known flags stay in force and the next read comes 2 s later at the earliest;
+    if none were ever read, `FlagsUnknown`. `monotonic` measures the age of the cache, in seconds.
     """
 
     def __init__(self, store: Store, defaults: Mapping[str, Any], monotonic: Callable[[], float]) -> None:
@@ -31,8 +33,10 @@ class Flags:
         self._defaults = flatten(defaults)
         self._monotonic = monotonic
         self._known: dict[str, Any] | None = None
-        self._read_at = float("-inf")
-        self._lock = threading.Lock()
+        self._due_at = float("-inf")
+        self._reading: threading.Event | None = None  # the read under way; set when it is over
+        self._to_wait_for = True
+        self._lock = threading.Lock()  # never held while the store is asked
 
     def on(self, name: str) -> bool:
         return self.value(name) is True
@@ -41,24 +45,45 @@ class Flags:
         return self.all()[name]
 
     def all(self) -> dict[str, Any]:
+        """The flags in force. One caller reads when they are due; the others go on at once with the last known ones.
+
+        They wait for that one read only if nothing is known, or if it was begun late because nobody had asked for a
+        while: then a kill switch may have been thrown long ago.
+        """
         known = self._known
-        if known is not None and self._monotonic() - self._read_at < CACHE_SECONDS:
+        if known is not None and self._monotonic() < self._due_at:
             return known
         with self._lock:
-            if self._known is None or self._monotonic() - self._read_at >= CACHE_SECONDS:
-                self._refresh()
-            if self._known is None:
-                raise FlagsUnknown
-            return self._known
+            now, reading = self._monotonic(), self._reading
+            mine = reading is None and now >= self._due_at
+            if mine:
+                self._reading = threading.Event()
+                self._to_wait_for = self._known is None or now - self._due_at > LATE_SECONDS
+            to_wait_for = self._to_wait_for
+        if mine:
+            self._refresh(now)
+        elif reading is not None and to_wait_for:
+            reading.wait()
+        if self._known is None:
+            raise FlagsUnknown
+        return self._known
 
-    def _refresh(self) -> None:
+    def _refresh(self, now: float) -> None:
+        due_at = now + CACHE_SECONDS
         try:
-            doc = self._store.get(DOCUMENT)
+            self._known = self.merged(self._store.get(DOCUMENT))
         except StoreError as error:
             log.warning("flags could not be read; the last known ones stay in force", kind=type(error).__name__)
-            return
-        self._known = self.merged(doc)
-        self._read_at = self._monotonic()
+            due_at = self._monotonic() + AGAIN_SECONDS
+        except BaseException:
+            due_at = now  # a fault of ours: the next caller meets it too
+            raise
+        finally:
+            with self._lock:
+                self._due_at = due_at
+                reading, self._reading = self._reading, None
+            if reading is not None:
+                reading.set()
 
     def merged(self, doc: Doc | None) -> dict[str, Any]:
         """All flags as the document `config/flags` has them, for who reads it together with other documents."""

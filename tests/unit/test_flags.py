@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from shared.flags import DOCUMENT, Flags, FlagsUnknown, flatten, load_defaults
+from shared.flags import (
+    AGAIN_SECONDS,
+    CACHE_SECONDS,
+    DOCUMENT,
+    LATE_SECONDS,
+    Flags,
+    FlagsUnknown,
+    flatten,
+    load_defaults,
+)
 from shared.store.protocol import Delete, Put, Store, Unavailable
 from tests.core import CONFIG
 
@@ -29,9 +38,11 @@ class Counting:
         self.reads = 0
         self.down = False
         self.gate: threading.Event | None = None
+        self.asked = threading.Event()
 
     def get(self, path: str) -> Any:
         self.reads += 1
+        self.asked.set()
         if self.gate:
             assert self.gate.wait(timeout=20)
         if self.down:
@@ -115,6 +126,7 @@ def test_if_they_were_never_read_nothing_is_guessed(time: Time) -> None:
     with pytest.raises(FlagsUnknown):
         found.on("alerts.enabled")
     counting.down = False
+    time.seconds = AGAIN_SECONDS
     assert found.on("alerts.enabled")
 
 
@@ -130,6 +142,120 @@ def test_many_threads_at_once_make_one_read() -> None:
     for thread in threads:
         thread.join()
     assert (counting.reads, seen) == (1, [True] * 20)
+
+
+def hanging(time: Time, *, known: bool) -> tuple[Counting, Flags]:
+    """A store that hangs until its gate is opened and then fails, and flags that were read from it before, or not."""
+    counting = Counting()
+    found = flags(counting, time)
+    if known:
+        found.all()
+    counting.reads, counting.down, counting.gate = 0, True, threading.Event()
+    counting.asked.clear()
+    return counting, found
+
+
+def ask(found: Flags, times: int) -> tuple[list[threading.Thread], list[bool | None]]:
+    """So many threads that ask for a flag, and what they were told; None is `FlagsUnknown`."""
+    told: list[bool | None] = []
+
+    def one() -> None:
+        try:
+            told.append(found.on("alerts.enabled"))
+        except FlagsUnknown:
+            told.append(None)
+
+    threads = [threading.Thread(target=one, daemon=True) for _ in range(times)]
+    for thread in threads:
+        thread.start()
+    return threads, told
+
+
+def join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join(timeout=15)  # less than the gate waits: whoever hangs in the store is still alive
+        assert not thread.is_alive()
+
+
+def test_while_the_store_hangs_one_caller_waits_and_the_others_use_what_is_known(time: Time) -> None:
+    counting, found = hanging(time, known=True)
+    time.seconds = CACHE_SECONDS
+    reader, told_to_reader = ask(found, 1)
+    assert counting.asked.wait(timeout=20)
+    others, told = ask(found, 10)
+    join(others)
+    assert (told, told_to_reader, counting.reads) == ([True] * 10, [], 1)
+    assert counting.gate is not None
+    counting.gate.set()
+    join(reader)
+    assert told_to_reader == [True]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_after_a_read_that_failed_the_next_one_waits_for_the_mark(time: Time, known: bool) -> None:
+    counting, found = hanging(time, known=known)
+    assert counting.gate is not None
+    counting.gate.set()
+    told_all = []
+    for seconds in (CACHE_SECONDS, CACHE_SECONDS + AGAIN_SECONDS - 0.1, CACHE_SECONDS + AGAIN_SECONDS):
+        time.seconds = seconds
+        threads, told = ask(found, 10)
+        join(threads)
+        told_all.append((told, counting.reads))
+    answers = [True if known else None] * 10
+    assert told_all == [(answers, 1), (answers, 1), (answers, 2)]
+
+
+def test_with_nothing_known_all_wait_for_one_read_and_fail_together(time: Time) -> None:
+    counting, found = hanging(time, known=False)
+    assert counting.gate is not None
+    threads, told = ask(found, 10)
+    assert counting.asked.wait(timeout=20)
+    assert told == []
+    counting.gate.set()
+    join(threads)
+    assert (told, counting.reads) == ([None] * 10, 1)
+
+
+def test_after_a_quiet_hour_nobody_acts_on_old_flags_while_the_store_answers(store: Store, time: Time) -> None:
+    counting = Counting(store)
+    found = flags(counting, time)
+    assert found.on("alerts.enabled")
+    store.commit([Put(DOCUMENT, {"alerts": {"enabled": False}})])
+    counting.gate = threading.Event()
+    counting.asked.clear()
+    time.seconds = CACHE_SECONDS + LATE_SECONDS + 0.1
+    threads, told = ask(found, 10)
+    assert counting.asked.wait(timeout=20)
+    counting.gate.set()
+    join(threads)
+    assert (told, counting.reads) == ([False] * 10, 2)
+
+
+def test_a_slow_read_counts_from_its_beginning(time: Time) -> None:
+    counting = Counting()
+    found = flags(counting, time)
+    counting.gate = threading.Event()
+    threads, _ = ask(found, 1)
+    assert counting.asked.wait(timeout=20)
+    time.seconds = 4
+    counting.gate.set()
+    join(threads)
+    time.seconds = CACHE_SECONDS
+    found.all()
+    assert counting.reads == 2
+
+
+def test_an_unforeseen_fault_frees_the_next_caller(time: Time) -> None:
+    class Broken(Counting):
+        def get(self, path: str) -> Any:
+            if super().get(path) is None and self.reads == 1:
+                raise ZeroDivisionError
+
+    found = flags(Broken(), time)
+    with pytest.raises(ZeroDivisionError):
+        found.all()
+    assert found.on("alerts.enabled")
 
 
 def test_an_unknown_flag_is_an_error_and_not_off() -> None:
