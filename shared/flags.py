@@ -90,17 +90,34 @@ class Flags:
         return {**self._defaults, **self._overrides(doc.data if doc else {})}
 
     def _overrides(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Only known flags of the default's type count; another one is told, and changes nothing."""
+        """Only known flags of the default's type count; another one is told, and changes nothing.
+
+        The texts "true" and "false" count for a switch: who types them in a hurry means them.
+        """
         valid: dict[str, Any] = {}
         for name, value in flatten(data).items():
             default = self._defaults.get(name)
-            number = isinstance(default, float | int) and not isinstance(default, bool)
-            fits = isinstance(value, float | int) if number else isinstance(value, type(default))
-            if name in self._defaults and fits and isinstance(value, bool) == isinstance(default, bool):
+            if isinstance(default, bool):
+                switch = _TEXTS.get(value.lower()) if isinstance(value, str) else value
+                if isinstance(switch, bool):
+                    valid[name] = switch
+                else:
+                    log.error("a kill switch in config/flags is neither true nor false: its default holds", flag=name)
+            elif _fits(value, default):
                 valid[name] = value
             elif name != "rev":
                 log.warning("config/flags has an entry that is no flag or has the wrong type", flag=name)
         return valid
+
+
+_TEXTS = {"true": True, "false": False}
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value may stand in for a default that is no switch; None is the default of what is no flag."""
+    if default is None or isinstance(value, bool):
+        return False
+    return isinstance(value, float | int if isinstance(default, float | int) else type(default))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -81,19 +81,32 @@ def test_dotted_names_in_the_document_mean_the_same(store: Store) -> None:
     assert not flags(store).on("alerts.enabled")
 
 
+@pytest.mark.parametrize(("text", "meaning"), [("false", False), ("FALSE", False), ("True", True)])
+def test_a_switch_may_be_typed_as_text(
+    store: Store, capsys: pytest.CaptureFixture[str], text: str, meaning: bool
+) -> None:
+    store.commit([Put(DOCUMENT, {"alerts": {"enabled": text, "pagerduty": text}})])
+    found = flags(store)
+    assert (found.value("alerts.enabled"), found.value("alerts.pagerduty")) == (meaning, meaning)
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
-    "entry",
-    [{"alerts": {"enabled": "false"}}, {"alerts": {"enabled": 0}}, {"alerts": {"enabled": None}}, {"alerts": False},
-     {"quotas": {"soft_limit_warning": True}}, {"quotas": {"soft_limit_warning": "0.9"}}, {"alerts": {"fax": True}}],
+    ("entry", "severity"),
+    [({"alerts": {"enabled": "off"}}, "ERROR"), ({"alerts": {"enabled": 0}}, "ERROR"),
+     ({"alerts": {"enabled": None}}, "ERROR"), ({"alerts.enabled": [False]}, "ERROR"),
+     ({"alerts": False}, "WARNING"), ({"quotas": {"soft_limit_warning": True}}, "WARNING"),
+     ({"quotas": {"soft_limit_warning": "0.9"}}, "WARNING"), ({"alerts": {"fax": True}}, "WARNING")],
 )  # fmt: skip
 def test_an_entry_that_is_no_flag_or_of_a_wrong_type_changes_nothing_and_is_told(
-    store: Store, capsys: pytest.CaptureFixture[str], entry: dict[str, Any]
+    store: Store, capsys: pytest.CaptureFixture[str], entry: dict[str, Any], severity: str
 ) -> None:
     store.commit([Put(DOCUMENT, entry)])
     assert flags(store).all() == flatten(load_defaults(CONFIG))
     (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert line["severity"] == "WARNING"
+    assert line["severity"] == severity
     assert line["flag"] in flatten(entry)
+    assert line.keys() == {"severity", "message", "time", "flag"}  # the value is not told
 
 
 def test_a_change_is_seen_after_eight_seconds_and_not_before(store: Store, time: Time) -> None:
