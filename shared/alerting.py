@@ -197,6 +197,7 @@ class AlertRun:
             "good": counts.good,
             "total": counts.total,
             "windowSeconds": slo.window,
+            "alertTotal": evaluation.facts.counts.total,
             "budgetLeft": None if left is None else float(left),
             "alertState": taken.state,
             "reason": taken.reason,

@@ -101,7 +101,7 @@ def _status(
 ) -> ComponentStatus:
     slos = [s for s in (run or {}).get("slos") or () if _owner(s, components) == component.id]
     fresh = run is not None and now - run["factsAt"] <= STALE
-    measured = [s for s in slos if s.get("total") and s.get("compliance") != "no_data"] if fresh else []
+    measured = [s for s in slos if _measured(s)] if fresh else []
     last_check = run["factsAt"] if run and measured else None
     causes = [_by_alert(a, component) for a in firing if _owner(a, components) == component.id]
     causes += [
@@ -125,6 +125,11 @@ def _status(
         reason = "never_evaluated" if run is None else "no_data" if fresh else "evaluation_stale"
         return ComponentStatus(component, "no_data", reason, "There are no recent measurements")
     return ComponentStatus(component, "not_monitored", "no_source")
+
+
+def _measured(slo: Data) -> bool:
+    """Whether anything came in the alert's window. The SLO's own window says little: 30 days hide a silence of 29."""
+    return bool(slo.get("alertTotal") and slo.get("total"))
 
 
 def _owner(data: Data, components: Components) -> str | None:

@@ -22,7 +22,16 @@ def minutes(n: float) -> timedelta:
     return timedelta(minutes=n)
 
 
-def slo(metric: str, component: str, *, value: float | None, good: int = 99_982, total: int = 100_000) -> Data:
+def slo(
+    metric: str,
+    component: str,
+    *,
+    value: float | None,
+    good: int = 99_982,
+    total: int = 100_000,
+    recent: int = 20,
+) -> Data:
+    """A reported SLO. `recent`: events in the alert's window."""
     return {
         "id": f"slo-{metric}",
         "name": f"SLO of {metric}",
@@ -35,6 +44,7 @@ def slo(metric: str, component: str, *, value: float | None, good: int = 99_982,
         "good": good,
         "total": total,
         "windowSeconds": 30 * 86_400,
+        "alertTotal": recent if total else 0,
         "budgetLeft": 0.4,
         "alertState": "ok",
         "reason": "back_within_threshold",

@@ -80,6 +80,31 @@ def test_a_component_whose_slos_have_no_data_says_so() -> None:
     assert (ai.state, ai.reason, ai.last_check) == ("no_data", "no_data", None)
 
 
+def test_a_component_that_has_fallen_silent_has_no_data_however_good_its_30_days_were() -> None:
+    silent = [slo("error_rate", "API", value=None, good=20, total=20, recent=0)]
+    found = view(run(silent))
+    api = of(found, "API")
+    assert (api.state, api.reason, api.message) == ("no_data", "no_data", "There are no recent measurements")
+    assert (api.figures, api.uptime_window, api.last_check, found.overall) == ({}, None, None, "unknown")
+
+
+def test_a_single_recent_event_is_a_measurement() -> None:
+    api = of(view(run([slo("error_rate", "API", value=0.0, good=21, total=21, recent=1)])), "API")
+    assert (api.state, api.figures) == ("operational", {"uptime": 100.0})
+
+
+def test_one_silent_slo_of_a_component_hides_only_its_own_figure() -> None:
+    slos = [slo("error_rate", "API", value=None, recent=0), slo("api_latency", "API", value=212.4)]
+    api = of(view(run(slos)), "API")
+    assert (api.state, api.figures, api.uptime_window) == ("operational", {"latency": 212}, None)
+
+
+def test_an_alert_that_fires_still_shows_when_the_app_has_fallen_silent() -> None:
+    silent = {**slo("error_rate", "API", value=None, good=90, total=100, recent=0), "alertState": "firing"}
+    api = of(view(run([silent]), [alert("a1", "error_rate", "critical")]), "API")
+    assert (api.state, api.message, api.figures) == ("outage", "Some requests are failing", {})
+
+
 def test_a_component_without_an_slo_of_its_metrics_is_not_monitored() -> None:
     assert of(view(run(MEASURED[:1])), "Database").state == "not_monitored"
 
