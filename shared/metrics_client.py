@@ -11,6 +11,9 @@ gathered every `flush_seconds`, or sooner when `max_batch` metrics wait. At most
 many threads record at that very moment): beyond that the newest are dropped, and counted. What waits is sent when the
 interpreter exits; a process that is killed, or left by `os._exit`, should call `close` before.
 
+Give routes as templates (`/users/:id/orders`), not as the path that was asked for. A label is cut to 200 characters and
+its name to 63, so that a long one does not cost the sample.
+
 A batch that gets no clear answer is sent again with the same batchId and the same body, so it counts once however
 often it arrives.
 """
@@ -24,6 +27,7 @@ import logging
 import math
 import os
 import random
+import re
 import threading
 import time
 import weakref
@@ -42,7 +46,9 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_BATCH = 10_000
-MAX_TEXT = 1000  # characters of a name or label that are kept; the server's own limits are lower
+MAX_TEXT = 1000  # characters of a text that wait in the queue; the next two are what the server takes
+MAX_LABEL = 200
+MAX_LABEL_NAME = 63
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_RETRY_AFTER = 60.0
 ATTEMPTS = 8  # with the pauses below: about a minute in all
@@ -52,6 +58,16 @@ PAUSE_WHEN_CLOSING = 0.25
 
 Label: TypeAlias = str | int | float
 _log = logging.getLogger("f0ops.metrics")
+_ID = re.compile(
+    r"""(?xs)(?!v\d+(?:(?:alpha|beta|rc)\d*)?$)(?:
+    (?=.*\d)[\d\W_]+                              # 8341
+    | .*@.*
+    | (?=.*\d)[0-9a-fA-F-]{8,}                      # a UUID, a hash
+    | .*\d[A-Za-z]+\d.*                             # a8f3c0
+    | .*(?<!\d)(?!20\d{6}(?!\d))\d{3,}.*            # ord_19283, but not the date of a release
+    | (?=.*\d)(?=.*[a-z])(?=.*[A-Z])[\w=-]{16,}     # a token
+    )"""
+)
 
 
 @dataclass(frozen=True)
@@ -160,7 +176,8 @@ class MetricsClient:
         """`app`, recording api_latency with endpoint, method and status for every request.
 
         `endpoint` is called when the answer is complete, so the app may have left the route's pattern in the
-        environment; without it the path is taken as it is.
+        environment. That is the better way: without it the path is taken, and of the ids in it only those that look
+        like one (`8341`, a UUID, `ord_19283`) become `:id`.
         """
 
         def measured(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -411,7 +428,8 @@ class _Answer:
 
 
 def _path(environ: WSGIEnvironment) -> str:
-    return str(environ.get("PATH_INFO", ""))
+    segments = str(environ.get("PATH_INFO", ""))[:MAX_TEXT].split("/")
+    return "/".join(":id" if _ID.fullmatch(segment) else segment for segment in segments)
 
 
 class _Refused(Exception):
@@ -452,6 +470,7 @@ def _read(status: int, retry_after: str | None, content: bytes) -> tuple[int, li
 def _encode(item: tuple[str, float, dict[str, Any], float, str | None]) -> bytes | None:
     """A metric as JSON, or None where that cannot be: a strange clock, or too much for one body."""
     name, value, labels, at, aggregation = item
+    labels = {label[:MAX_LABEL_NAME]: _cut(text) for label, text in labels.items()}
     try:
         metric = {"name": name, "value": value, "labels": labels, "timestamp": int(at * 1000)}
         if aggregation is not None:
@@ -460,6 +479,14 @@ def _encode(item: tuple[str, float, dict[str, Any], float, str | None]) -> bytes
     except (TypeError, ValueError, OverflowError):
         return None
     return encoded if len(encoded) < MAX_BODY_BYTES - 100 else None
+
+
+def _cut(text: str) -> str:
+    """At most MAX_LABEL characters, without a broken last word: the server would not know half an address for one."""
+    if len(text) <= MAX_LABEL:
+        return text
+    kept = text[:MAX_LABEL]
+    return re.sub(r"(?<=[/\s])[^/\s]+$", "", kept) if text[MAX_LABEL] not in "/ " else kept
 
 
 def _bodies(metrics: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:

@@ -20,6 +20,7 @@ from wsgiref.validate import validator
 import pytest
 
 from shared import metrics_client
+from shared.domain.series import scrub_labels
 from shared.metrics_client import MAX_BODY_BYTES, MetricsClient
 from tests.capturing_ingest import (
     Behaviour,
@@ -135,11 +136,22 @@ def test_no_body_exceeds_a_mebibyte_and_each_has_an_id_of_its_own(server: Captur
 def test_a_metric_too_large_for_any_body_is_rejected_alone(server: CapturingIngest) -> None:
     client = client_of(server)
     client.record("x", 1)
-    client.record("x", 2, **{f"label{n}": "x" * 1000 for n in range(1200)})
+    client.record("x", 2, **{f"label{n}": "x" * 1000 for n in range(6000)})
     client.record("x", 3)
     client.close()
     assert [metric["value"] for metric in server.metrics] == [1, 3]
     assert client.stats.rejected == 1
+
+
+def test_a_long_label_is_cut_to_what_the_server_takes_so_that_the_sample_counts(server: CapturingIngest) -> None:
+    client = client_of(server)
+    client.record("api_latency", 1, endpoint="x" * 5000, **{"n" * 100: "y" * 200})
+    client.record("api_latency", 2, endpoint="/a/" + "b" * 190 + "/ada.lovelace@example.com")
+    client.close()
+    first, second = (metric["labels"] for metric in server.metrics)
+    assert first == {"endpoint": "x" * 200, "n" * 63: "y" * 200}
+    assert second == {"endpoint": "/a/" + "b" * 190 + "/"}  # not `ada.lo`, which nobody would know for an address
+    assert [scrub_labels(labels)[1] for labels in (first, second)] == [[], []]
 
 
 class Unspeakable:
@@ -643,6 +655,40 @@ def test_a_visitor_who_leaves_early_is_counted_and_the_app_is_closed(server: Cap
     client.close()
     assert closed == [True]
     assert [metric["labels"]["status"] for metric in server.metrics] == ["200"]
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/users/8341/orders", "/users/:id/orders"),
+        ("/s/f47ac10b-58cc-4372-a567-0e02b2c3d479/x", "/s/:id/x"),
+        ("/s/f47ac10b58cc4372a5670e02b2c3d479", "/s/:id"),
+        ("/orders/ord_19283/a8f3c0/", "/orders/:id/:id/"),
+        ("/t/xK3dPqNLmNvRtYwZbCfGhJk", "/t/:id"),
+        ("/mail/ada@example.com", "/mail/:id"),
+        ("/call/+49 151 23456789", "/call/:id"),
+        ("/", "/"),
+        ("", ""),
+        ("/api/v1/oauth2/token", "/api/v1/oauth2/token"),
+        ("/v1beta1/regions/us-central1", "/v1beta1/regions/us-central1"),
+        ("/models/claude-sonnet-4-5-20250929", "/models/claude-sonnet-4-5-20250929"),
+        ("/users/:id/orders", "/users/:id/orders"),
+    ],
+)
+def test_ids_in_the_path_of_a_request_do_not_leave_the_process(server: CapturingIngest, path: str, route: str) -> None:
+    client = client_of(server)
+    call(client.wsgi(plain("200 OK")), path)
+    client.close()
+    assert [metric["labels"]["endpoint"] for metric in server.metrics] == [route]
+
+
+def test_a_request_with_a_very_long_path_is_counted_when_it_fails(server: CapturingIngest) -> None:
+    client = client_of(server)
+    call(client.wsgi(plain("500 Oops")), "/search/" + "word-" * 500)
+    client.close()
+    (metric,) = server.metrics
+    assert metric["labels"]["status"] == "500"
+    assert scrub_labels(metric["labels"])[1] == []
 
 
 # Settings
