@@ -174,6 +174,9 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
+_UNANSWERED_COMMITS = 3  # each may take the whole deadline
+
+
 def new_rev() -> str:
     """The mark of one write of a compare-and-set document: after a lost reply, meeting it again means success."""
     return secrets.token_hex(8)
@@ -198,9 +201,11 @@ def compare_and_set(
 
     `decide` may be called several times and must find its own earlier effect harmless, because a commit whose reply was
     lost may still land. It returns the new data, or None to leave the document. Returns what was written, or None.
-    Raises `Conflict` when `attempts` are used up, `Unavailable` when the document cannot be read.
+    Raises `Conflict` when `attempts` are used up, `Unavailable` when the document cannot be read or when three commits
+    in a row had no answer and left no trace: as with any commit, the last of them may still land.
     """
     sent: dict[str, Data] = {}
+    unanswered = 0  # in a row
     for attempt in range(attempts):
         doc = store.get(path)
         if doc is not None and doc.data.get("rev") in sent:
@@ -213,12 +218,15 @@ def compare_and_set(
             store.commit([over(doc, path, data)])
             return data
         except Conflict:
-            pass
+            unanswered = 0
         except Unavailable:
             sent[data["rev"]] = data  # it may have taken effect, or may yet
             found = store.get(path)
-            if found is not None and found.data.get("rev") == data["rev"]:
-                return data
+            if found is not None and found.data.get("rev") in sent:
+                return sent[found.data["rev"]]
+            unanswered += 1
+            if unanswered == _UNANSWERED_COMMITS:
+                raise
         pause(random.uniform(0, min(0.25, 0.005 * 2 ** min(attempt, 6))))
     raise Conflict(f"{path} kept changing: {attempts} attempts")
 

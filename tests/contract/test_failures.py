@@ -16,6 +16,7 @@ import pytest
 
 from shared.store.firestore import FirestoreStore
 from shared.store.protocol import (
+    Conflict,
     Create,
     Delete,
     Doc,
@@ -251,6 +252,44 @@ def test_compare_and_set_meets_a_write_of_its_own_that_came_late(sqlite_store: S
     assert doc is not None
     assert doc.data["n"] == 2
     late.close()
+
+
+class Deaf(SqliteStore):
+    """Its commits answer by a plan: True goes through, an error is raised instead; the last one holds from then on."""
+
+    plan: list[StoreError | bool]
+    commits = 0
+
+    def commit(self, writes: Sequence[Write]) -> None:
+        self.commits += 1
+        answer = self.plan.pop(0) if len(self.plan) > 1 else self.plan[0]
+        if isinstance(answer, StoreError):
+            raise answer
+        super().commit(writes)
+
+
+@pytest.mark.parametrize(
+    ("plan", "commits"),
+    [([Unavailable("no answer")], 3), ([Unavailable("no answer"), Conflict("moved"), Unavailable("no answer")], 5)],
+)
+def test_compare_and_set_gives_up_as_unavailable_after_three_commits_without_answer(
+    sqlite_store: SqliteStore, plan: list[StoreError | bool], commits: int
+) -> None:
+    with closing(Deaf(sqlite_store._path)) as deaf:
+        deaf.plan = list(plan)
+        with pytest.raises(Unavailable, match="no answer"):
+            compare_and_set(deaf, A, lambda doc: {"n": 1}, pause=lambda seconds: None)
+        assert deaf.commits == commits
+        assert deaf.get(A) is None
+
+
+def test_compare_and_set_outlives_two_commits_without_answer(sqlite_store: SqliteStore) -> None:
+    with closing(Deaf(sqlite_store._path)) as deaf:
+        deaf.plan = [Unavailable("no answer"), Unavailable("no answer"), True]
+        compare_and_set(deaf, A, lambda doc: {"n": 1}, pause=lambda seconds: None)
+        doc = deaf.get(A)
+        assert doc is not None
+        assert doc.data["n"] == 1
 
 
 def test_a_full_disk_is_unavailable_and_changes_nothing(sqlite_store: SqliteStore) -> None:
