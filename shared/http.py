@@ -87,6 +87,8 @@ def run(handler: Handler, request: Request) -> Response:
         return Problem(503, "flags_unknown", detail, headers={"Retry-After": "5"}).response()
     except StoreError as error:
         log.error("store failed", error, kind=type(error).__name__)
+        if not error.retryable:
+            return _internal()
         detail = "the store did not answer; nothing is lost if you send the same request again"
         return Problem(503, "store_unavailable", detail, headers={"Retry-After": "5"}).response()
     except SettingsError as error:
@@ -98,8 +100,12 @@ def run(handler: Handler, request: Request) -> Response:
         return Problem(500, "configuration_not_usable", detail).response()
     except Exception as error:  # noqa: BLE001 - the last resort: told in the log, answered as 500
         log.error("unexpected error", error)
-        return Problem(500, "internal", "an unexpected error; it is in the log").response()
+        return _internal()
     finally:
         if not gc.isenabled():  # main.py switched it off for the cold start: what was imported is here to stay
             gc.freeze()
             gc.enable()
+
+
+def _internal() -> Response:
+    return Problem(500, "internal", "an unexpected error; it is in the log").response()
