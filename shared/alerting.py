@@ -87,7 +87,11 @@ class AlertRun:
             if self.enforced:
                 open_alerts = self._open_alerts()
                 for evaluation in evaluations:
-                    self._settle(evaluator, evaluation, open_alerts.get(alert_id(evaluation.slo)), result)
+                    name = alert_id(evaluation.slo)
+                    try:
+                        self._settle(evaluator, evaluation, open_alerts.get(name), result)
+                    except Conflict as error:  # one alert that cannot be settled must not keep the others back
+                        log.error("an alert could not be settled; the next run tries again", error, alert=name)
                 self._close_orphans(open_alerts, result)
             self._finish(evaluations)
         except Overtaken:
@@ -130,8 +134,8 @@ class AlertRun:
                 alert = self.store.get(f"alerts/{name}")  # a resolved one goes on counting from its seq
                 if _open_state(alert) != state:
                     continue
-            # An alert that was deleted by hand starts at 1 again: step over the ids of its old notifications.
-            seq = (alert.data["seq"] if alert else 0) + 1 + attempt // 4
+            # An alert that was deleted by hand starts at 1 again: step ever farther over the ids of its old records.
+            seq = (alert.data["seq"] if alert else 0) + (1 if attempt < 3 else 2 ** (attempt - 2))
             value = evaluation.value
             if value is None and slo.quantile is not None:
                 value = evaluator.quantile(slo, required=True)

@@ -52,6 +52,7 @@ class Evaluator:
         self.folded = folded
         self.now = now
         self.facts_at = last_mark(now)
+        self._merged: dict[tuple[str, int], Stats | None] = {}
 
     def evaluate(self, ready: set[str]) -> list[Evaluation]:
         """Every SLO; `ready`: hashes of the definitions that are counted over the whole history."""
@@ -79,12 +80,15 @@ class Evaluator:
         missing = [block for block in range(first, last) if block not in blocks]
         if missing and not required:
             return None
-        for at in range(0, len(missing), 50):
-            blocks.update(read_blocks(self.store, missing[at : at + 50]))
-        parts: list[Stats] = [
-            stats
-            for block in range(first, last)
-            for key, stats in blocks[block].items()
-            if split_key(key)[0] == slo.metric
-        ]
-        return merge(parts).quantile((slo.quantile or 0) / 100) if parts else None
+        if (slo.metric, first) not in self._merged:  # many SLOs read the same metric over the same window
+            for at in range(0, len(missing), 50):
+                blocks.update(read_blocks(self.store, missing[at : at + 50]))
+            parts = [
+                stats
+                for block in range(first, last)
+                for key, stats in blocks[block].items()
+                if split_key(key)[0] == slo.metric
+            ]
+            self._merged[slo.metric, first] = merge(parts) if parts else None
+        merged = self._merged[slo.metric, first]
+        return merged.quantile((slo.quantile or 0) / 100) if merged else None

@@ -44,6 +44,8 @@ from shared.store.protocol import (
 PAGE_BYTES = 32_000_000
 PAGE_SEGMENTS = 100
 MAX_BLOCK = 1_000_000  # payload and receipts
+RECEIPTS_PAGE = 400_000  # bytes; beyond them, older receipts go to pages of their own
+ENTRIES_AT_ONCE = 40_000
 KEPT_BLOCKS = 12
 CLOSE_AFTER = timedelta(minutes=10)
 KEPT_DAYS = 92
@@ -87,7 +89,8 @@ def fold(
             by_block = _decode(store, docs, result)
             known |= _remember_days(store, {day_of(b) for b in by_block} - known)
             for block in sorted(by_block):
-                _fold_block(store, block, by_block[block])
+                for start in range(0, len(by_block[block]), ENTRIES_AT_ONCE):
+                    _fold_block(store, block, by_block[block][start : start + ENTRIES_AT_ONCE])
             _recompute(store, by_block, registry, definitions, result, now.strftime("%Y-%m-%d"))
             for start in range(0, len(docs), 400):
                 store.commit([Delete(doc.path) for doc in docs[start : start + 400]])
@@ -157,18 +160,24 @@ def _fold_block(store: Store, block: int, entries: Sequence[Entry]) -> None:
     paths = [block_path(block, shard) for shard in range(SHARDS)]
     for attempt in range(60):
         docs = store.get_many(paths)
-        receipts = [_receipts(doc) for doc in docs]
+        receipts = [_receipts(store, doc) for doc in docs]
         fresh, added = gather(entries, receipts)
         writes: list[Write] = []
         for shard, doc in enumerate(docs):
             if fresh[shard]:
                 before = [decode_rollup(doc.data["payload"])] if doc else []
                 rollup = merge_all([*before, *({key: g.stats()} for (key, _), g in fresh[shard].items())])
-                known = (doc.data["receipts"] if doc else b"") + b"".join(added[shard])
+                known, new = doc.data["receipts"] if doc else b"", b"".join(added[shard])
+                pages = doc.data.get("pages", 0) if doc else 0
+                expire = expiry("m5", day_of(block))
+                if len(known) + len(new) > RECEIPTS_PAGE and known:
+                    writes.append(Create(_page_path(paths[shard], pages), {"receipts": known, "expireAt": expire}))
+                    known, pages = b"", pages + 1
                 data = {
-                    "payload": encode_fitted(rollup, min(MAX_PAYLOAD, MAX_BLOCK - len(known))),
-                    "receipts": known,
-                    "expireAt": expiry("m5", day_of(block)),
+                    "payload": encode_fitted(rollup, min(MAX_PAYLOAD, MAX_BLOCK - len(known) - len(new))),
+                    "receipts": known + new,
+                    "pages": pages,
+                    "expireAt": expire,
                     "rev": new_rev(),
                 }
                 writes.append(over(doc, paths[shard], data))
@@ -185,9 +194,19 @@ def _fold_block(store: Store, block: int, entries: Sequence[Entry]) -> None:
     raise Conflict(f"{paths[0]} kept changing")
 
 
-def _receipts(doc: Doc | None) -> set[bytes]:
-    packed = doc.data["receipts"] if doc else b""
-    return {packed[i : i + RECEIPT] for i in range(0, len(packed), RECEIPT)}
+def _receipts(store: Store, doc: Doc | None) -> set[bytes]:
+    """All receipts of a block's shard. Pages are written in the commit that names them, and never change."""
+    if doc is None:
+        return set()
+    packed = [doc.data["receipts"]]
+    pages = doc.data.get("pages", 0)
+    if pages:
+        packed += [p.data["receipts"] for p in store.get_many([_page_path(doc.path, n) for n in range(pages)]) if p]
+    return {part[i : i + RECEIPT] for part in packed for i in range(0, len(part), RECEIPT)}
+
+
+def _page_path(block: str, page: int) -> str:
+    return f"{block.replace('/m5/', '/receipts/')}-{page}"
 
 
 SeriesId = tuple[str, tuple[float, ...]]  # key and the bounds that its counts are for

@@ -173,7 +173,7 @@ def caught() -> bool:
 
 
 def test_it_is_noticed_if_receipts_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "_receipts", lambda doc: set())
+    monkeypatch.setattr(folding, "_receipts", lambda store, doc: set())
     assert caught()
 
 

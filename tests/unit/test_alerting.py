@@ -619,3 +619,39 @@ def test_flags_are_those_of_the_document(quick: Watch) -> None:
     quick.requests(90, 10)
     assert alerting.run_alert_rules(make_app(quick.store), NOW, lambda: True).fired == []
     assert quick.documents("alerts") == {}
+
+
+# --- records that are there already
+
+
+def test_an_alert_that_was_deleted_by_hand_fires_again_over_its_old_records(quick: Watch) -> None:
+    def slot(number: int, bad: int) -> RunResult:
+        quick.requests(90, bad, at=IN_SLOT + number * SLOT)
+        return quick.run(NOW + number * SLOT)
+
+    for n in range(6):  # three times broken and well again: six notifications a channel, three incidents
+        slot(n, 10 if n % 2 == 0 else 0)
+    assert quick.alert()["seq"] == 6
+    quick.store.commit([Delete(f"alerts/{API}")])
+    assert slot(6, 10).fired == [API]
+    fired = quick.alert()["seq"]
+    assert fired > 6
+    assert slot(7, 0).cleared == [API]
+    assert quick.alert()["seq"] > fired
+
+
+def test_an_alert_that_cannot_be_settled_keeps_no_other_back(
+    quick: Watch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settle = AlertRun._settle
+
+    def stuck(self: AlertRun, evaluator: Any, evaluation: Any, *rest: Any) -> None:
+        if evaluation.slo.id == "api-availability":
+            raise Conflict("alerts/x kept changing")
+        settle(self, evaluator, evaluation, *rest)
+
+    monkeypatch.setattr(AlertRun, "_settle", stuck)
+    quick.requests(90, 10, ms=900)
+    assert quick.run().fired == ["api-latency-p95-threshold"]
+    assert "could not be settled" in capsys.readouterr().out
+    assert quick.doc(RUN)["finishedAt"] == NOW

@@ -435,18 +435,39 @@ def test_late_data_that_moves_series_together_leaves_no_day_document_behind(
     assert any(doc.data["labels"].get("other") == "true" for doc in docs)
 
 
-def test_a_block_with_very_many_batches_still_fits_its_document(sqlite_store: SqliteStore) -> None:
-    """100,000 receipts are 800 kB: less is left for the rollup then, and nothing sticks."""
+@pytest.mark.parametrize("batches", [100_000, 130_000])
+def test_a_block_with_very_many_batches_still_fits_its_document(sqlite_store: SqliteStore, batches: int) -> None:
+    """130,000 receipts are more than a document may hold: they move to pages, and nothing sticks."""
     shard = shard_of("api_latency{}")
     append(sqlite_store, [metric()], "batch-0001")
     run(sqlite_store)
     doc = sqlite_store.get(block_path(BLOCK, shard))
     assert doc is not None
-    many = b"".join(n.to_bytes(8, "big") for n in range(100_000))
-    sqlite_store.commit([Put(doc.path, {**doc.data, "receipts": doc.data["receipts"] + many})])
-    append(sqlite_store, [metric(2)], "batch-0002")
+    many = b"".join(n.to_bytes(8, "big") for n in range(batches - 1))[: 1_000_000 - len(doc.data["payload"])]
+    sqlite_store.commit([Put(doc.path, {**doc.data, "receipts": doc.data["receipts"] + many[: len(many) // 8 * 8]})])
+    for n in (2, 3):
+        append(sqlite_store, [metric(n)], f"batch-{n:04}")
+        run(sqlite_store)
+    append(sqlite_store, [metric()], "batch-0001")  # its receipt is on a page now
     run(sqlite_store)
-    assert new_model([metric(), metric(2)]).differences(sqlite_store) == []
+    assert new_model([metric(), metric(2), metric(3)]).differences(sqlite_store) == []
+
+
+def test_receipts_on_pages_are_heeded_whatever_was_folded_when(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "RECEIPTS_PAGE", 3 * 8)
+    monkeypatch.setattr(folding, "ENTRIES_AT_ONCE", 2)
+    sent = [[metric(n)] for n in range(20)]
+    for first in range(0, 20, 5):
+        for n in range(first, first + 5):
+            append(store, sent[n], f"batch-{n:04}")
+        run(store)
+        for n in range(0, first + 5, 3):  # retries of old and new ones
+            append(store, sent[n], f"batch-{n:04}")
+        run(store)
+    doc = store.get(block_path(BLOCK, shard_of("api_latency{}")))
+    assert doc is not None
+    assert doc.data["pages"] > 3
+    assert new_model(*sent).differences(store) == []
 
 
 # --- what it costs, and what it hands on
