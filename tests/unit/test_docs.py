@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from functions.metrics_ingest.decode import MAX_METRICS
+from functions.metrics_ingest.decode import MAX_METRICS, read_batch
 from functions.metrics_ingest.handler import MAX_BODY
 from scripts.manifest import ROOT, load
 from shared.components import load_components
@@ -27,9 +27,11 @@ from shared.domain.series import MAX_LABEL_LENGTH, MAX_LABELS
 from shared.domain.sketch import SMALLEST
 from shared.domain.slo import AlertPolicy, SloSpec
 from shared.flags import CACHE_SECONDS, flatten, load_defaults
+from shared.http import Problem
 from shared.layout import KEEP
 from shared.metrics_client import MetricsClient
 from shared.slo_loader import load_file, load_registry
+from tests.core import new_table
 from tests.dev_server import DevServer
 
 CONFIG = ROOT / "config"
@@ -323,6 +325,27 @@ def test_the_deploy_command_of_the_readme_shows_what_would_be_done() -> None:
 def test_the_changelog_has_this_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"## [{version}]" in PAGES["CHANGELOG.md"]
+
+
+def bodies() -> list[tuple[str, str]]:
+    """The page and the text of each body of metrics that is shown, as the shell would send it."""
+    found = []
+    for name, page in PAGES.items():
+        text = re.sub(r"'?\$\(date \+%s\)(000)?'?", r"1700000000\1", page).replace('\\"', '"')
+        for match in re.finditer(r'\{\s*"batchId"', text):
+            _, length = json.JSONDecoder().raw_decode(text[match.start() :])
+            found.append((name, text[match.start() : match.start() + length]))
+    return found
+
+
+def test_every_body_of_a_batch_that_is_shown_is_accepted() -> None:
+    assert {"docs/metrics.md", "docs/deploy.md"} <= {name for name, _ in bodies()}
+    assert len(bodies()) == sum(len(re.findall(r'batchId\\?"\s*:', page)) for page in PAGES.values())
+    for name, body in bodies():
+        try:
+            read_batch(body.encode(), new_table(), 1_700_000_000_000)
+        except Problem as problem:
+            pytest.fail(f"{name}: {problem.detail}")
 
 
 @pytest.fixture(scope="module")
