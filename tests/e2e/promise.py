@@ -105,7 +105,7 @@ def _check_status(outcome: Outcome, store: Store) -> None:
     run = collection(store, "runs").get("alertRules", {})
     outcome.expect("open alerts", run.get("openAlerts"), [])
     snapshot = store.get("status/public")
-    outcome.expect("status", snapshot and snapshot.data["overall"], "operational")
+    outcome.expect("status", snapshot and snapshot.data["overall"], "unknown")  # silent at the end
 
 
 def second_copies(unkilled: Outcome) -> set[Kill]:
