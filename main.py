@@ -1,12 +1,15 @@
 """Entry points, one a function, named as deployed. Each imports its own handler when first called."""
 
 import gc
+import os
 
 import functions_framework
 from flask import Request, Response
 
 from shared.http import run
+from shared.settings import refuse_unsafe
 
+refuse_unsafe(os.environ)
 gc.disable()  # imports make many objects and no garbage; `run` enables it again with the first answer
 
 

@@ -80,6 +80,23 @@ class Settings:
         return _Reader(env, read_secret).settings()
 
 
+def unsafe(env: Mapping[str, str], store: str) -> list[str]:
+    """What is fine on a laptop and must not run in the cloud."""
+    faults = ["F0_STORE=sqlite on Cloud Run: its disk is memory, all data would be lost"] if store == "sqlite" else []
+    development = [name for name in sorted(env) if name.startswith("DEV_") or "EMULATOR" in name]
+    return faults + [f"{name} is set on Cloud Run: it is for development only" for name in development]
+
+
+def refuse_unsafe(env: Mapping[str, str]) -> None:
+    """Raises `SettingsError` on Cloud Run if a setting is unsafe there, so that the process does not start at all.
+
+    The revision then never becomes ready, and the one before goes on serving.
+    """
+    faults = unsafe(env, env.get("F0_STORE", "").strip()) if env.get("K_SERVICE") else []
+    if faults:
+        raise SettingsError(faults)
+
+
 class _Reader:
     def __init__(self, env: Mapping[str, str], read_secret: Callable[[str], str] | None) -> None:
         self.env = env
@@ -95,7 +112,7 @@ class _Reader:
         store = self.store(project)
         account = self.matching("SCHEDULER_SERVICE_ACCOUNT", _EMAIL, "an email address")
         if self.on_cloud_run:
-            self.refuse_unsafe(store)
+            self.faults += unsafe(self.env, store)
             if account is None and not self.env.get("SCHEDULER_SERVICE_ACCOUNT", "").strip():
                 self.faults.append("SCHEDULER_SERVICE_ACCOUNT is not set: scheduled functions accept its calls alone")
         page = f"https://{project}.web.app/status" if self.on_cloud_run else "http://127.0.0.1:8080/status"
@@ -129,14 +146,6 @@ class _Reader:
         if kind == "firestore" and not named:
             self.faults.append("GOOGLE_CLOUD_PROJECT is not set: Firestore needs the project's id")
         return "sqlite" if kind == "sqlite" else "firestore"
-
-    def refuse_unsafe(self, store: StoreKind) -> None:
-        """What is fine on a laptop must not run in the cloud."""
-        if store == "sqlite":
-            self.faults.append("F0_STORE=sqlite on Cloud Run: its disk is memory, all data would be lost")
-        for name in sorted(self.env):
-            if name.startswith("DEV_") or "EMULATOR" in name:
-                self.faults.append(f"{name} is set on Cloud Run: it is for development only")
 
     def config_dir(self) -> Path:
         path = Path(self.text("CONFIG_DIR") or Path(__file__).parent.parent / "config")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -254,3 +257,26 @@ def test_a_function_whose_settings_are_not_usable_serves_nothing_and_logs_every_
     assert json.loads(answer.data)["code"] == "settings_not_usable"
     (line,) = capsys.readouterr().out.splitlines()
     assert [fault.split()[0] for fault in json.loads(line)["faults"]] == ["F0_STORE=sqlite", "DEV_SCHEDULER_ISSUER"]
+
+
+@pytest.mark.parametrize(
+    "unsafe", [{"F0_STORE": "sqlite"}, {"DEV_CLOCK_SPEED": "30"}, {"FIRESTORE_EMULATOR_HOST": "x:1"}]
+)
+def test_a_function_with_an_unsafe_setting_does_not_start_on_cloud_run(unsafe: dict[str, str]) -> None:
+    root = Path(__file__).parent.parent.parent
+    command = [
+        sys.executable,
+        "-m",
+        "functions_framework",
+        "--target",
+        "statusApi",
+        "--source",
+        "main.py",
+        "--port",
+        "0",
+    ]
+    env = {"PATH": os.environ["PATH"], "K_SERVICE": "status-api", "GOOGLE_CLOUD_PROJECT": "p", **unsafe}
+    ended = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=60)
+    assert ended.returncode != 0
+    assert f"{next(iter(unsafe))}" in ended.stderr
+    assert "on Cloud Run" in ended.stderr
