@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from shared.domain.alert import Facts
 from shared.domain.component import Components
-from shared.domain.rollup import Stats, merge
-from shared.domain.series import split_key
+from shared.domain.rollup import Stats, distribution
 from shared.domain.slo import SLOT_SECONDS, Counts, Slo, SloConfig
 from shared.fold import Folded
 from shared.rollups import read_blocks
@@ -83,12 +82,9 @@ class Evaluator:
         if (slo.metric, first) not in self._merged:  # many SLOs read the same metric over the same window
             for at in range(0, len(missing), 50):
                 blocks.update(read_blocks(self.store, missing[at : at + 50]))
-            parts = [
-                stats
-                for block in range(first, last)
-                for key, stats in blocks[block].items()
-                if split_key(key)[0] == slo.metric
-            ]
-            self._merged[slo.metric, first] = merge(parts) if parts else None
+            prefix = f"{slo.metric}{{"
+            self._merged[slo.metric, first] = distribution(
+                stats for block in range(first, last) for key, stats in blocks[block].items() if key.startswith(prefix)
+            )
         merged = self._merged[slo.metric, first]
         return merged.quantile((slo.quantile or 0) / 100) if merged else None

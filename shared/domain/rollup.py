@@ -67,6 +67,19 @@ def merge(parts: Iterable[Stats]) -> Stats:
     )
 
 
+def distribution(parts: Iterable[Stats]) -> Stats | None:
+    """Like `merge`, for quantiles alone: without the counts at bounds, which are most of the work. None for no parts."""
+    given = list(parts)
+    if not given:
+        return None
+    buckets: dict[int, int] = {}
+    for part in given:
+        for index, count in part.buckets.items():
+            buckets[index] = buckets.get(index, 0) + count
+    low, high = min(p.low for p in given), max(p.high for p in given)
+    return Stats(sum(p.count for p in given), fsum(p.total for p in given), low, high, {}, buckets)
+
+
 def merge_all(groups: Iterable[Mapping[str, Stats]]) -> dict[str, Stats]:
     """Series by key over several rollups."""
     collected: dict[str, list[Stats]] = {}
