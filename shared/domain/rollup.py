@@ -68,7 +68,7 @@ def merge(parts: Iterable[Stats]) -> Stats:
 
 
 def distribution(parts: Iterable[Stats]) -> Stats | None:
-    """Like `merge`, for quantiles alone: without the counts at bounds, which are most of the work. None for no parts."""
+    """Like `merge`, for quantiles alone: without the counts at bounds, most of the work. None for no parts."""
     given = list(parts)
     if not given:
         return None
