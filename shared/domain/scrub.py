@@ -15,12 +15,50 @@ PERSONAL_KEYS = frozenset(
         "firstname", "lastname", "fullname", "displayname", "ip", "ipaddress", "clientip", "remoteip", "remoteaddr",
         "remoteaddress", "xforwardedfor", "session", "sessionid", "cookie", "token", "accesstoken", "idtoken",
         "refreshtoken", "authorization", "auth", "apikey", "password", "secret", "deviceid", "customer", "customerid",
-        "account", "accountid", "sub", "memberid", "ownerid", "authorid", "profileid",
+        "account", "accountid", "sub", "memberid", "ownerid", "authorid", "profileid", "surname", "familyname",
+        "givenname", "middlename", "maidenname", "nickname", "screenname", "loginname", "loginid", "customername",
+        "accountname", "patient", "patientid", "patientname", "employee", "employeeid", "employeename", "person",
+        "personid", "clientid", "contactid", "contactname", "studentid", "subscriberid", "address", "street",
+        "streetaddress", "dob", "birth", "dateofbirth", "birthdate", "birthday", "mobile", "mobilephone",
+        "mobilenumber", "cellphone", "telephone", "tel", "fax", "msisdn", "iban", "accountnumber", "bankaccount",
+        "cardnumber", "creditcard", "pan", "cvv", "cvc", "passport", "passportnumber", "nationalid", "taxid",
+        "socialsecurity", "socialsecuritynumber", "driverlicense", "drivinglicense", "licenseplate", "imei", "imsi",
+        "iccid", "idfa", "gaid", "advertisingid", "fingerprint", "latitude", "longitude", "geolocation", "gps",
+        "coordinates",
     }
 )  # fmt: skip
 _PERSONAL_LAST = frozenset(
-    {"uid", "email", "mail", "phone", "ip", "token", "password", "secret", "cookie", "username", "ssn", "jwt"}
-)  # `firebase_uid`, `customerEmail`
+    {
+        "uid", "email", "mail", "phone", "ip", "token", "password", "secret", "cookie", "username", "ssn", "jwt",
+        "surname", "firstname", "lastname", "fullname", "nickname", "address", "dob", "birthdate", "birthday",
+        "msisdn", "iban", "passport",
+    }
+)  # fmt: skip  # `firebase_uid`, `customerEmail`
+# A path's segment after one of these names a person, unless it is made of the words below.
+_PEOPLE = frozenset(
+    {
+        "user", "users", "u", "account", "accounts", "customer", "customers", "member", "members", "profile",
+        "profiles", "people", "person", "persons", "client", "clients", "patient", "patients", "employee",
+        "employees", "student", "students", "subscriber", "subscribers", "guest", "guests", "author", "authors",
+        "contact", "contacts", "friend", "friends", "follower", "followers", "username", "usernames",
+    }
+)  # fmt: skip
+_NAMING = frozenset({"name", "email", "username", "handle", "phone", "uid", "id"})  # `/users/by-name/bob`
+_NO_PERSON = _PEOPLE | _NAMING | frozenset(
+    {
+        "me", "self", "current", "all", "new", "list", "search", "find", "lookup", "query", "filter", "count",
+        "total", "exists", "check", "validate", "verify", "confirm", "get", "create", "add", "edit", "update",
+        "delete", "remove", "save", "import", "export", "bulk", "batch", "sync", "invite", "invites", "invitations",
+        "login", "logout", "signin", "signup", "signout", "sign", "in", "up", "out", "log", "register",
+        "registration", "activate", "deactivate", "auth", "oauth", "session", "sessions", "token", "tokens",
+        "refresh", "password", "passwords", "reset", "forgot", "change", "settings", "preferences", "notifications",
+        "security", "billing", "payment", "payments", "orders", "order", "subscriptions", "subscription", "roles",
+        "role", "permissions", "groups", "teams", "avatar", "picture", "photo", "image", "info", "details", "summary",
+        "stats", "status", "health", "metrics", "dashboard", "home", "overview", "history", "activity", "events",
+        "audit", "recent", "active", "inactive", "archived", "deleted", "by", "ids", "of", "and", "or", "service",
+        "api", "admin", "static", "assets",
+    }
+)  # fmt: skip
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _USERINFO = re.compile(r"(?<=//)[^/\s@]+@")
@@ -33,8 +71,11 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 _JWT = re.compile(r"eyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?")
 _KEY = re.compile(
     r"""(?x)
-    \b(?:sk|pk|rk)[-_](?=[\w\-]*\d)[\w\-]{10,}
-    | \b(?:gh[oprsu]_|github_pat_|glpat-|xox[abeprs]-|ya29\.|AIza)[\w\-.]{10,}
+    (?<![A-Za-z0-9])(?:
+        (?:sk|pk|rk)[-_](?=[\w\-]*\d)[\w\-]{10,}
+        | (?:(?:sk|pk|rk|rzp)_(?:live|test)_|whsec_|sk-(?:ant|proj|svcacct)-)[\w\-]{3,}
+        | (?:gh[oprsu]_|github_pat_|glpat-|xox[abeprs]-|xapp-|shp(?:at|ca|pa|ss)_|dop_v1_|ya29\.|AIza)[\w\-.]{4,}
+    )
     | \bAKIA[0-9A-Z]{12,}
     | \b(?i:bearer|basic)\s+[\w\-.~+/]{6,}=*
     """
@@ -51,13 +92,19 @@ _DIGITS = re.compile(
 _DATE = re.compile(r"(?<!\d)20\d\d([-_]?)[01]\d\1[0-3]\d(?!\d)")
 _PROTOCOL = re.compile(r"HTTP/\d(?:\.\d)?")
 _VERSION = re.compile(r"v\d{1,3}(?:\.\d{1,3}){0,2}(?:(?:alpha|beta|rc)\d{0,2})?")
+_TEMPLATE = re.compile(r":[A-Za-z_].*|\{.*\}|<.*>|\[.*\]|\*+|\$[A-Za-z_]\w*")  # :id {id} <int:id> [id] * $id
+_SUBRESOURCE = re.compile(r"([A-Za-z_\-]+)(?:\.(?:json|xml|csv|html?|php|aspx?))?")
+_WHOLE_PATH = re.compile(r"(?:[A-Z]+ )?(?:\w+:/)?/")
 _NAME_PART = re.compile(r"\d{1,4}|20\d{6}|[A-Za-z]{1,16}\d{0,2}|(?:\d{1,3}[a-z]{1,2}){1,2}")
 _SHORT_NAME_PART = re.compile(r"\d{1,2}|20\d{6}|[A-Za-z]{2,16}\d?|\d[a-z]")
 
 
 def is_personal_key(key: str) -> bool:
     words = [word.lower() for word in _WORDS.findall(key)]
-    return "".join(words) in PERSONAL_KEYS or (bool(words) and words[-1] in _PERSONAL_LAST)
+    if not words:
+        return False
+    endings = ("".join(words[-n:]) for n in (2, 3))  # `billing_first_name`
+    return "".join(words) in PERSONAL_KEYS or words[-1] in _PERSONAL_LAST or any(e in PERSONAL_KEYS for e in endings)
 
 
 def scrub_value(value: str) -> str:
@@ -77,10 +124,36 @@ def scrub_value(value: str) -> str:
     value = _UUID.sub(":id", value)
     value = _NAMED.sub(r"\1 :id", value)
     if "/" in value:
-        return value if _PROTOCOL.fullmatch(value) else re.sub(r"[^/\s]+", _path_word, value)
+        return value if _PROTOCOL.fullmatch(value) else _path(value)
     value = _LONG.sub(_token, value)
     value = _DIGITS.sub(_number, value)
     return _MIXED.sub(_mixed, value)
+
+
+def _path(value: str) -> str:
+    """Each segment scrubbed. One that follows `users` and the like is a person, whatever it looks like."""
+    is_whole = bool(_WHOLE_PATH.match(value))  # and no path within a sentence
+    after_people = False
+    done = []
+    for segment in re.split(r"(/+)", value):
+        words = segment.split()
+        if words and segment[0] != "/":
+            is_kept = _is_no_person(words[0])
+            if after_people and not is_kept and (is_whole or not segment[0].isspace()):
+                segment = ":id" if is_whole else ":id" + segment[len(words[0]) :]
+            last = words[-1].lower()
+            names_one = after_people and is_kept and re.split(r"[_-]", last)[-1] in _NAMING
+            after_people = last in _PEOPLE or names_one
+        done.append(re.sub(r"[^/\s]+", _path_word, segment))
+    return "".join(done)
+
+
+def _is_no_person(segment: str) -> bool:
+    """A part of the API or of a route's template: `me`, `search`, `resetPassword`, `list.json`, `v2`, `{id}`."""
+    if _TEMPLATE.fullmatch(segment) or _VERSION.fullmatch(segment) or segment.lower() == "oauth2":
+        return True
+    found = _SUBRESOURCE.fullmatch(segment)
+    return found is not None and all(word.lower() in _NO_PERSON for word in _WORDS.findall(found[1]))
 
 
 def _path_word(match: re.Match[str]) -> str:

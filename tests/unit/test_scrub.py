@@ -65,6 +65,16 @@ PERSONAL = [
     ("507f1f77bcf86cd799439011", "507f"),
     ("a1b2c3d4e5f60718", "a1b2"),
     ("/call/+49 151 23456789", "2345"),
+    ("sk_live_abcdef", "abcdef"),
+    ("key_sk_test_abcdef", "abcdef"),
+    ("pk_live_abcdef", "abcdef"),
+    ("rk_live_abcdef", "abcdef"),
+    ("whsec_abcdefgh", "abcdefgh"),
+    ("/hooks/whsec_abcdefgh/x", "abcdefgh"),
+    ("sk-ant-abcdef", "abcdef"),
+    ("ghp_abcdef", "abcdef"),
+    ("xoxb-abcdef", "abcdef"),
+    ("shpat_abcdef", "abcdef"),
 ]
 
 HARMLESS = [
@@ -100,9 +110,55 @@ def test_ids_in_a_path_become_its_route() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "route"),
+    [
+        ("/users/bob/orders", "/users/:id/orders"),
+        ("/users/KqXbTzWvRm", "/users/:id"),
+        ("/users/bob7", "/users/:id"),
+        ("/Users/bob", "/Users/:id"),
+        ("/u/bob.smith/x", "/u/:id/x"),
+        ("/users//bob", "/users//:id"),
+        ("/users/żółć", "/users/:id"),
+        ("/users/v1ctor", "/users/:id"),
+        ("/users/Ada%20Lovelace/orders", "/users/:id/orders"),
+        ("/users/%20bob/orders", "/users/:id/orders"),
+        ("/users/user/bob", "/users/user/:id"),
+        ("/users/by-name/bob", "/users/by-name/:id"),
+        ("/orgs/acme/members/bob", "/orgs/acme/members/:id"),
+        ("/users/me/friends/bob", "/users/me/friends/:id"),
+        ("/accounts/bob/profile/edit", "/accounts/:id/profile/edit"),
+        ("users/bob/orders", "users/:id/orders"),
+        ("GET /customers/bob", "GET /customers/:id"),
+        ("https://api.example.com/people/bob?tab=2", "https://api.example.com/people/:id"),
+        ("call to /patients/bob failed", "call to /patients/:id failed"),
+        ("/users/bob.json", "/users/:id"),
+    ],
+)
+def test_what_follows_users_and_the_like_in_a_path_is_a_person(value: str, route: str) -> None:
+    assert scrub_value(value) == route
+    assert scrub_value(route) == route
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["/users", "/users/", "/users/me", "/users/me/orders", "/users/search", "/users/new", "/users/list.json",
+     "/user/login", "/users/count", "/users/bulk", "/users/batch", "/users/export", "/users/import",
+     "/account/reset-password", "/users/resetPassword", "/users/batchGet", "/users/v2/search", "/users/:user_id",
+     "/users/{id}/orders", "/users/<id>", "/users/$id", "/users/*", "/user/profile/picture", "/agents/support/runs",
+     "/orgs/acme/billing", "/teams/platform", "/users/search failed", "POST /users failed", "/disk_test_results",
+     "/metrics/name/latency", "/users/:id/name/edit", "/task_live_view"],
+)  # fmt: skip
+def test_an_api_around_people_keeps_its_routes(value: str) -> None:
+    assert scrub_value(value) == value
+
+
+@pytest.mark.parametrize(
     "key",
     ["uid", "user_id", "userId", "user.email", "EMAIL", "client_ip", "clientIP", "firebase_uid", "customerEmail",
-     "user_8341", "phone_number", "access_token", "x_forwarded_for", "sessionId", "billing_phone"],
+     "user_8341", "phone_number", "access_token", "x_forwarded_for", "sessionId", "billing_phone", "surname",
+     "familyName", "given_name", "nickname", "address", "billing_address", "dob", "date_of_birth", "birthday",
+     "mobile", "telephone", "msisdn", "iban", "card_number", "passport", "national_id", "patient_id", "employeeId",
+     "imei", "latitude", "billing_first_name", "target_user_id"],
 )  # fmt: skip
 def test_a_label_named_after_a_person_is_left_out(key: str) -> None:
     assert is_personal_key(key)
@@ -110,7 +166,26 @@ def test_a_label_named_after_a_person_is_left_out(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["endpoint", "method", "status", "model", "token_type", "account_type", "region", "zip", "http.status_code"]
+    "key",
+    [
+        "endpoint",
+        "method",
+        "status",
+        "model",
+        "token_type",
+        "account_type",
+        "region",
+        "zip",
+        "http.status_code",
+        "input_tokens",
+        "model_name",
+        "file_name",
+        "address_family",
+        "is_mobile",
+        "lat_ms",
+        "service.name",
+        "street_view",
+    ],
 )
 def test_a_label_named_after_a_thing_stays(key: str) -> None:
     assert scrub_labels({key: "x"}) == ({key: "x"}, [])
