@@ -498,7 +498,7 @@ CANARIES = {
 TRACES = [
     "lovelace",
     "203.0.113",
-    "8a2e",
+    ":8a2e:",
     "eyJhbGci",
     "dozjgNry",
     "51Habc",

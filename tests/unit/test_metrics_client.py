@@ -307,6 +307,7 @@ def test_losses_are_told_in_the_apps_log_without_the_key(
     client = client_of(server)
     client.record("x", 1)
     assert client.flush(30)
+    wait_until(lambda: bool(caplog.text))  # it is written just after it is counted
     assert "1 metrics rejected, 0 lost: 401 send a valid ingest key" in caplog.text
     assert "a-key" not in caplog.text
     client.close()
