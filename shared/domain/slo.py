@@ -6,7 +6,6 @@ Good and total are integers and thresholds are compared as Fractions: even a pro
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -287,7 +286,3 @@ def _resolve(spec: SloSpec, registry: Registry, path: str, faults: list[str]) ->
         window=spec.window,
         alert=spec.alert,
     )
-
-
-def sum_counts(parts: Sequence[Counts]) -> Counts:
-    return Counts(sum(p.good for p in parts), sum(p.total for p in parts))

@@ -9,6 +9,7 @@ import os
 import random
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -131,7 +132,7 @@ class History:
 
     def _counted(self) -> set[str]:
         """The batches with a receipt somewhere: the model then says that each must be everywhere, and once."""
-        receipts = b"".join(data["receipts"] for path, (data, _) in self.world.documents.items() if "/m5/" in path)
+        receipts = b"".join(data["receipts"] for path, (data, _) in self.world.documents.items() if "receipts" in data)
         known = {receipts[i : i + 8] for i in range(0, len(receipts), 8)}
         return {name for name in self.sent if hash_of(name) in known}
 
@@ -164,6 +165,18 @@ def test_so_it_is_when_much_more_goes_wrong() -> None:
         assert played(seed, faults) == [], f"seed {seed}"
 
 
+def paged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Receipts move to pages after every other batch, and blocks are folded in small slices."""
+    monkeypatch.setattr(folding, "RECEIPTS_PAGE", 2 * 8)
+    monkeypatch.setattr(folding, "ENTRIES_AT_ONCE", 2)
+
+
+def test_so_it_is_when_receipts_move_to_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    paged(monkeypatch)
+    for seed in range(FIRST, FIRST + SEEDS // 4):
+        assert played(seed, Faults(*[0.03] * 6)) == [], f"seed {seed}"
+
+
 # --- mutants: the simulation must be able to fail
 
 
@@ -174,6 +187,17 @@ def caught() -> bool:
 
 def test_it_is_noticed_if_receipts_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "_receipts", lambda store, doc: set())
+    assert caught()
+
+
+def test_it_is_noticed_if_pages_of_receipts_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    paged(monkeypatch)
+    whole = folding._receipts
+    monkeypatch.setattr(
+        folding,
+        "_receipts",
+        lambda store, doc: whole(store, doc and replace(doc, data={**doc.data, "pages": 0})),
+    )
     assert caught()
 
 
