@@ -1,4 +1,7 @@
-"""Who may call: ingest keys for those who send metrics, Cloud Scheduler's token for scheduled functions."""
+"""Who may call: ingest keys for those who send metrics, Cloud Scheduler's token for scheduled functions.
+
+Admins are in shared/admin.py, by the same means.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from shared.settings import Settings
 
 _GOOGLE = ("https://accounts.google.com", "accounts.google.com")
 _MAX_TOKEN = 8192
-_CLOCK_SKEW = 60  # seconds that the issuer's clock may be ahead of ours
+CLOCK_SKEW = 60  # seconds that the issuer's clock may be ahead of ours
 
 
 def require_ingest_key(request: Request, settings: Settings) -> None:
@@ -29,12 +32,12 @@ def require_ingest_key(request: Request, settings: Settings) -> None:
     if not settings.ingest_keys:
         _tell_that_no_key_is_set()
     found = False
-    for key in (_bearer(request), request.headers.get("X-Api-Key", "").strip()):
+    for key in (bearer(request), request.headers.get("X-Api-Key", "").strip()):
         digest = hashlib.sha256((key or "").encode()).hexdigest()
         for known in settings.ingest_keys:  # all of them, so that the time taken tells nothing
             found |= hmac.compare_digest(digest, known) and bool(key)
     if not found:
-        raise _unauthorized("send a valid ingest key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`")
+        raise unauthorized("send a valid ingest key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`")
 
 
 def require_scheduler(request: Request, settings: Settings, function_id: str, now: datetime) -> None:
@@ -43,14 +46,14 @@ def require_scheduler(request: Request, settings: Settings, function_id: str, no
     401, or 503 while the keys to check it with cannot be fetched.
     """
     if settings.scheduler_service_account is None:
-        raise _unauthorized("SCHEDULER_SERVICE_ACCOUNT is not set, so nobody may call this function")
-    token = _bearer(request)
+        raise unauthorized("SCHEDULER_SERVICE_ACCOUNT is not set, so nobody may call this function")
+    token = bearer(request)
     if not token:
-        raise _unauthorized("this function is called by Cloud Scheduler alone, with its OIDC token")
-    fault = _scheduler_fault(_claims(token, settings.scheduler_jwks_url), request.host, settings, function_id, now)
+        raise unauthorized("this function is called by Cloud Scheduler alone, with its OIDC token")
+    fault = _scheduler_fault(claims_of(token, settings.scheduler_jwks_url), request.host, settings, function_id, now)
     if fault:
         log.warning("a token for a scheduled function was refused", function=function_id, reason=fault)
-        raise _unauthorized(fault)
+        raise unauthorized(fault)
 
 
 def _scheduler_fault(
@@ -63,7 +66,7 @@ def _scheduler_fault(
     expiry, issued = claims.get("exp"), claims.get("iat")
     if type(expiry) is not int or expiry <= seconds:
         return "the token has expired"
-    if type(issued) is not int or issued > seconds + _CLOCK_SKEW:
+    if type(issued) is not int or issued > seconds + CLOCK_SKEW:
         return "the token is of the future"
     if not _audiences(claims) & _accepted_audiences(host, settings, function_id):
         return "the token is for another audience"
@@ -87,25 +90,28 @@ def _accepted_audiences(host: str, settings: Settings, function_id: str) -> set[
     return uris | set(settings.scheduler_audiences)
 
 
-def _claims(token: str, jwks_url: str) -> dict[str, Any]:
-    """The claims of a token whose RS256 signature holds. The caller, who has the clock, checks the claims."""
+def claims_of(token: str, jwks_url: str) -> dict[str, Any]:
+    """The claims of a token whose RS256 signature holds. The caller, who has the clock, checks the claims.
+
+    Raises `Problem` 401, or 503 while the keys cannot be fetched.
+    """
     import jwt  # not every function checks tokens
 
     ours = {f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
     try:
         if len(token) > _MAX_TOKEN:
-            raise _unauthorized("the token is too long")
+            raise unauthorized("the token is too long")
         kid = jwt.get_unverified_header(token).get("kid")
         key = _key_set(jwks_url).get(kid) if isinstance(kid, str) else None
         if key is None:
-            raise _unauthorized("the token is signed with an unknown key")
+            raise unauthorized("the token is signed with an unknown key")
         claims: dict[str, Any] = jwt.decode(token, key, algorithms=["RS256"], options=ours)  # type: ignore[arg-type]
     except KeysUnavailable as error:
-        log.error("the keys that sign scheduler tokens could not be fetched", reason=error.reason)
+        log.error("the keys that sign tokens could not be fetched", url=jwks_url, reason=error.reason)
         detail = "the keys to check the token with cannot be fetched now; try again"
         raise Problem(503, "keys_unavailable", detail, headers={"Retry-After": "10"}) from error
     except jwt.PyJWTError as error:
-        raise _unauthorized("the token is malformed or its signature does not hold") from error
+        raise unauthorized("the token is malformed or its signature does not hold") from error
     return claims
 
 
@@ -114,7 +120,7 @@ def _key_set(url: str) -> KeySet:
     return KeySet(url)
 
 
-def _bearer(request: Request) -> str | None:
+def bearer(request: Request) -> str | None:
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     return credentials.strip() or None if scheme.lower() == "bearer" else None
 
@@ -124,5 +130,5 @@ def _tell_that_no_key_is_set() -> None:
     log.error("INGEST_KEYS is empty: every metric is refused; make a key with `python -m scripts.make_key`")
 
 
-def _unauthorized(detail: str) -> Problem:
+def unauthorized(detail: str) -> Problem:
     return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="f0-ops"'})

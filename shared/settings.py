@@ -30,7 +30,12 @@ NAMES = (
     "CORS_ORIGINS",
     "DEV_SCHEDULER_ISSUER",
     "DEV_SCHEDULER_JWKS_URL",
+    "DEV_ADMIN_ISSUER",
+    "DEV_ADMIN_JWKS_URL",
 )
+FIREBASE_ISSUER = "https://securetoken.google.com/"
+FIREBASE_KEYS = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com"
+DEV_AUDIENCE = "f0-ops-dev"
 _SECRET_FIELDS = ("ingest_keys", "slack_webhook_url")
 _URL = re.compile(r"https?://[^\s/?#@]+([/?#]\S*)?")  # no user:password@
 _ORIGIN = re.compile(r"https?://[^\s/?#@]+")
@@ -49,7 +54,10 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`ingest_keys` are SHA-256 hashes in hex. Texts that may be empty are None when not set."""
+    """`ingest_keys` are SHA-256 hashes in hex. Texts that may be empty are None when not set.
+
+    `admin_issuer` and `admin_audience` are None where no project is set: then nobody is an admin.
+    """
 
     store: StoreKind
     project: str | None
@@ -65,6 +73,9 @@ class Settings:
     scheduler_audiences: tuple[str, ...]
     scheduler_issuer: str
     scheduler_jwks_url: str
+    admin_issuer: str | None
+    admin_audience: str | None
+    admin_jwks_url: str
     cors_origins: tuple[str, ...]
     on_cloud_run: bool
 
@@ -115,6 +126,7 @@ class _Reader:
             self.faults += unsafe(self.env, store)
             if account is None and not self.env.get("SCHEDULER_SERVICE_ACCOUNT", "").strip():
                 self.faults.append("SCHEDULER_SERVICE_ACCOUNT is not set: scheduled functions accept its calls alone")
+        dev_admin = self.text("DEV_ADMIN_ISSUER")
         page = f"https://{project}.web.app/status" if self.on_cloud_run else "http://127.0.0.1:8080/status"
         settings = Settings(
             store=store,
@@ -131,6 +143,9 @@ class _Reader:
             scheduler_audiences=self.words("SCHEDULER_AUDIENCES"),
             scheduler_issuer=self.text("DEV_SCHEDULER_ISSUER") or "https://accounts.google.com",
             scheduler_jwks_url=self.url("DEV_SCHEDULER_JWKS_URL") or "https://www.googleapis.com/oauth2/v3/certs",
+            admin_issuer=dev_admin or (f"{FIREBASE_ISSUER}{project}" if project else None),
+            admin_audience=project or (DEV_AUDIENCE if dev_admin else None),
+            admin_jwks_url=self.url("DEV_ADMIN_JWKS_URL") or FIREBASE_KEYS,
             cors_origins=self.origins(),
             on_cloud_run=self.on_cloud_run,
         )

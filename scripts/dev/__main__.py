@@ -39,9 +39,10 @@ def main(arguments: Sequence[str]) -> None:
         url = f"http://127.0.0.1:{port}"
         folder.name_holder(f"process {os.getpid()} at {url}")
         key = folder.ingest_key()
-        os.environ.update(environment(os.environ, folder.database, url, key, issuer.ACCOUNT))
+        os.environ.update(environment(os.environ, folder.database, url, key, issuer.ACCOUNT, issuer.admin_issuer(url)))
         os.environ.pop("SCHEDULER_AUDIENCES", None)
         issuer.of_folder(folder, url)  # made before the fork, once
+        issuer.admins_of_folder(folder, url, "")
         last = folder.last_time()
         time = clock.from_environment(os.environ, last)
         settings = Settings.load(os.environ)
@@ -111,7 +112,9 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-def environment(env: Mapping[str, str], database: Path, url: str, key: str, account: str) -> dict[str, str]:
+def environment(
+    env: Mapping[str, str], database: Path, url: str, key: str, account: str, admin_issuer: str
+) -> dict[str, str]:
     """What shared.settings is to see. The user's own keys, Slack address and status page stay in force."""
     if env.get("F0_STORE") == "firestore" and not env.get("FIRESTORE_EMULATOR_HOST"):
         raise CannotStart("F0_STORE=firestore without FIRESTORE_EMULATOR_HOST: the local server keeps off real data.")
@@ -127,6 +130,8 @@ def environment(env: Mapping[str, str], database: Path, url: str, key: str, acco
         "SCHEDULER_SERVICE_ACCOUNT": account,
         "DEV_SCHEDULER_ISSUER": url,
         "DEV_SCHEDULER_JWKS_URL": f"{url}/dev/jwks.json",
+        "DEV_ADMIN_ISSUER": admin_issuer,
+        "DEV_ADMIN_JWKS_URL": f"{url}/dev/admin-jwks.json",
     }
 
 

@@ -114,6 +114,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             plan.hosting,
             self._scheduler,
             signer,
+            issuer.admins_of_folder(plan.folder, plan.url, plan.settings.admin_audience or ""),
             Inbox(plan.folder),
             plan.clock,
             plan.console,

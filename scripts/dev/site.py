@@ -14,7 +14,7 @@ from scripts.dev import inbox_page, slack
 from scripts.dev.clock import Clock
 from scripts.dev.console import Console
 from scripts.dev.inbox import Inbox
-from scripts.dev.issuer import Issuer
+from scripts.dev.issuer import AdminIssuer, Issuer
 from scripts.dev.rewrites import Hosting
 from scripts.dev.scheduler import Busy, Scheduler, summary
 from shared.http import Problem, answer, no_store, require_method
@@ -32,6 +32,7 @@ class Site:
         hosting: Hosting,
         scheduler: Scheduler,
         issuer: Issuer,
+        admins: AdminIssuer,
         inbox: Inbox,
         clock: Clock,
         console: Console,
@@ -42,13 +43,16 @@ class Site:
         self._hosting = hosting
         self._scheduler = scheduler
         self._issuer = issuer
+        self._admins = admins
         self._inbox = inbox
         self._clock = clock
         self._console = console
         self._manual = threading.Semaphore(_MANUAL_RUNS)
         names = ("127.0.0.1", "localhost", "[::1]")
         self._hosts = {f"{name}:{port}" for name in names} | (set(names) if port == 80 else set())
-        self._origins = {f"http://{host}" for host in self._hosts} | set(origins)
+        own = {f"http://{host}" for host in self._hosts}
+        self._origins = own | set(origins)
+        self._others = self._origins - own
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         request = Request(environ)
@@ -146,11 +150,15 @@ class Site:
     def _dev(self, request: Request, what: str) -> Response:
         if what == "slack":
             return self._slack(request)
-        if what not in ("jwks.json", "clock", "inbox", "inbox.json"):
-            raise Problem(404, "not_found", "there are /dev/inbox, /dev/inbox.json, /dev/clock and /dev/jwks.json")
+        if what == "token":
+            return self._token(request)
+        if what not in ("jwks.json", "admin-jwks.json", "clock", "inbox", "inbox.json"):
+            raise Problem(404, "not_found", "there are /dev/inbox, /dev/inbox.json, /dev/clock and /dev/token")
         require_method(request, "GET", "HEAD")
         if what == "jwks.json":
             return answer(self._issuer.jwks())
+        if what == "admin-jwks.json":
+            return answer(self._admins.jwks())
         if what == "clock":
             return answer({"now_ms": int(self._clock.now().timestamp() * 1000), "speed": self._clock.speed})
         if what == "inbox.json":
@@ -158,6 +166,16 @@ class Site:
         page = Response(inbox_page.page(self._inbox.newest_first()), content_type="text/html; charset=utf-8")
         page.headers["Content-Security-Policy"] = inbox_page.POLICY
         return no_store(page)
+
+    def _token(self, request: Request) -> Response:
+        """What somebody who signs in as an admin would get. It opens this server's data to whoever has it."""
+        require_method(request, "POST")
+        if request.remote_addr not in ("127.0.0.1", "::1"):
+            raise Problem(403, "foreign_host", "only a program on this machine is given a token")
+        if request.headers.get("Origin", "").lower() in self._others:
+            raise Problem(403, "foreign_origin", "a page of another origin is given no token")
+        token, expires = self._admins.token(self._clock.now())
+        return answer({"token": token, "expiresAt": expires.isoformat()})
 
     def _slack(self, request: Request) -> Response:
         require_method(request, "POST")

@@ -18,7 +18,11 @@ from typing import Any
 
 import pytest
 import requests
+from flask import Request
+from werkzeug.test import EnvironBuilder
 
+from shared.admin import require_admin
+from shared.settings import Settings
 from tests.dev_server import ROOT, DevServer
 
 MESSAGE = {
@@ -136,6 +140,40 @@ def test_a_page_of_another_origin_may_not_change_anything(server: DevServer, ori
     for path in ("/_scheduler/notifier", "/dev/slack", "/api/metrics"):
         answer = server.post(path, json=MESSAGE, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (403, "foreign_origin")
+
+
+def test_a_token_of_an_admin_is_to_be_had_and_holds(server: DevServer) -> None:
+    answer = server.post("/dev/token")
+    assert answer.status_code == 200
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    body = answer.json()
+    now = datetime.fromtimestamp(server.get("/dev/clock").json()["now_ms"] / 1000, UTC)
+    assert 3500 < (datetime.fromisoformat(body["expiresAt"]) - now).total_seconds() <= 3600
+    settings = Settings.load(
+        {"DEV_ADMIN_ISSUER": f"{server.url}/dev/admins", "DEV_ADMIN_JWKS_URL": f"{server.url}/dev/admin-jwks.json"}
+    )
+    request = Request(EnvironBuilder(headers={"Authorization": f"Bearer {body['token']}"}).get_environ())
+    assert require_admin(request, settings, now) == "local-admin"
+
+
+def test_a_token_of_an_admin_is_for_programs_of_this_machine_and_its_own_pages(tmp_path: Path) -> None:
+    with DevServer(tmp_path / "data", "--no-schedules", CORS_ORIGINS="https://app.example.com") as server:
+        for origin in ("https://evil.example", "null", "https://app.example.com"):
+            refused = server.post("/dev/token", headers={"Origin": origin})
+            assert (refused.status_code, refused.json()["code"]) == (403, "foreign_origin")
+        assert server.post("/dev/token", headers={"Host": "evil.example"}).json()["code"] == "foreign_host"
+        assert server.get("/dev/token").status_code == 405
+        assert server.post("/dev/token", headers={"Origin": server.url}).status_code == 200
+
+
+def test_the_admins_key_is_the_folders_own_and_stays(tmp_path: Path) -> None:
+    keys = []
+    for folder in ("one", "one", "two"):
+        with DevServer(tmp_path / folder, "--no-schedules") as server:
+            keys.append((server.get("/dev/admin-jwks.json").json(), server.get("/dev/jwks.json").json()))
+    assert keys[0] == keys[1]
+    assert len({json.dumps(key) for pair in (keys[0], keys[2]) for key in pair}) == 4
+    assert stat.S_IMODE((tmp_path / "one" / "admin-key.pem").stat().st_mode) == 0o600
 
 
 def test_the_own_origin_may(server: DevServer) -> None:

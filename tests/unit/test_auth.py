@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import threading
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
@@ -17,7 +15,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Request
-from jwt.algorithms import RSAAlgorithm
 from werkzeug.test import EnvironBuilder
 
 from scripts.make_key import make_key
@@ -25,52 +22,11 @@ from shared import auth
 from shared.http import Problem
 from shared.jwks import KeySet, KeysUnavailable
 from shared.settings import Settings
+from tests.key_server import KeyServer
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ACCOUNT = "scheduler@demo.iam.gserviceaccount.com"
 HOST = "alertrules-abc.a.run.app"
-
-
-class KeyServer:
-    """A JWKS endpoint that counts its requests and can be told to fail, to answer garbage or never to end."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.status = 200
-        self.body = b""
-        self.hang = False
-        self.release = threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.requests += 1
-                self.send_response(outer.status)
-                self.send_header("Content-Length", str(len(outer.body)))
-                self.end_headers()
-                if outer.hang:
-                    outer.release.wait(30)
-                    return
-                self.wfile.write(outer.body)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/certs"
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def publish(self, **keys: RSAPrivateKey) -> None:
-        entries = [
-            {**RSAAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": kid, "use": "sig", "alg": "RS256"}
-            for kid, key in keys.items()
-        ]
-        self.body = json.dumps({"keys": entries}).encode()
-
-    def close(self) -> None:
-        self.release.set()
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,8 @@ def test_all_values_are_taken(tmp_path: Path) -> None:
             "SCHEDULER_AUDIENCES": "https://a.example.com https://b.example.com",
             "DEV_SCHEDULER_ISSUER": "http://127.0.0.1:8080",
             "DEV_SCHEDULER_JWKS_URL": "http://127.0.0.1:8080/keys",
+            "DEV_ADMIN_ISSUER": "http://127.0.0.1:8080/dev/admins",
+            "DEV_ADMIN_JWKS_URL": "http://127.0.0.1:8080/admin-keys",
             "CORS_ORIGINS": "https://app.example.com,http://localhost:3000",
         }
     )
@@ -99,6 +101,9 @@ def test_all_values_are_taken(tmp_path: Path) -> None:
         scheduler_audiences=("https://a.example.com", "https://b.example.com"),
         scheduler_issuer="http://127.0.0.1:8080",
         scheduler_jwks_url="http://127.0.0.1:8080/keys",
+        admin_issuer="http://127.0.0.1:8080/dev/admins",
+        admin_audience="ops-prod",
+        admin_jwks_url="http://127.0.0.1:8080/admin-keys",
         cors_origins=("https://app.example.com", "http://localhost:3000"),
         on_cloud_run=False,
     )
