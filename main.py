@@ -43,3 +43,11 @@ def statusApi(request: Request) -> Response:
     from functions.status_api.handler import handle
 
     return run(handle, request)
+
+
+@functions_framework.http
+def storageUsage(request: Request) -> Response:
+    """Once a day: counts what users have in Cloud Storage."""
+    from functions.storage_usage.handler import handle
+
+    return run(handle, request)
