@@ -4,12 +4,17 @@
     client.record("api_latency", 123.4, endpoint="/api/orders", method="GET", status=200)
     with client.time("firestore_read_latency", collection="orders"):
         ...
-    application = client.wsgi(application)  # every request becomes one api_latency sample
+    application = client.wsgi(application)  # every request becomes one api_latency sample; for ASGI client.asgi
+    client.keep_alive("support")            # a heartbeat a minute: the agent is up
+
+    @client.timed("agent_latency", with_status=True, agent="support")
+    async def answer(question): ...
 
 `record` costs a microsecond or two, raises nothing and never waits for the network. A daemon thread sends what has
 gathered every `flush_seconds`, or sooner when `max_batch` metrics wait. At most `max_queue` metrics wait (a few more if
 many threads record at that very moment): beyond that the newest are dropped, and counted. What waits is sent when the
-interpreter exits; a process that is killed, or left by `os._exit`, should call `close` before.
+interpreter exits and, unless the app handles SIGTERM itself, on SIGTERM; an app that leaves by `os._exit` should call
+`close` before.
 
 Give routes as templates (`/users/:id/orders`), not as the path that was asked for. A label is cut to 200 characters and
 its name to 63, so that a long one does not cost the sample.
@@ -21,6 +26,7 @@ often it arrives.
 from __future__ import annotations
 
 import atexit
+import inspect
 import io
 import json
 import logging
@@ -28,14 +34,17 @@ import math
 import os
 import random
 import re
+import signal
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import wraps
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -55,8 +64,19 @@ ATTEMPTS = 8  # with the pauses below: about a minute in all
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 PAUSE_WHEN_CLOSING = 0.25
+MAX_WEIGHT = 1000
+HIGH_VOLUME_ONE_IN = 10
+MAX_NAMES = 1000  # names counted for `high_volume`, and agents that beat
+SHORTEST_BEAT = 1.0
+FRAME = 100  # bytes of a body besides its series
 
 Label: TypeAlias = str | int | float
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Item: TypeAlias = tuple[str, float, dict[str, Any], float, int]  # name, value, labels, seconds since 1970, weight
 _log = logging.getLogger("f0ops.metrics")
 _ID = re.compile(
     r"""(?xs)(?!v\d+(?:(?:alpha|beta|rc)\d*)?$)(?:
@@ -68,15 +88,19 @@ _ID = re.compile(
     | (?=.*\d)(?=.*[a-z])(?=.*[A-Z])[\w=-]{16,}     # a token
     )"""
 )
+_AGENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_FAILURES = {"error", "failure", "failed", "timeout"}
+_FAILED_AT = {"error_rate": 1.0, "availability": 0.0, "agent_success_rate": 0.0, "agent_uptime": 0.0}  # 0 or 1 samples
 
 
 @dataclass(frozen=True)
 class Stats:
-    """What has become of every call of `record`; the six numbers add up to the calls made.
+    """What has become of every call of `record`; the seven numbers up to `sampled_out` add up to the calls made.
 
     accepted: the server has it · rejected: refused by the server, or not a finite number · lost: given up after all
-    attempts · dropped: there was no room, or the client was closed · queued · sending. `reasons` holds the last few
-    causes of rejection and loss, oldest first.
+    attempts · dropped: there was no room, or the client was closed · queued · sending · sampled_out: another sample
+    stands for it. beats: heartbeats that the server has · beats_failed: those that it has not. `reasons` holds the last
+    few causes of rejection, loss and failed heartbeats, oldest first.
     """
 
     accepted: int
@@ -85,11 +109,27 @@ class Stats:
     dropped: int
     queued: int
     sending: int
+    sampled_out: int
+    beats: int
+    beats_failed: int
     reasons: tuple[str, ...]
 
 
 class MetricsClient:
-    """`url`: where F0 Ops is, without /api/metrics. `clock`: seconds since 1970. `timeout`: seconds for one attempt."""
+    """`url`: where F0 Ops is, without /api/metrics. `clock`: seconds since 1970. `timeout`: seconds for one attempt.
+
+    `sample_one_in`, as {"api_latency": 10}: of that metric's samples one in 10 is kept, at random, with the weight 10.
+    `high_volume`, in samples a second: each other metric is so sampled, one in 10, as soon as it has been recorded more
+    often than that in the running second, until the second ends. Kept always, with the weight 1: samples whose `status`
+    is 500 to 599, error, failure, failed or timeout, and those of the metrics of 0 and 1 that say a failure.
+
+    That is unbiased: a sample that is kept with the probability 1/N counts N times, so its expected share in every sum
+    and in every count (also in that of the values up to some bound, from which quantiles are read) is exactly its own.
+    N depends on the sample itself and on how many came before it, never on which of them were drawn.
+
+    `flush_on_sigterm`: send what waits before SIGTERM ends the process. It needs the main thread, and an app that has
+    no handler of its own: one that it has, or sets later, is left alone.
+    """
 
     def __init__(
         self,
@@ -101,6 +141,9 @@ class MetricsClient:
         max_queue: int = 20_000,
         clock: Callable[[], float] = time.time,
         timeout: float = 5.0,
+        sample_one_in: Mapping[str, int] | None = None,
+        high_volume: float | None = None,
+        flush_on_sigterm: bool = True,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -109,6 +152,11 @@ class MetricsClient:
             raise ValueError(f"max_batch is 1 to {MAX_BATCH}; max_queue, flush_seconds and timeout are above 0")
         if not key or not key.isascii() or not key.isprintable():
             raise ValueError("key must be printable ASCII text")
+        one_in = dict(sample_one_in or {})
+        if any(type(n) is not int or not 1 <= n <= MAX_WEIGHT for n in one_in.values()):
+            raise ValueError(f"sample_one_in must hold whole numbers from 1 to {MAX_WEIGHT}")
+        if high_volume is not None and not high_volume > 0:
+            raise ValueError("high_volume must be above 0 samples a second")
         self._secure = parts.scheme == "https"
         self._address = (parts.hostname, parts.port)
         self._path = parts.path.rstrip("/") + "/api/metrics"
@@ -118,34 +166,42 @@ class MetricsClient:
         self._max_queue = max_queue
         self._clock = clock
         self._timeout = timeout
+        self._sampling = _Sampling(one_in, high_volume) if one_in or high_volume is not None else None
         self._tls: ssl.SSLContext | None = None
         self._closed = False
         self._begin()
         _clients.add(self)
+        if flush_on_sigterm:
+            _handle_sigterm()
 
     def _begin(self) -> None:
         """The state of a process: made at the start, and anew in a forked child, where the parent's thread is not."""
-        self._queue: deque[tuple[str, float, dict[str, Any], float, str | None]] = deque()
+        self._queue: deque[_Item] = deque()
         self._thread: threading.Thread | None = None
-        self._changed = threading.Condition()  # guards the numbers below, told when one changes
+        self._lock = threading.RLock()  # guards the numbers below; a signal handler may take it again
+        self._changed = threading.Condition(self._lock)  # told when one changes
         self._taken = self._accepted = self._rejected = self._lost = 0  # of what the sender took from the queue
-        self._dropped = self._refused = 0  # of what never came into the queue
+        self._dropped = self._refused = self._sampled_out = 0  # of what never came into the queue
+        self._chance = random.Random().random  # its own, so that forked children do not draw the same numbers
         self._reasons: deque[str] = deque(maxlen=5)
         self._told_at = -math.inf
         self._flush_asked = False
         self._closing = threading.Event()
         self._give_up_at = math.inf
-        self._wake = threading.Lock()  # released to wake the sender: unlike an Event, safe inside a signal handler
-        self._wake.acquire()
+        self._wake = _Wake()
+        self._beat_thread: threading.Thread | None = None
+        self._beat_wake = _Wake()
+        self._agents: dict[str, tuple[float, float | None]] = {}  # agent → when its next beat is due, seconds between
+        self._beats = self._beats_failed = 0
 
     # Recording
 
-    def record(self, name: str, value: float, /, *, aggregation: str | None = None, **labels: Label) -> None:
-        """Take one observation, in the metric's unit. `aggregation`: sum, avg, p95 or count, where not the default."""
+    def record(self, name: str, value: float, /, **labels: Label) -> None:
+        """Take one observation, in the metric's unit."""
         queue = self._queue
         waiting = len(queue)
         if waiting >= self._max_queue or self._closed:
-            with self._changed:
+            with self._lock:
                 self._dropped += 1
             return
         try:
@@ -154,36 +210,116 @@ class MetricsClient:
                 raise ValueError
             if type(name) is not str or len(name) > MAX_TEXT:
                 name = str(name)[:MAX_TEXT]
+            at = self._clock()
+            weight = 1
+            if self._sampling is not None:
+                weight = self._sampling.one_in(name, at)
+                if weight > 1:
+                    if _is_failure(name, value, labels.get("status")):
+                        weight = 1
+                    elif self._chance() * weight >= 1:
+                        with self._lock:
+                            self._sampled_out += 1
+                        return
             for label, given in labels.items():
                 if type(given) is not str or len(given) > MAX_TEXT:
                     labels[label] = str(given)[:MAX_TEXT]  # now, so that the queue keeps no object of the app alive
         except Exception:  # noqa: BLE001 - whatever a value's own methods raise: measuring must not break the app
-            with self._changed:
+            with self._lock:
                 self._refused += 1
                 self._reasons.append("a value that is no finite number, or a label without a text")
             return
-        queue.append((name, value, labels, self._clock(), aggregation))
+        queue.append((name, value, labels, at, weight))
         if self._thread is None:
             self._start()
         if waiting + 1 >= self._max_batch:
-            self._nudge()
+            self._wake.set()
 
-    def time(self, name: str, /, **labels: Label) -> Timer:
-        """`with client.time("db_latency", table="orders"):` records the block's milliseconds, also if it raises."""
-        return Timer(self, name, labels)
+    def time(self, name: str, /, *, with_status: bool = False, **labels: Label) -> Timer:
+        """`with client.time("db_latency", table="orders"):` records the block's milliseconds, also if it raises.
+
+        `async with` does the same. `with_status` adds the label `status`: ok, error if the block raised, or cancelled
+        if it was ended from outside (a cancelled task, Ctrl-C).
+        """
+        return Timer(self, name, labels, with_status)
+
+    def timed(self, name: str, /, *, with_status: bool = False, **labels: Label) -> Callable[[_Function], _Function]:
+        """`@client.timed("agent_latency", agent="support")` records each call as `time` does.
+
+        For functions and coroutine functions; of generators and async generators the time from the first value asked
+        for to the end, the caller's pauses included. What is sent into an async generator is not passed on.
+        """
+
+        def timer() -> Timer:
+            return self.time(name, with_status=with_status, **labels)
+
+        def decorate(function: _Function) -> _Function:
+            return cast("_Function", wraps(function)(_timed(function, timer)))
+
+        return decorate
 
     def wsgi(self, app: WSGIApplication, endpoint: Callable[[WSGIEnvironment], str] | None = None) -> WSGIApplication:
         """`app`, recording api_latency with endpoint, method and status for every request.
 
         `endpoint` is called when the answer is complete, so the app may have left the route's pattern in the
         environment. That is the better way: without it the path is taken, and of the ids in it only those that look
-        like one (`8341`, a UUID, `ord_19283`) become `:id`.
+        like one (`8341`, a UUID, `ord_19283`) become `:id`. Flask's route is found without it, as `/users/<int:id>`.
         """
 
         def measured(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            return _Answer(self, app, environ, start_response, endpoint or _path)
+            return _Answer(self, app, environ, start_response, endpoint or _wsgi_endpoint)
 
         return cast("WSGIApplication", measured)
+
+    def asgi(self, app: ASGIApp, endpoint: Callable[[Scope], str] | None = None) -> ASGIApp:
+        """`app`, recording api_latency with endpoint, method and status for every HTTP request.
+
+        The time ends with the response, before background tasks. A visitor who leaves before the response has begun
+        counts as status 499. `endpoint` is called when the answer is complete; without it the route's pattern is taken
+        that Starlette and FastAPI leave in the scope, as `/users/{id}`, else the path as `wsgi` does.
+        """
+
+        async def measured(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                await _AsgiAnswer(self, scope, receive, send, endpoint).run(app)
+            else:
+                await app(scope, receive, send)
+
+        return measured
+
+    # Heartbeats, from a thread of their own: a server that is slow to take metrics must not make an agent look dead
+
+    def beat(self, agent: str) -> None:
+        """Say once, in the background, that `agent` is up. A beat that fails is counted in `stats`, not repeated."""
+        self._add_beat(agent, None)
+
+    def keep_alive(self, agent: str, every: float = 60.0) -> None:
+        """Beat for `agent` now and every so many seconds (1 at least) until `close`. A forked child has to ask anew."""
+        self._add_beat(agent, every)
+
+    def _add_beat(self, agent: str, every: float | None) -> None:
+        reason = ""
+        try:
+            if every is not None:
+                every = min(max(SHORTEST_BEAT, float(every)), threading.TIMEOUT_MAX)
+            if not _AGENT.fullmatch(agent) or every != every:  # NaN is not itself
+                reason = "an agent is named by up to 63 of A-Z a-z 0-9 . _ - and beats every so many seconds"
+        except Exception:  # noqa: BLE001 - measuring must not break the app
+            reason = "an agent is a text, its interval a number"
+        with self._lock:
+            if not reason and agent not in self._agents and len(self._agents) >= MAX_NAMES:
+                reason = f"more than {MAX_NAMES} agents"
+            if self._closed:
+                reason = "closed before it could be sent"
+            if reason:
+                self._beats_failed += 1
+                self._reasons.append(reason)
+                return
+            if every is None:
+                every = self._agents.get(agent, (0.0, None))[1]
+            self._agents[agent] = (time.monotonic(), every)
+        self._beat_wake.set()
+        self._start()
 
     # Ending
 
@@ -194,20 +330,24 @@ class MetricsClient:
             if self._settled() >= goal:
                 return True
             self._flush_asked = True
-            self._nudge()
+            self._wake.set()
             return self._changed.wait_for(lambda: self._settled() >= goal, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
         """Send what waits, for at most about `timeout` seconds, and end. What is recorded afterwards is dropped."""
+        self._begin_closing(timeout)
+        for thread, work in ((self._thread, self._run), (self._beat_thread, self._run_beats)):
+            if thread is None:
+                work()
+            else:
+                thread.join(max(0.0, self._give_up_at - time.monotonic()))
+
+    def _begin_closing(self, timeout: float) -> None:
         self._closed = True
         self._give_up_at = min(self._give_up_at, time.monotonic() + timeout)
         self._closing.set()
-        self._nudge()
-        thread = self._thread
-        if thread is None:
-            self._run()
-        else:
-            thread.join(timeout)
+        self._wake.set()
+        self._beat_wake.set()
 
     @property
     def stats(self) -> Stats:
@@ -219,33 +359,30 @@ class MetricsClient:
                 dropped=self._dropped,
                 queued=len(self._queue),
                 sending=self._taken - self._settled(),
+                sampled_out=self._sampled_out,
+                beats=self._beats,
+                beats_failed=self._beats_failed,
                 reasons=tuple(self._reasons),
             )
 
     # Sending, in the client's own thread
 
     def _start(self) -> None:
-        with self._changed:
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="f0ops-metrics", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:
-                    return  # no thread to be had now; what is recorded next tries again, and `close` sends without one
-                self._thread = thread
+        """Start the threads that have something to do.
 
-    def _nudge(self) -> None:
-        try:
-            if self._wake.locked():
-                self._wake.release()
-        except RuntimeError:
-            pass  # another thread was faster
+        Where none is to be had now, the next call tries again, and `close` does without.
+        """
+        with self._lock, suppress(RuntimeError):
+            if self._thread is None and self._queue:
+                self._thread = _running(self._run, "f0ops-metrics")
+            if self._beat_thread is None and self._agents:
+                self._beat_thread = _running(self._run_beats, "f0ops-heartbeats")
 
     def _run(self) -> None:
         due = time.monotonic() + self._flush_seconds
         while True:
             if not self._closing.is_set():
-                self._wake.acquire(timeout=max(0.0, due - time.monotonic()))
+                self._wake.wait(due - time.monotonic())
             closing = self._closing.is_set()
             goal = 0  # woken by a full batch: full batches only
             with self._changed:
@@ -265,11 +402,10 @@ class MetricsClient:
             self._taken += len(items)
         goal = self._settled() + len(items)
         try:
-            pieces = [_encode(item) for item in items]
-            fitting = [piece for piece in pieces if piece]
-            if len(fitting) < len(items):
-                self._settle(rejected=len(items) - len(fitting), reasons=["a metric that cannot be written as JSON"])
-            for body, count in _bodies(fitting):
+            points = _points(items)
+            if len(points) < len(items):
+                self._settle(rejected=len(items) - len(points), reasons=["a metric that cannot be written as JSON"])
+            for body, count in _bodies(points):
                 self._send(body, count)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the next batch must have its turn
             self._settle(lost=goal - self._settled(), reasons=[type(error).__name__])
@@ -280,7 +416,7 @@ class MetricsClient:
             if time.monotonic() >= self._give_up_at:
                 break
             try:
-                accepted, reasons = self._post(body)
+                accepted, reasons = _read(*self._post(self._path, body))
             except _Refused as refused:
                 return self._settle(rejected=count, reasons=[str(refused)])
             except _NoAnswer as failure:
@@ -301,14 +437,14 @@ class MetricsClient:
         else:
             self._closing.wait(seconds)
 
-    def _post(self, body: bytes) -> tuple[int, list[str]]:
-        """One attempt: how many were accepted, and why others were not. Raises `_Refused` or `_NoAnswer`."""
+    def _post(self, path: str, body: bytes) -> tuple[int, str | None, bytes]:
+        """One attempt: status, Retry-After and content of the answer. Raises `_NoAnswer`."""
         end = min(time.monotonic() + self._timeout, self._give_up_at)
         connection = self._connection(max(0.001, end - time.monotonic()))
         try:
             connection.connect()
             connection.sock = cast("socket.socket", _Deadlined(connection.sock, end))
-            connection.request("POST", self._path, body, self._headers)
+            connection.request("POST", path, body, self._headers)
             response = connection.getresponse()
             content = response.read(MAX_ANSWER_BYTES)
             if response.length:
@@ -317,7 +453,42 @@ class MetricsClient:
             raise _NoAnswer(f"no answer: {type(error).__name__}") from error
         finally:
             connection.close()
-        return _read(response.status, response.headers.get("Retry-After"), content)
+        return response.status, response.headers.get("Retry-After"), content
+
+    def _run_beats(self) -> None:
+        while True:
+            closing = self._closing.is_set()
+            for agent in self._due_agents(time.monotonic()):
+                self._send_beat(agent)
+            if closing:
+                return
+            with self._lock:
+                due = min((at for at, _ in self._agents.values()), default=math.inf)
+            self._beat_wake.wait(due - time.monotonic())
+
+    def _due_agents(self, now: float) -> list[str]:
+        with self._lock:
+            due = [agent for agent, (at, _) in self._agents.items() if at <= now]
+            for agent in due:
+                every = self._agents[agent][1]
+                if every is None:
+                    del self._agents[agent]
+                else:
+                    self._agents[agent] = (now + every, every)
+        return due
+
+    def _send_beat(self, agent: str) -> None:
+        try:
+            status, _, _ = self._post(f"{self._path}/heartbeat/{agent}", b"")  # no body: now, by the server's clock
+            reason = "" if status == 202 else f"heartbeat: {status}"
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the next beat must have its turn
+            reason = f"heartbeat: {error}"
+        with self._lock:
+            if reason:
+                self._beats_failed += 1
+                self._reasons.append(reason)
+            else:
+                self._beats += 1
 
     def _connection(self, timeout: float) -> HTTPConnection:
         host, port = self._address
@@ -345,19 +516,58 @@ class MetricsClient:
 
 
 class Timer:
-    """Made by `MetricsClient.time`. `labels` may be added to inside the block."""
+    """Made by `MetricsClient.time`. `labels` may be added to inside the block; a `status` given there is kept."""
 
-    def __init__(self, client: MetricsClient, name: str, labels: dict[str, Label]) -> None:
+    def __init__(self, client: MetricsClient, name: str, labels: dict[str, Label], with_status: bool) -> None:
         self.labels = labels
         self._client = client
         self._name = name
+        self._with_status = with_status
 
     def __enter__(self) -> Self:
         self._began = time.perf_counter()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._client.record(self._name, (time.perf_counter() - self._began) * 1000, **self.labels)  # type: ignore[arg-type]
+    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
+        milliseconds = (time.perf_counter() - self._began) * 1000
+        if self._with_status:
+            status = "ok" if raised is None else "error" if issubclass(raised, Exception) else "cancelled"
+            self.labels.setdefault("status", status)
+        self._client.record(self._name, milliseconds, **self.labels)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, *raised: Any) -> None:
+        self.__exit__(*raised)
+
+
+def _timed(function: Callable[..., Any], timer: Callable[[], Timer]) -> Callable[..., Any]:
+    """`function` with a timer around each call, of the same kind as it is."""
+
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        with timer():
+            return function(*args, **kwargs)
+
+    async def coroutine(*args: Any, **kwargs: Any) -> Any:
+        with timer():
+            return await function(*args, **kwargs)
+
+    def generator(*args: Any, **kwargs: Any) -> Any:
+        with timer():
+            return (yield from function(*args, **kwargs))
+
+    async def async_generator(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        with timer():
+            async with aclosing(function(*args, **kwargs)) as parts:
+                async for part in parts:
+                    yield part
+
+    if inspect.isasyncgenfunction(function):
+        return async_generator
+    if inspect.iscoroutinefunction(function):
+        return coroutine
+    return generator if inspect.isgeneratorfunction(function) else plain
 
 
 class _Answer:
@@ -422,14 +632,123 @@ class _Answer:
         try:
             endpoint = self._endpoint(self._environ)
         except Exception:  # noqa: BLE001 - the app's own function, and its answer is already given
-            endpoint = _path(self._environ)
+            endpoint = _without_ids(self._environ.get("PATH_INFO", ""))
         method = self._environ.get("REQUEST_METHOD", "")
         self._client.record("api_latency", milliseconds, endpoint=endpoint, method=method, status=self._status)
 
 
-def _path(environ: WSGIEnvironment) -> str:
-    segments = str(environ.get("PATH_INFO", ""))[:MAX_TEXT].split("/")
+class _AsgiAnswer:
+    """An HTTP request of an ASGI app that records itself once: with its response's last part, or when the app ends."""
+
+    def __init__(
+        self,
+        client: MetricsClient,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        endpoint: Callable[[Scope], str] | None,
+    ) -> None:
+        self._client = client
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._endpoint = endpoint
+        self._root = str(scope.get("root_path", ""))  # where the app is mounted; the app's own mounts add to it
+        self._began = time.perf_counter()
+        self._status = ""  # until the response has begun
+        self._left = False
+        self._recorded = False
+
+    async def run(self, app: ASGIApp) -> None:
+        try:
+            await app(self._scope, self._receiving, self._sending)
+        except Exception:
+            if not self._left:  # else it is often only the news that nobody listens
+                self._status = "500"
+            raise
+        except BaseException:  # the server has cancelled the request
+            self._left = True
+            raise
+        finally:
+            self._record()
+
+    async def _receiving(self) -> MutableMapping[str, Any]:
+        message = await self._receive()
+        self._left = self._left or message["type"] == "http.disconnect"
+        return message
+
+    async def _sending(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self._status = str(message["status"])
+        await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self._record()
+
+    def _record(self) -> None:
+        if self._recorded:
+            return
+        self._recorded = True
+        milliseconds = (time.perf_counter() - self._began) * 1000
+        try:
+            given = self._endpoint
+            endpoint = given(self._scope) if given is not None else _asgi_endpoint(self._scope, self._root)
+        except Exception:  # noqa: BLE001 - the app's own function, and its answer is already given
+            endpoint = _asgi_path(self._scope, self._root)
+        status = self._status or ("499" if self._left else "500")
+        method = self._scope.get("method", "")
+        self._client.record("api_latency", milliseconds, endpoint=endpoint, method=method, status=status)
+
+
+def _wsgi_endpoint(environ: WSGIEnvironment) -> str:
+    rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
+    return str(rule.rule) if rule is not None else _without_ids(environ.get("PATH_INFO", ""))
+
+
+def _asgi_endpoint(scope: Scope, root: str) -> str:
+    """The pattern of the route, after the paths under which sub-applications are mounted."""
+    route = scope.get("route")
+    path = getattr(route, "path", None)
+    if not isinstance(path, str):
+        return _asgi_path(scope, root)
+    mounts = _without_ids(str(scope.get("root_path", "")).removeprefix(root))
+    return mounts + path if hasattr(route, "methods") else mounts  # what has no methods is a mount, so already in there
+
+
+def _asgi_path(scope: Scope, root: str) -> str:
+    return _without_ids(str(scope.get("path", "")).removeprefix(root))
+
+
+def _without_ids(path: object) -> str:
+    segments = str(path)[:MAX_TEXT].split("/")
     return "/".join(":id" if _ID.fullmatch(segment) else segment for segment in segments)
+
+
+class _Sampling:
+    """How many samples of a metric one that is kept stands for. Threads may miscount a little: N stays known."""
+
+    def __init__(self, one_in: Mapping[str, int], high_volume: float | None) -> None:
+        self._fixed = one_in
+        self._high_volume = high_volume
+        self._second = 0
+        self._seen: dict[str, int] = {}
+
+    def one_in(self, name: str, at: float) -> int:
+        fixed = self._fixed.get(name)
+        if fixed is not None or self._high_volume is None:
+            return fixed or 1
+        second = int(at)
+        if second != self._second or len(self._seen) > MAX_NAMES:
+            self._second = second
+            self._seen = {}
+        seen = self._seen[name] = self._seen.get(name, 0) + 1
+        return HIGH_VOLUME_ONE_IN if seen > self._high_volume else 1
+
+
+def _is_failure(name: str, value: float, status: object) -> bool:
+    if _FAILED_AT.get(name) == value:
+        return True
+    text = str(status).lower()
+    return text in _FAILURES or (len(text) == 3 and text[0] == "5" and text.isdecimal())
 
 
 class _Refused(Exception):
@@ -467,18 +786,33 @@ def _read(status: int, retry_after: str | None, content: bytes) -> tuple[int, li
     raise _Refused(reason)
 
 
-def _encode(item: tuple[str, float, dict[str, Any], float, str | None]) -> bytes | None:
-    """A metric as JSON, or None where that cannot be: a strange clock, or too much for one body."""
-    name, value, labels, at, aggregation = item
-    labels = {label[:MAX_LABEL_NAME]: _cut(text) for label, text in labels.items()}
-    try:
-        metric = {"name": name, "value": value, "labels": labels, "timestamp": int(at * 1000)}
-        if aggregation is not None:
-            metric["aggregation"] = aggregation
-        encoded = json.dumps(metric, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return encoded if len(encoded) < MAX_BODY_BYTES - 100 else None
+def _points(items: Iterable[_Item]) -> list[tuple[bytes, bytes]]:
+    """Each as (head of its series, point), without those that cannot be: a strange clock, too much for one body."""
+    heads: dict[tuple[object, ...], bytes] = {}
+    points = []
+    for name, value, labels, at, weight in items:
+        key = (name, weight, *labels.items())
+        head = heads.get(key)
+        if head is None:
+            head = heads[key] = _head(name, labels, weight)
+        try:
+            point = f"[{int(at * 1000)},{value!r}]".encode()
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if len(head) + len(point) + 3 <= MAX_BODY_BYTES - FRAME:
+            points.append((head, point))
+    return points
+
+
+def _head(name: str, labels: Mapping[str, str], weight: int) -> bytes:
+    """A series up to its points. The same for the same labels in any order: the server knows series by their text."""
+    series: dict[str, object] = {"name": name}
+    if labels:
+        series["labels"] = {label[:MAX_LABEL_NAME]: _cut(labels[label]) for label in sorted(labels)}
+    if weight > 1:
+        series["weight"] = weight
+    text = json.dumps(series, ensure_ascii=False, separators=(",", ":"))
+    return text[:-1].encode(errors="replace") + b',"points":['
 
 
 def _cut(text: str) -> str:
@@ -489,22 +823,50 @@ def _cut(text: str) -> str:
     return re.sub(r"(?<=[/\s])[^/\s]+$", "", kept) if text[MAX_LABEL] not in "/ " else kept
 
 
-def _bodies(metrics: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
-    """Bodies of at most 1 MiB, each with an id of its own and the number of its metrics."""
-    gathered: list[bytes] = []
-    size = 100  # the frame
-    for metric in metrics:
-        if gathered and size + len(metric) + 1 > MAX_BODY_BYTES:
-            yield _body(gathered), len(gathered)
-            gathered, size = [], 100
-        gathered.append(metric)
-        size += len(metric) + 1
-    if gathered:
-        yield _body(gathered), len(gathered)
+def _bodies(points: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, int]]:
+    """Bodies of at most 1 MiB, each with an id of its own and the number of its points, grouped by series."""
+    series: dict[bytes, list[bytes]] = {}
+    size = FRAME
+    count = 0
+    for head, point in points:
+        if series and size + len(point) + 1 + (0 if head in series else len(head) + 2) > MAX_BODY_BYTES:
+            yield _body(series), count
+            series, size, count = {}, FRAME, 0
+        if head not in series:
+            series[head] = []
+            size += len(head) + 2
+        series[head].append(point)
+        size += len(point) + 1
+        count += 1
+    if series:
+        yield _body(series), count
 
 
-def _body(metrics: list[bytes]) -> bytes:
-    return b'{"batchId":"%s","metrics":[%s]}' % (str(uuid4()).encode(), b",".join(metrics))
+def _body(series: Mapping[bytes, list[bytes]]) -> bytes:
+    texts = [head + b",".join(points) + b"]}" for head, points in series.items()]
+    return b'{"batchId":"%s","series":[%s]}' % (str(uuid4()).encode(), b",".join(texts))
+
+
+class _Wake:
+    """Wakes a thread; unlike an Event it is safe inside a signal handler."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        with suppress(RuntimeError):  # another thread was faster
+            if self._lock.locked():
+                self._lock.release()
+
+    def wait(self, seconds: float) -> None:
+        self._lock.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))
+
+
+def _running(work: Callable[[], None], name: str) -> threading.Thread:
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 class _Deadlined:
@@ -550,14 +912,33 @@ class _Deadlined:
 _clients: weakref.WeakSet[MetricsClient] = weakref.WeakSet()
 
 
-def _close_all() -> None:
-    for client in list(_clients):
-        client.close()
+def _close_all(timeout: float = 5.0) -> None:
+    clients = list(_clients)
+    for client in clients:  # all at once, so that several with a dead server do not wait one after the other
+        client._begin_closing(timeout)
+    for client in clients:
+        client.close(timeout)
 
 
 def _begin_all() -> None:
     for client in list(_clients):
         client._begin()
+
+
+def _handle_sigterm() -> None:
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        with suppress(ValueError):  # a sub-interpreter may set no handlers
+            signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def _on_sigterm(number: int, frame: object) -> None:
+    if signal.getsignal(number) is not _on_sigterm:  # called by the app's own handler, which says what comes next
+        for client in list(_clients):
+            client.flush()
+        return
+    signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
+    _close_all()
+    signal.raise_signal(number)
 
 
 atexit.register(_close_all)

@@ -3,12 +3,14 @@
 with CapturingIngest(script=[failing(503), losing_the_reply]) as server:
     client = MetricsClient(server.url, "key")  # the first request fails, the reply to the second is lost
     ...
-    server.metrics                             # of all batches taken, each once
+    server.metrics                             # of all batches taken, each once, whatever form they came in
+    server.beats                               # the agents whose heartbeats were taken
 """
 
 from __future__ import annotations
 
 import json
+import math
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -30,11 +32,19 @@ class Exchange:
     def payload(self) -> Any:
         return json.loads(self.body)
 
-    def take(self) -> None:
-        """What the commit is to a real server: from here on the batch counts, once."""
+    def take(self) -> dict[str, Any]:
+        """What the commit is to a real server: from here on the batch counts, once. The answer to it."""
+        if "/heartbeat/" in self.path:
+            assert not self.body
+            agent = self.path.rpartition("/")[2]
+            with self.server.lock:
+                self.server.beats.append(agent)
+            return {"agent": agent, "intervalSeconds": 60, "graceSeconds": 30}
+        metrics = metrics_of(self.payload)
         with self.server.lock:
-            known = self.server.batches.setdefault(self.payload["batchId"], self.payload["metrics"])
-            assert known == self.payload["metrics"], "one batchId names one body"
+            known = self.server.batches.setdefault(self.payload["batchId"], metrics)
+            assert known == metrics, "one batchId names one body"
+        return {"accepted": len(metrics), "rejected": [], "duplicate": False}
 
     def answer(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
         content = json.dumps(body).encode()
@@ -49,12 +59,41 @@ class Exchange:
         self.handler.wfile.flush()
 
 
+def metrics_of(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    """The metrics of a body as the plain form has them: name, value, labels, timestamp, and a weight other than 1.
+
+    As strict as the real server: what that would refuse is an AssertionError, which the client sees as no answer.
+    """
+    assert payload.keys() in ({"batchId", "metrics"}, {"batchId", "series"})
+    if "metrics" in payload:
+        return list(payload["metrics"])
+    metrics = []
+    for series in payload["series"]:
+        assert {"name", "points"} <= series.keys() <= {"name", "labels", "weight", "points"}
+        weight = series.get("weight", 1)
+        assert type(series["name"]) is str
+        assert type(weight) is int
+        assert 1 <= weight <= 1000
+        assert series["points"]
+        for timestamp, value in series["points"]:
+            assert type(timestamp) is int
+            assert math.isfinite(value)
+            metric = {
+                "name": series["name"],
+                "value": value,
+                "labels": series.get("labels", {}),
+                "timestamp": timestamp,
+            }
+            metrics.append(metric if weight == 1 else {**metric, "weight": weight})
+    assert len(metrics) <= 10_000
+    return metrics
+
+
 Behaviour = Callable[[Exchange], None]
 
 
 def taking(exchange: Exchange) -> None:
-    exchange.take()
-    exchange.answer(202, {"accepted": len(exchange.payload["metrics"]), "rejected": [], "duplicate": False})
+    exchange.answer(202, exchange.take())
 
 
 def failing(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> Behaviour:
@@ -129,6 +168,7 @@ class CapturingIngest:
     ) -> None:
         self.requests: list[Exchange] = []
         self.batches: dict[str, list[dict[str, Any]]] = {}
+        self.beats: list[str] = []
         self.then = then
         self.lock = threading.Lock()
         self.stopping = threading.Event()
