@@ -1,6 +1,7 @@
 """The fold: each batch of the segments exactly once into its 5-minute blocks, then everything above them.
 
-1. Each touched block: read, merge the batches that are not among its receipts, compare-and-set.
+1. Each touched block: read, merge the batches that are not among its receipts, compare-and-set. Points of counters and
+   beats go into a set beside it, from which their part of the block is worked out whole.
 2. Recompute the touched SLO slots, hours and closed days whole from the level below.
 3. Only then delete the segments. One that is still there is the mark of unfinished work.
 
@@ -11,20 +12,23 @@ from __future__ import annotations
 
 import random
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from operator import call
 
 from shared import log
+from shared.domain.building import BLOCK_MS
+from shared.domain.fit import limit_series
+from shared.domain.heartbeat import Agents
 from shared.domain.metric import Registry
-from shared.domain.rollup import SHARDS, Gathered, Stats, merge_all, shard_of
-from shared.domain.slo import Definition
+from shared.domain.rollup import SHARDS, Stats, merge_all
+from shared.domain.slo import Definition, bounds_of
+from shared.gather import Entry, gather, gather_points
 from shared.layout import FOLD_RUN, block_path, day_of, expiry
+from shared.points import Derivation, Seen, merge_points, seen_agents
 from shared.rollup_codec import MAX_PAYLOAD, decode_rollup, encode_fitted
 from shared.rollups import close_day, recompute_hour, recompute_slots
-from shared.segment import CorruptSegment, StoredBatch, StoredBlock, decode_segment
+from shared.segment import CorruptSegment, decode_segment
 from shared.store.protocol import (
     Conflict,
     Create,
@@ -50,8 +54,7 @@ KEPT_BLOCKS = 12
 CLOSE_AFTER = timedelta(minutes=10)
 KEPT_DAYS = 92
 RECEIPT = 8
-
-Entry = tuple[StoredBatch, StoredBlock]
+UPTIME_BLOCKS = 600  # at once, where no fold ran for long
 
 
 @dataclass(slots=True)
@@ -74,34 +77,109 @@ def fold(
     definitions: Sequence[Definition],
     now: datetime,
     *,
+    agents: Agents | None = None,
     may_go_on: Callable[[], bool] = lambda: True,
 ) -> Folded:
-    """Fold all segments, page by page, while `may_go_on`. Raises `StoreError`."""
-    result = Folded()
-    state = store.get(FOLD_RUN)
-    known = set(state.data["days"]) if state else set()
-    while True:
-        if not may_go_on():
-            result.complete = False
-            break
-        docs, more = _page(store)
-        if docs:
-            by_block = _decode(store, docs, result)
-            known |= _remember_days(store, {day_of(b) for b in by_block} - known)
-            for block in sorted(by_block):
-                for start in range(0, len(by_block[block]), ENTRIES_AT_ONCE):
-                    _fold_block(store, block, by_block[block][start : start + ENTRIES_AT_ONCE])
-            _recompute(store, by_block, registry, definitions, result, now.strftime("%Y-%m-%d"))
+    """Fold all segments, page by page, while `may_go_on`; and count the uptime of agents up to now.
+
+    Raises `StoreError`.
+    """
+    return _Fold(store, registry, definitions, agents or Agents(), now).run(may_go_on)
+
+
+class _Fold:
+    """One run of it."""
+
+    def __init__(
+        self, store: Store, registry: Registry, definitions: Sequence[Definition], agents: Agents, now: datetime
+    ) -> None:
+        self.store = store
+        self.registry = registry
+        self.definitions = definitions
+        self.now = now
+        self.current = int(now.timestamp()) * 1000 // BLOCK_MS
+        self.result = Folded()
+        state = store.get(FOLD_RUN)
+        self.state: Data = state.data if state else {}
+        self.days = set(self.state.get("days", ()))
+        known = {name: Seen(*times) for name, times in self.state.get("agents", {}).items()}
+        self.derivation = Derivation(store, registry, bounds_of(registry, definitions), agents, known, now)
+
+    def run(self, may_go_on: Callable[[], bool]) -> Folded:
+        due = self._uptime_due()
+        while True:
+            if not may_go_on():
+                self.result.complete = False
+                break
+            docs, more = _page(self.store)
+            by_block = _decode(self.store, docs, self.result)
+            self._fold_page(by_block, due)
+            due = set()
             for start in range(0, len(docs), 400):
-                store.commit([Delete(doc.path) for doc in docs[start : start + 400]])
-            result.segments += len(docs)
-        if not more:
-            break
-    if result.complete:
-        last = (now - CLOSE_AFTER - timedelta(days=1)).strftime("%Y-%m-%d")
-        if state and (state.data["closing"] or any(state.data["closedThrough"] < day <= last for day in known)):
-            _close_days(store, registry, last)
-    return result
+                self.store.commit([Delete(doc.path) for doc in docs[start : start + 400]])
+            self.result.segments += len(docs)
+            if not more:
+                break
+        if self.result.complete and self.state:
+            last = (self.now - CLOSE_AFTER - timedelta(days=1)).strftime("%Y-%m-%d")
+            if self.state["closing"] or any(self.state["closedThrough"] < day <= last for day in self.days):
+                _close_days(self.store, self.registry, last)
+        return self.result
+
+    def _fold_page(self, by_block: Mapping[int, list[Entry]], due: set[int]) -> None:
+        """`due`: blocks whose uptime is to be counted besides."""
+        points = {
+            (block, shard): by_key
+            for block, entries in by_block.items()
+            for shard, by_key in enumerate(gather_points(entries, SHARDS))
+            if by_key
+        }
+        met = seen_agents(points)
+        if not due and met and not self.derivation.known:
+            due = set(range(max(min(b for b, _ in points), self.current - UPTIME_BLOCKS), self.current))
+        self.derivation.meet(met)
+        if not by_block and not due:
+            return
+        self.days |= _remember_days(self.store, {day_of(b) for b in by_block.keys() | due} - self.days)
+        for block in sorted(by_block):
+            for start in range(0, len(by_block[block]), ENTRIES_AT_ONCE):
+                _fold_block(self.store, block, by_block[block][start : start + ENTRIES_AT_ONCE], self.registry)
+        for (block, shard), by_key in sorted(points.items()):
+            merge_points(self.store, block, shard, by_key)
+        derived = self.derivation.work_out(points.keys(), due)
+        late = {block: set(keys) for block, keys in derived.items()}
+        for block, entries in by_block.items():
+            late.setdefault(block, set()).update(key for batch, _ in entries for key, _ in batch.series.values())
+        self._recompute(late)
+        if due or met:
+            self.derivation.note(max(due, default=None))
+
+    def _uptime_due(self) -> set[int]:
+        """The complete blocks for which no agent's uptime was counted yet."""
+        if not self.derivation.known:
+            return set()
+        done = self.state.get("beatsThrough", self.current - 2)
+        return set(range(max(done + 1, self.current - UPTIME_BLOCKS), self.current))
+
+    def _recompute(self, touched: Mapping[int, set[str]]) -> None:
+        """Step 2. `touched`: the keys that may be new, by block."""
+        days: dict[str, list[int]] = {}
+        for block in sorted(touched):
+            days.setdefault(day_of(block), []).append(block)
+        for day, blocks in days.items():
+            self.result.days.add(day)
+            recounted = recompute_slots(self.store, day, blocks, self.definitions, self.registry)
+            self.result.blocks.update(recounted.latest)
+            for hour, shard in sorted(recounted.hours):
+                recompute_hour(self.store, day, hour, shard, self.registry)
+        for block in sorted(self.result.blocks)[:-KEPT_BLOCKS]:
+            del self.result.blocks[block]
+        # Only now, with the hours written: a day marked closed after this read will be closed with them in it.
+        today = self.now.strftime("%Y-%m-%d")
+        state = self.store.get(FOLD_RUN) if min(days, default=today) < today else None
+        for day, blocks in days.items():
+            if state and day <= state.data["closedThrough"]:
+                close_day(self.store, day, self.registry, only={key for b in blocks for key in touched[b]})
 
 
 def _page(store: Store) -> tuple[list[Doc], bool]:
@@ -120,7 +198,7 @@ def _page(store: Store) -> tuple[list[Doc], bool]:
         query = Query("segments", group=True, limit=PAGE_SEGMENTS, after=cursor_of(part[-1], query))
 
 
-def _decode(store: Store, docs: Sequence[Doc], result: Folded) -> dict[int, list[Entry]]:
+def _decode(store: Store, docs: Iterable[Doc], result: Folded) -> dict[int, list[Entry]]:
     """The batches of the segments by block. A segment that cannot be read is kept aside, never thrown away."""
     by_block: dict[int, list[Entry]] = {}
     for doc in docs:
@@ -155,7 +233,7 @@ def _remember_days(store: Store, days: set[str]) -> set[str]:
     return days
 
 
-def _fold_block(store: Store, block: int, entries: Sequence[Entry]) -> None:
+def _fold_block(store: Store, block: int, entries: Sequence[Entry], registry: Registry) -> None:
     """Step 1. A reply that was lost needs no care: reading again shows the receipts."""
     paths = [block_path(block, shard) for shard in range(SHARDS)]
     for attempt in range(60):
@@ -167,14 +245,18 @@ def _fold_block(store: Store, block: int, entries: Sequence[Entry]) -> None:
             if fresh[shard]:
                 before = [decode_rollup(doc.data["payload"])] if doc else []
                 rollup = merge_all([*before, *({key: g.stats()} for (key, _), g in fresh[shard].items())])
+                rollup = limit_series(rollup, registry.series_limits)
                 known, new = doc.data["receipts"] if doc else b"", b"".join(added[shard])
                 pages = doc.data.get("pages", 0) if doc else 0
                 expire = expiry("m5", day_of(block))
                 if len(known) + len(new) > RECEIPTS_PAGE and known:
                     writes.append(Create(_page_path(paths[shard], pages), {"receipts": known, "expireAt": expire}))
                     known, pages = b"", pages + 1
+                derived = doc.data.get("derived", b"") if doc else b""
+                room = MAX_BLOCK - len(known) - len(new) - len(derived)
                 data = {
-                    "payload": encode_fitted(rollup, min(MAX_PAYLOAD, MAX_BLOCK - len(known) - len(new))),
+                    "payload": encode_fitted(rollup, min(MAX_PAYLOAD, room)),
+                    "derived": derived,
                     "receipts": known + new,
                     "pages": pages,
                     "expireAt": expire,
@@ -207,104 +289,6 @@ def _receipts(store: Store, doc: Doc | None) -> set[bytes]:
 
 def _page_path(block: str, page: int) -> str:
     return f"{block.replace('/m5/', '/receipts/')}-{page}"
-
-
-SeriesId = tuple[str, tuple[float, ...]]  # key and the bounds that its counts are for
-
-
-class _Homes(dict[int, Gathered]):
-    """Where the series of one segment go, by number: made at the first meeting, then found at a dict's speed."""
-
-    def __init__(self, series: dict[int, SeriesId], fresh: list[dict[SeriesId, Gathered]], wanted: tuple[bool, ...]):
-        super().__init__()
-        self._series, self._fresh, self._wanted = series, fresh, wanted
-
-    def __missing__(self, number: int) -> Gathered:
-        series = self._series[number]
-        shard = shard_of(series[0])
-        home = self._fresh[shard].get(series)
-        if home is None or not self._wanted[shard]:
-            home = Gathered(series[1])
-            if self._wanted[shard]:  # what a shard has already is gathered too, and dropped
-                self._fresh[shard][series] = home
-        self[number] = home
-        return home
-
-
-class _Appends(dict[int, Callable[[float], None]]):
-    """The append of each series' raw values, by number."""
-
-    def __init__(self, homes: _Homes):
-        super().__init__()
-        self._homes = homes
-
-    def __missing__(self, number: int) -> Callable[[float], None]:
-        append = self[number] = self._homes[number].values.append
-        return append
-
-
-def gather(
-    entries: Sequence[Entry], receipts: Sequence[set[bytes]]
-) -> tuple[list[dict[SeriesId, Gathered]], list[list[bytes]]]:
-    """What batches without a receipt bring, by shard and series, and their receipts. `receipts` is by shard.
-
-    A batch counts once here too, however many segments hold it.
-    """
-    fresh: list[dict[SeriesId, Gathered]] = [{} for _ in receipts]
-    added: list[list[bytes]] = [[] for _ in receipts]
-    seen = [set(known) for known in receipts]
-    tables: dict[tuple[int, tuple[bool, ...]], tuple[_Homes, _Appends]] = {}
-    for batch, block in entries:
-        wanted = tuple(batch.hash not in known for known in seen)
-        if not any(wanted):
-            continue
-        for shard, is_wanted in enumerate(wanted):
-            if is_wanted:
-                seen[shard].add(batch.hash)
-                added[shard].append(batch.hash)
-        tables_of = tables.get((id(batch.series), wanted))
-        if tables_of is None:
-            homes = _Homes(batch.series, fresh, wanted)
-            tables_of = tables[id(batch.series), wanted] = homes, _Appends(homes)
-        homes, appends = tables_of
-        for number, total, low, high, counts, buckets in block.parts:
-            gathered = homes[number]
-            gathered.sums.append(total)
-            gathered.lows.append(low)
-            gathered.highs.append(high)
-            gathered.counts.append(counts)
-            gathered.indexes.append(buckets)
-        # for number, value in zip(raw_series, raw_values): appends[number](value), without the interpreter's loop
-        deque(map(call, map(appends.__getitem__, block.raw_series), block.raw_values), maxlen=0)
-    return fresh, added
-
-
-def _recompute(
-    store: Store,
-    by_block: dict[int, list[Entry]],
-    registry: Registry,
-    definitions: Sequence[Definition],
-    result: Folded,
-    today: str,
-) -> None:
-    """Step 2."""
-    days: dict[str, list[int]] = {}
-    for block in sorted(by_block):
-        days.setdefault(day_of(block), []).append(block)
-    for day, blocks in days.items():
-        result.days.add(day)
-        recounted = recompute_slots(store, day, blocks, definitions, registry)
-        result.blocks.update(recounted.latest)
-        for hour, shard in sorted(recounted.hours):
-            recompute_hour(store, day, hour, shard)
-    for block in sorted(result.blocks)[:-KEPT_BLOCKS]:
-        del result.blocks[block]
-    # Only now, with the hours written: a day that is marked closed after this read will be closed with them in it.
-    state = store.get(FOLD_RUN) if min(days, default=today) < today else None
-    for day in days:
-        if state and day <= state.data["closedThrough"]:
-            late = {k for b in days[day] for batch, _ in by_block[b] for k, _ in batch.series.values()}
-            close_day(store, day, registry, only=late)
 
 
 def _close_days(store: Store, registry: Registry, last: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
 
-from shared.domain.aggregate import Batch
+from shared.domain.building import Batch
 from shared.segment import MAX_BYTES, encode_segment
 from shared.store.protocol import Create, Store, Unavailable
 

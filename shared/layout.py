@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
-from shared.domain.aggregate import BLOCK_MS
+from shared.domain.building import BLOCK_MS
 
 FOLD_RUN = "runs/fold"
 BLOCKS_A_DAY = 288
@@ -32,6 +32,14 @@ def block_path(block: int, shard: int) -> str:
 
 def hour_path(day: str, hour: int, shard: int) -> str:
     return f"ops_metrics/{day}/h1/{hour:02}-{shard}"
+
+
+def points_path(block: int, shard: int) -> str:
+    return block_path(block, shard).replace("/m5/", "/points/")
+
+
+def whole_day_path(day: str, shard: int) -> str:
+    return f"ops_metrics/{day}/d1/{shard}"
 
 
 def slots_path(day: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import zlib
 from array import array
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from shared.domain.fit import fit
 from shared.domain.rollup import Stats
-from shared.domain.slots import SlotDay, SlotRow
+from shared.domain.slots import SLOTS_A_DAY, SlotDay, SlotRow
 
 COMPRESS_FROM = 300_000
 MAX_PAYLOAD = 700_000
@@ -25,16 +26,34 @@ class _Series(msgspec.Struct, array_like=True, gc=False):
     up_to: dict[float, int]
     estimated: set[float]
     buckets: dict[int, int]
+    spans: dict[tuple[int, int], int] = {}
+    weighted: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_series = msgspec.msgpack.Decoder(list[_Series]).decode
-_decode_slots = msgspec.msgpack.Decoder(dict[str, tuple[int, int, bytes, bytes]]).decode
+
+
+class _Slots(msgspec.Struct, array_like=True, gc=False):
+    good: int
+    total: int
+    goods: bytes
+    totals: bytes
+    estimates: bytes = b""
+
+
+_decode_slots = msgspec.msgpack.Decoder(dict[str, _Slots]).decode
 
 
 def encode_rollup(rollup: Mapping[str, Stats]) -> bytes:
-    rows = [(k, s.count, s.total, s.low, s.high, s.up_to, s.estimated, s.buckets) for k, s in rollup.items()]
+    rows = [(key, *packed(stats)) for key, stats in rollup.items()]
     return zlib.compress(_encode(rows), 1)
+
+
+def packed(stats: Stats) -> tuple[Any, ...]:
+    """A rollup's fields in the order of `_Series`; the last two only where there is something in them."""
+    fields = (stats.count, stats.total, stats.low, stats.high, stats.up_to, stats.estimated, stats.buckets)
+    return (*fields, stats.spans, stats.weighted) if stats.spans or stats.weighted else fields
 
 
 def encode_fitted(rollup: dict[str, Stats], limit: int = MAX_PAYLOAD) -> bytes:
@@ -47,19 +66,28 @@ def encode_fitted(rollup: dict[str, Stats], limit: int = MAX_PAYLOAD) -> bytes:
 
 def decode_rollup(payload: bytes) -> dict[str, Stats]:
     return {
-        row.key: Stats(row.count, row.total, row.low, row.high, row.up_to, row.buckets, row.estimated)
+        row.key: Stats(
+            row.count, row.total, row.low, row.high, row.up_to, row.buckets, row.estimated, row.spans, row.weighted
+        )
         for row in _decode_series(zlib.decompress(payload))
     }
 
 
 def encode_slots(day: SlotDay) -> bytes:
-    body = _encode({h: (r.good, r.total, r.goods.tobytes(), r.totals.tobytes()) for h, r in day.items()})
+    body = _encode({digest: _packed_row(row) for digest, row in day.items()})
     return b"z" + zlib.compress(body, 1) if len(body) > COMPRESS_FROM else b"m" + body
+
+
+def _packed_row(row: SlotRow) -> tuple[Any, ...]:
+    fields = (row.good, row.total, row.goods.tobytes(), row.totals.tobytes())
+    return (*fields, row.estimates.to_bytes(SLOTS_A_DAY // 8, "little")) if row.estimates else fields
 
 
 def decode_slots(payload: bytes) -> SlotDay:
     body = zlib.decompress(payload[1:]) if payload[:1] == b"z" else payload[1:]
     return {
-        h: SlotRow(good, total, array("I", goods), array("I", totals))
-        for h, (good, total, goods, totals) in _decode_slots(body).items()
+        digest: SlotRow(
+            row.good, row.total, array("I", row.goods), array("I", row.totals), int.from_bytes(row.estimates, "little")
+        )
+        for digest, row in _decode_slots(body).items()
     }

@@ -5,19 +5,29 @@ The target's version is read first, then the sources, then compare-and-set: whoe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
-from shared.domain.fit import is_other
+from shared.domain.fit import is_other, limit_series
 from shared.domain.metric import Registry
 from shared.domain.rollup import SHARDS, Stats, merge_all, shard_of
 from shared.domain.series import split_key
 from shared.domain.slo import Definition
 from shared.domain.slots import SlotRow, count_definitions
-from shared.layout import BLOCKS_A_DAY, block_path, expiry, first_block, hour_path, month_path, series_path, slots_path
+from shared.layout import (
+    BLOCKS_A_DAY,
+    block_path,
+    expiry,
+    first_block,
+    hour_path,
+    month_path,
+    series_path,
+    slots_path,
+    whole_day_path,
+)
 from shared.rollup_codec import decode_rollup, decode_slots, encode_fitted, encode_slots
 from shared.store.protocol import (
     Conflict,
@@ -45,9 +55,15 @@ def read_blocks(store: Store, blocks: Sequence[int]) -> dict[int, dict[str, Stat
     docs = store.get_many([block_path(block, shard) for block in blocks for shard in range(SHARDS)])
     rollups: dict[int, dict[str, Stats]] = {}
     for n, block in enumerate(blocks):
-        parts = [decode_rollup(doc.data["payload"]) for doc in docs[n * SHARDS : (n + 1) * SHARDS] if doc]
-        rollups[block] = merge_all(parts)
+        rollups[block] = merge_all(decode_block(doc.data) for doc in docs[n * SHARDS : (n + 1) * SHARDS] if doc)
     return rollups
+
+
+def decode_block(data: Data) -> dict[str, Stats]:
+    """The series of a block's document: `payload`, what was sent as values, and `derived`, what points came to."""
+    derived = data.get("derived")
+    rollup = decode_rollup(data["payload"])
+    return merge_all([rollup, decode_rollup(derived)]) if derived else rollup
 
 
 class Recounted(NamedTuple):
@@ -80,12 +96,13 @@ def recompute_slots(
     return found
 
 
-def recompute_hour(store: Store, day: str, hour: int, shard: int) -> None:
+def recompute_hour(store: Store, day: str, hour: int, shard: int, registry: Registry) -> None:
     first = first_block(day) + hour * BLOCKS_AN_HOUR
 
     def decide(_: Doc | None) -> Data:
         docs = store.get_many([block_path(first + n, shard) for n in range(BLOCKS_AN_HOUR)])
-        rollup = merge_all(decode_rollup(doc.data["payload"]) for doc in docs if doc)
+        rollup = merge_all(decode_block(doc.data) for doc in docs if doc)
+        rollup = limit_series(rollup, registry.series_limits)
         return {"payload": encode_fitted(rollup), "expireAt": expiry("h1", day)}
 
     compare_and_set(store, hour_path(day, hour, shard), decide)
@@ -100,6 +117,7 @@ def close_day(store: Store, day: str, registry: Registry, only: set[str] | None 
         guard = store.get(f"ops_metrics/{day}")
         docs = store.get_many([hour_path(day, hour, shard) for hour in range(24) for shard in range(SHARDS)])
         rollup = merge_all(decode_rollup(doc.data["payload"]) for doc in docs if doc)
+        rollup = limit_series(rollup, registry.series_limits)
         gone: list[Write] = []
         if any(map(is_other, rollup)):  # which series stand alone may have changed with what came late
             only = None
@@ -108,6 +126,7 @@ def close_day(store: Store, day: str, registry: Registry, only: set[str] | None 
         writes: list[Write] = [
             Put(series_path(day, key), _series_data(day, key, rollup[key], registry)) for key in keys
         ]
+        writes += [Put(whole_day_path(day, shard), _whole_day(day, shard, rollup)) for shard in range(SHARDS)]
         try:
             for chunk in in_chunks([*writes, *gone], write_size):
                 guard = _commit_guarded(store, day, guard, chunk)
@@ -116,6 +135,12 @@ def close_day(store: Store, day: str, registry: Registry, only: set[str] | None 
             if attempt == 19:
                 raise
     sum_day(store, day)
+
+
+def _whole_day(day: str, shard: int, rollup: Mapping[str, Stats]) -> Data:
+    """All series of a shard with their sketches: a question about a month reads one document a day."""
+    own = {key: stats for key, stats in rollup.items() if shard_of(key) == shard}
+    return {"payload": encode_fitted(own), "expireAt": expiry("day", day)}
 
 
 def _series_paths(store: Store, day: str) -> set[str]:

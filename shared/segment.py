@@ -9,16 +9,43 @@ import zlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
-from shared.domain.aggregate import Batch, Part
+from shared.domain.building import Batch, Block, Part
+from shared.domain.cumulative import Point
+from shared.domain.rollup import Stats
+from shared.points_codec import PackedPoint, pack
+from shared.rollup_codec import packed
 
 VERSION = 1
+VERSION_WITH_MORE = 2  # has wholes or points, which version 1 cannot read
 COMPRESS_FROM = 600_000  # raw values hardly shrink: only what would not fit is worth the work
 MAX_BYTES = 900_000
 
 _encode = msgspec.msgpack.Encoder().encode
+
+
+class _Whole(msgspec.Struct, array_like=True, gc=False):
+    """A series' number and its rollup, in the order of `packed`."""
+
+    number: int
+    count: int
+    total: float
+    low: float
+    high: float
+    up_to: dict[float, int]
+    estimated: set[float]
+    buckets: dict[int, int]
+    spans: dict[tuple[int, int], int] = {}
+    weighted: int = 0
+
+    def stats(self) -> Stats:
+        return Stats(
+            self.count, self.total, self.low, self.high, self.up_to, self.buckets, self.estimated, self.spans,
+            self.weighted,
+        )  # fmt: skip
 
 
 class _Block(msgspec.Struct, array_like=True, gc=False):
@@ -26,6 +53,8 @@ class _Block(msgspec.Struct, array_like=True, gc=False):
     raw_series: bytes
     raw_values: bytes
     parts: list[tuple[int, float, float, float, list[int], bytes]]
+    wholes: list[_Whole] = []
+    points: list[tuple[int, PackedPoint]] = []
 
 
 class _Batch(msgspec.Struct, array_like=True, gc=False):
@@ -57,6 +86,8 @@ class StoredBlock:
     raw_series: array[int]
     raw_values: array[float]
     parts: list[Part]
+    wholes: list[tuple[int, Stats]]
+    points: list[tuple[int, Point]]
 
 
 @dataclass(slots=True)
@@ -72,22 +103,25 @@ def encode_segment(batches: Sequence[Batch]) -> bytes:
     series = {
         n: (s.key, places.setdefault(s.bounds, len(places))) for batch in batches for n, s in batch.series.items()
     }
+    more = any(block.wholes or block.points for batch in batches for block in batch.blocks)
     body = _encode(
         (
-            VERSION,
+            VERSION_WITH_MORE if more else VERSION,
             list(places),
             series,
-            [
-                (
-                    batch.hash,
-                    [(b.number, b.raw_series.tobytes(), b.raw_values.tobytes(), b.parts) for b in batch.blocks],
-                )
-                for batch in batches
-            ],
+            [(batch.hash, [_packed_block(block) for block in batch.blocks]) for batch in batches],
         )
     )
     kind, body = (b"z", zlib.compress(body, 1)) if len(body) > COMPRESS_FROM else (b"m", body)
     return kind + zlib.crc32(body).to_bytes(4, "big") + body
+
+
+def _packed_block(block: Block) -> tuple[Any, ...]:
+    fields = (block.number, block.raw_series.tobytes(), block.raw_values.tobytes(), block.parts)
+    if not (block.wholes or block.points):
+        return fields
+    wholes = [(number, *packed(stats)) for number, stats in block.wholes]
+    return (*fields, wholes, [(number, pack(point)) for number, point in block.points])
 
 
 def decode_segment(payload: bytes) -> list[StoredBatch]:
@@ -97,7 +131,7 @@ def decode_segment(payload: bytes) -> list[StoredBatch]:
         if payload[:1] not in (b"m", b"z") or payload[1:5] != zlib.crc32(body).to_bytes(4, "big"):
             raise CorruptSegment("checksum")
         segment = _decode(zlib.decompress(body) if payload[:1] == b"z" else body)
-        if segment.version != VERSION:
+        if segment.version not in (VERSION, VERSION_WITH_MORE):
             raise CorruptSegment("version")
         series = {number: (key, segment.bounds[place]) for number, (key, place) in segment.series.items()}
         return [
@@ -105,7 +139,14 @@ def decode_segment(payload: bytes) -> list[StoredBatch]:
                 batch.hash,
                 series,
                 [
-                    StoredBlock(b.number, array("I", b.raw_series), array("d", b.raw_values), b.parts)
+                    StoredBlock(
+                        b.number,
+                        array("I", b.raw_series),
+                        array("d", b.raw_values),
+                        b.parts,
+                        [(whole.number, whole.stats()) for whole in b.wholes],
+                        [(number, point.unpack()) for number, point in b.points],
+                    )
                     for b in batch.blocks
                 ],
             )

@@ -22,7 +22,7 @@ from werkzeug.serving import make_server
 from functions.metrics_ingest.decode import parse_labels, read_batch
 from shared import bootstrap
 from shared.bootstrap import App
-from shared.domain.aggregate import Batch
+from shared.domain.building import Batch
 from shared.domain.metric import Registry
 from shared.domain.series import SeriesTable
 from shared.domain.slo import SloConfig, parse_slos

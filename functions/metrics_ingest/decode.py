@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from shared.domain.aggregate import Batch, Suspect, aggregate, faults_of, time_faults, value_faults
+from shared.domain.aggregate import aggregate, faults_of, time_faults, value_faults
+from shared.domain.building import Batch, Suspect
 from shared.domain.series import SeriesTable
 from shared.http import Problem
 

@@ -12,7 +12,7 @@ from flask import Request, Response
 from functions.metrics_ingest.decode import parse_labels, read_batch
 from shared import auth
 from shared.bootstrap import App
-from shared.domain.aggregate import Batch
+from shared.domain.building import Batch
 from shared.domain.series import SeriesTable
 from shared.group_commit import TooVaried
 from shared.http import Problem, answer, require_method

@@ -11,7 +11,8 @@ from functools import lru_cache
 from math import fsum
 from zlib import crc32
 
-from shared.domain import sketch
+from shared.domain import sketch, spans
+from shared.domain.spans import Span
 
 SHARDS = 2  # of a block, an hour; by metric name
 
@@ -24,7 +25,10 @@ def shard_of(key: str) -> int:
 
 @dataclass(slots=True)
 class Stats:
-    """`up_to`: bound → how many values are <= it, exact except for the bounds in `estimated` (from the sketch)."""
+    """`up_to`: bound → how many values are <= it, exact except for the bounds in `estimated` (from the sketch).
+
+    `spans`: values of histograms. `weighted`: how many of `count` are estimates, that is, stood for by a sample.
+    """
 
     count: int
     total: float
@@ -33,11 +37,30 @@ class Stats:
     up_to: dict[float, int]
     buckets: dict[int, int]
     estimated: set[float] = field(default_factory=set)
+    spans: dict[Span, int] = field(default_factory=dict)
+    weighted: int = 0
 
     def quantile(self, q: float) -> float | None:
-        """Within 1 %, and never outside of what was seen."""
-        value = sketch.quantile(self.buckets, q)
-        return None if value is None else min(max(value, self.low), self.high)
+        """Within 1 %, and never outside of what was seen. Of histograms: within the edges of one of their buckets."""
+        if not self.count:
+            return None
+        shares = spans.spread(self.buckets, self.spans) if self.spans else self.buckets
+        value = sketch.representative(sketch.quantile_index(shares, self.count, q))
+        return min(max(value, self.low), self.high)
+
+    def quantile_bounds(self, q: float) -> tuple[float, float | None] | None:
+        """Between which values the quantile surely lies; None as the second where a histogram has no upper edge."""
+        if not self.count:
+            return None
+        low, high = (
+            sketch.quantile_index(spans.at_an_end(self.buckets, self.spans, end), self.count, q) for end in (0, 1)
+        )
+        least = max(sketch.edges(low)[0], self.low)
+        return least, None if high == sketch.UNBOUNDED else max(least, min(sketch.edges(high)[1], self.high))
+
+    def is_estimate(self, bound: float) -> bool:
+        """Whether `count_up_to` of it is not an exact count of values."""
+        return bound in self.estimated or (bound not in self.up_to and self.low <= bound < self.high)
 
     def count_up_to(self, bound: float) -> int:
         exact = self.up_to.get(bound)
@@ -45,7 +68,7 @@ class Stats:
             return exact
         if bound >= self.high:
             return self.count
-        return 0 if bound < self.low else sketch.count_up_to(self.buckets, bound)
+        return 0 if bound < self.low else sketch.count_up_to(self.buckets, bound) + spans.up_to(self.spans, bound)
 
 
 def merge(parts: Iterable[Stats]) -> Stats:
@@ -55,7 +78,7 @@ def merge(parts: Iterable[Stats]) -> Stats:
     for part in given:
         buckets.update(part.buckets)
     bounds = {bound for part in given for bound in part.up_to}
-    estimated = {b for b in bounds for p in given if b in p.estimated or (b not in p.up_to and p.low <= b < p.high)}
+    estimated = {b for b in bounds for p in given if p.is_estimate(b)}
     return Stats(
         count=sum(p.count for p in given),
         total=fsum(p.total for p in given),
@@ -64,7 +87,17 @@ def merge(parts: Iterable[Stats]) -> Stats:
         up_to={b: sum(p.count_up_to(b) for p in given) for b in sorted(bounds)},
         buckets=dict(buckets),
         estimated=estimated,
+        spans=_merged_spans(given),
+        weighted=sum(p.weighted for p in given),
     )
+
+
+def _merged_spans(given: Iterable[Stats]) -> dict[Span, int]:
+    merged: dict[Span, int] = {}
+    for part in given:
+        for span, count in part.spans.items():
+            merged[span] = merged.get(span, 0) + count
+    return merged
 
 
 def distribution(parts: Iterable[Stats]) -> Stats | None:
@@ -77,7 +110,16 @@ def distribution(parts: Iterable[Stats]) -> Stats | None:
         for index, count in part.buckets.items():
             buckets[index] = buckets.get(index, 0) + count
     low, high = min(p.low for p in given), max(p.high for p in given)
-    return Stats(sum(p.count for p in given), fsum(p.total for p in given), low, high, {}, buckets)
+    return Stats(
+        count=sum(p.count for p in given),
+        total=fsum(p.total for p in given),
+        low=low,
+        high=high,
+        up_to={},
+        buckets=buckets,
+        spans=_merged_spans(given),
+        weighted=sum(p.weighted for p in given),
+    )
 
 
 def merge_all(groups: Iterable[Mapping[str, Stats]]) -> dict[str, Stats]:
@@ -92,7 +134,7 @@ def merge_all(groups: Iterable[Mapping[str, Stats]]) -> dict[str, Stats]:
 class Gathered:
     """What many batches bring to one series of a block, before it is worked out."""
 
-    __slots__ = ("bounds", "counts", "highs", "indexes", "lows", "sums", "values")
+    __slots__ = ("bounds", "counts", "highs", "indexes", "lows", "sums", "values", "wholes")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
@@ -102,8 +144,14 @@ class Gathered:
         self.highs: list[float] = []
         self.counts: list[list[int]] = []
         self.indexes: list[bytes] = []
+        self.wholes: list[Stats] = []  # worked out before: histograms, weighted samples
 
     def stats(self) -> Stats:
+        if not self.wholes:
+            return self._of_values()
+        return merge([self._of_values(), *self.wholes] if self.values or self.indexes else self.wholes)
+
+    def _of_values(self) -> Stats:
         buckets: Counter[int] = Counter()
         up_to = [0] * len(self.bounds)
         if self.indexes:
@@ -125,3 +173,21 @@ class Gathered:
             up_to=dict(zip(self.bounds, up_to, strict=True)),
             buckets=buckets,
         )
+
+
+def stats_of(values: list[float], bounds: tuple[float, ...], weight: int = 1) -> Stats:
+    """Values as a rollup, each standing for `weight` events: counts and sums are multiplied, so they stay unbiased."""
+    gathered = Gathered(bounds)
+    gathered.values = values
+    one = gathered.stats()
+    if weight == 1:
+        return one
+    return Stats(
+        count=one.count * weight,
+        total=one.total * weight,
+        low=one.low,
+        high=one.high,
+        up_to={bound: n * weight for bound, n in one.up_to.items()},
+        buckets={index: n * weight for index, n in one.buckets.items()},
+        weighted=one.count * weight,
+    )

@@ -17,6 +17,7 @@ GAMMA = 1.01 / 0.99
 _LOG = log2(GAMMA)
 _PER_LOG = 1 / _LOG
 ZERO = -32_768  # the bucket of values too small for a logarithm; 16 bits hold every index
+UNBOUNDED = 32_767  # of a span: no upper edge is known
 SMALLEST = 1e-280
 
 
@@ -42,22 +43,36 @@ def count_sorted(values: Sequence[float]) -> dict[int, int]:
     return buckets
 
 
+def index_of(value: float) -> int:
+    """The bucket of one value."""
+    return ceil(log2(value) * _PER_LOG) if value >= SMALLEST else ZERO
+
+
+def edges(index: int) -> tuple[float, float]:
+    """The values between which all of a bucket lie."""
+    return (0.0, 0.0) if index == ZERO else (2 ** ((index - 1) * _LOG), 2 ** (index * _LOG))
+
+
 def representative(index: int) -> float:
     """The value that stands for a bucket: within 1 % of every value in it."""
     return 0.0 if index == ZERO else float(2 * 2 ** (index * _LOG) / (1 + GAMMA))
 
 
+def quantile_index(buckets: Mapping[int, float], count: int, q: float) -> int:
+    """The bucket of the value at rank ceil(q·n), counted from 1. `count` is their sum, above 0."""
+    rank: float = max(1, ceil(q * count - 1e-9))
+    index = ZERO
+    for index in sorted(buckets):
+        rank -= buckets[index]
+        if rank <= 1e-6:  # shares of a histogram's bucket are no whole numbers
+            break
+    return index
+
+
 def quantile(buckets: Mapping[int, int], q: float) -> float | None:
     """The value at rank ceil(q·n), counted from 1, within 1 %; None if there are no values."""
     count = sum(buckets.values())
-    if not count:
-        return None
-    rank = max(1, ceil(q * count - 1e-9))
-    for index in sorted(buckets):
-        rank -= buckets[index]
-        if rank <= 0:
-            return representative(index)
-    raise AssertionError("the ranks of a sketch add up to its count")
+    return representative(quantile_index(buckets, count, q)) if count else None
 
 
 def count_up_to(buckets: Mapping[int, int], bound: float) -> int:

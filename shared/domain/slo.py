@@ -6,6 +6,7 @@ Good and total are integers and thresholds are compared as Fractions: even a pro
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -121,10 +122,11 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Good and total events of a window."""
+    """Good and total events of a window. `estimated`: sampling, or a bound that was not counted, took part in them."""
 
     good: int
     total: int
+    estimated: bool = False
 
     @property
     def bad(self) -> int:
@@ -208,12 +210,16 @@ class SloConfig:
         return tuple(dict.fromkeys(d for slo in self.slos for d in (slo.objective, slo.trigger)))
 
     def bounds(self, registry: Registry) -> dict[str, tuple[float, ...]]:
-        """For each metric the values up to which ingest counts exactly, in rising order."""
-        wanted = {name: set(metric.bounds) for name, metric in registry.metrics.items()}
-        for definition in self.definitions:
-            if definition.bound is not None:
-                wanted[definition.metric].add(definition.bound)
-        return {name: tuple(sorted(bounds)) for name, bounds in wanted.items()}
+        return bounds_of(registry, self.definitions)
+
+
+def bounds_of(registry: Registry, definitions: Iterable[Definition]) -> dict[str, tuple[float, ...]]:
+    """For each metric the values up to which is counted exactly, in rising order."""
+    wanted = {name: set(metric.bounds) for name, metric in registry.metrics.items()}
+    for definition in definitions:
+        if definition.bound is not None:
+            wanted.setdefault(definition.metric, set()).add(definition.bound)
+    return {name: tuple(sorted(bounds)) for name, bounds in wanted.items()}
 
 
 def parse_slos(data: Any, registry: Registry, *, source: str, digest: str) -> SloConfig:

@@ -20,24 +20,30 @@ def _zeros() -> array[int]:
 
 @dataclass(slots=True)
 class SlotRow:
-    """One definition's day. `good` and `total` are sums of the slots, kept beside them so that whole days add fast."""
+    """One definition's day. `good` and `total` are sums of the slots, kept beside them so that whole days add fast.
+
+    `estimates`: a bit for each slot whose counts are estimates.
+    """
 
     good: int = 0
     total: int = 0
     goods: array[int] = field(default_factory=_zeros)
     totals: array[int] = field(default_factory=_zeros)
+    estimates: int = 0
 
     def set(self, slot: int, counts: Counts) -> None:
         self.good += counts.good - self.goods[slot]
         self.total += counts.total - self.totals[slot]
         self.goods[slot] = counts.good
         self.totals[slot] = counts.total
+        self.estimates = self.estimates & ~(1 << slot) | counts.estimated << slot
 
     def between(self, first: int, end: int) -> Counts:
         """Counts of slots first … end - 1."""
         if first <= 0 and end >= SLOTS_A_DAY:
-            return Counts(self.good, self.total)
-        return Counts(sum(self.goods[first:end]), sum(self.totals[first:end]))
+            return Counts(self.good, self.total, self.estimates != 0)
+        estimated = self.estimates >> first & (1 << end - first) - 1 != 0
+        return Counts(sum(self.goods[first:end]), sum(self.totals[first:end]), estimated)
 
 
 SlotDay = dict[str, SlotRow]  # by definition hash
@@ -57,26 +63,37 @@ def count_definitions(
 def _count(
     definition: Definition, by_metric: Mapping[str, list[tuple[dict[str, str], Stats]]], registry: Registry
 ) -> Counts:
-    own = by_metric.get(definition.metric, [])
-    if definition.bound is not None:
-        good = sum(stats.count_up_to(definition.bound) for _, stats in own)
-        return Counts(good, sum(stats.count for _, stats in own))
-    metric = registry.metrics[definition.metric]
-    total = sum(stats.count for _, stats in own)
-    ones = sum(round(stats.total) for _, stats in own)  # samples are 0 or 1
+    if definition.bound is None:
+        return count_ratio(definition.metric, by_metric, registry)
+    own = [stats for _, stats in by_metric.get(definition.metric, [])]
+    good = sum(stats.count_up_to(definition.bound) for stats in own)
+    estimated = any(stats.weighted or stats.is_estimate(definition.bound) for stats in own)
+    return Counts(good, sum(stats.count for stats in own), estimated)
+
+
+def count_ratio(name: str, by_metric: Mapping[str, list[tuple[dict[str, str], Stats]]], registry: Registry) -> Counts:
+    """Good and total of a ratio metric: its own samples, and those of the metric that it is derived from."""
+    metric = registry.metrics[name]
+    own = [stats for _, stats in by_metric.get(name, [])]
+    total = sum(stats.count for stats in own)
+    ones = sum(round(stats.total) for stats in own)  # samples are 0 or 1
     good = total - ones if metric.direction == "more_is_worse" else ones
+    estimated = any(stats.weighted for stats in own)
     if metric.derived_from is not None:
         for labels, stats in by_metric.get(metric.derived_from.metric, []):
             bad = metric.derived_from.is_bad(labels)
             if bad is not None:
                 total += stats.count
                 good += 0 if bad else stats.count
-    return Counts(good, total)
+                estimated |= stats.weighted > 0
+    return Counts(good, total, estimated)
 
 
 def add_up(parts: Iterable[Counts]) -> Counts:
     good = total = 0
+    estimated = False
     for part in parts:
         good += part.good
         total += part.total
-    return Counts(good, total)
+        estimated |= part.estimated
+    return Counts(good, total, estimated)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ import pytest
 from functions.metrics_ingest.decode import hash_of
 from shared import fold as folding
 from shared import rollups
-from shared.domain.aggregate import Batch
+from shared.domain.building import Batch
 from shared.fold import fold
 from shared.group_commit import GroupCommit
 from shared.store import protocol
@@ -56,7 +56,7 @@ class History:
         """Values of its own series tell how often a batch was counted; others it shares."""
         rng, metrics = self.rng, []
         for at in rng.sample(MOMENTS, rng.randint(1, 3)):
-            metrics.append(metric(1 + n, at=at, labels={"batch": "abcdefgh"[n]}))
+            metrics.append(metric(1 + n, at=at, labels={"service": "abcdefgh"[n]}))
             for _ in range(rng.randint(0, 5)):
                 status = rng.choice(["200", "200", "503"])
                 metrics.append(
@@ -230,14 +230,14 @@ def test_it_is_noticed_if_segments_are_deleted_before_the_blocks(monkeypatch: py
 
 
 def test_it_is_noticed_if_segments_are_deleted_before_the_levels_above(monkeypatch: pytest.MonkeyPatch) -> None:
-    recompute = folding._recompute
+    recompute = folding._Fold._recompute
 
-    def deleting(store: Store, *rest: Any) -> None:
-        docs, _ = folding._page(store)
-        store.commit([Delete(doc.path) for doc in docs])
-        recompute(store, *rest)
+    def deleting(self: folding._Fold, touched: Mapping[int, set[str]]) -> None:
+        docs, _ = folding._page(self.store)
+        self.store.commit([Delete(doc.path) for doc in docs])
+        recompute(self, touched)
 
-    monkeypatch.setattr(folding, "_recompute", deleting)
+    monkeypatch.setattr(folding._Fold, "_recompute", deleting)
     assert caught()
 
 

@@ -22,7 +22,8 @@ from functions.metrics_ingest.handler import MAX_BODY
 from scripts.manifest import ROOT, load
 from shared.components import load_components
 from shared.domain import notification
-from shared.domain.aggregate import AHEAD_MS, LARGEST, OLDEST_MS
+from shared.domain.aggregate import AHEAD_MS, OLDEST_MS
+from shared.domain.building import LARGEST
 from shared.domain.series import MAX_LABEL_LENGTH, MAX_LABELS
 from shared.domain.sketch import SMALLEST
 from shared.domain.slo import AlertPolicy, SloSpec

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared import group_commit
-from shared.domain.aggregate import Batch
+from shared.domain.building import Batch
 from shared.group_commit import GroupCommit, TooVaried
 from shared.segment import decode_segment
 from shared.store.protocol import Conflict, Query, Store, StoreError, Unavailable, Write

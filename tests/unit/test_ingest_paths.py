@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions.metrics_ingest.decode import _decode, _read_one_by_one, read_batch
-from shared.domain.aggregate import AHEAD_MS, BLOCK_MS, OLDEST_MS, Batch, Suspect, aggregate
+from shared.domain.aggregate import AHEAD_MS, OLDEST_MS, aggregate
+from shared.domain.building import BLOCK_MS, Batch, Suspect
 from shared.domain.rollup import Stats, merge_all
 from shared.domain.sketch import SMALLEST
-from shared.fold import gather
+from shared.gather import gather
 from shared.segment import CorruptSegment, decode_segment, encode_segment
 from tests.core import NOW, batch_of, body, metric, ms, new_table
 
@@ -146,7 +147,7 @@ def test_a_segment_of_another_version_is_not_guessed_at(monkeypatch: pytest.Monk
     from shared import segment
 
     with monkeypatch.context() as newer:
-        newer.setattr(segment, "VERSION", 2)
+        newer.setattr(segment, "VERSION", 3)
         payload = encode_segment([batch_of([metric()], table=TABLE)])
     with pytest.raises(CorruptSegment):
         decode_segment(payload)

@@ -162,7 +162,7 @@ def test_an_api_around_people_keeps_its_routes(value: str) -> None:
 )  # fmt: skip
 def test_a_label_named_after_a_person_is_left_out(key: str) -> None:
     assert is_personal_key(key)
-    assert scrub_labels({key: "harmless", "method": "GET"}) == ({"method": "GET"}, [])
+    assert scrub_labels({key: "harmless", "method": "GET"})[:2] == ({"method": "GET"}, [])
 
 
 @pytest.mark.parametrize(
@@ -188,24 +188,24 @@ def test_a_label_named_after_a_person_is_left_out(key: str) -> None:
     ],
 )
 def test_a_label_named_after_a_thing_stays(key: str) -> None:
-    assert scrub_labels({key: "x"}) == ({key: "x"}, [])
+    assert scrub_labels({key: "x"})[:2] == ({key: "x"}, [])
 
 
 @pytest.mark.parametrize("key", [UID, "p4915123456789", "ip_203_0_113_77", "eyJhbGciOi.eyJzdWIiOi.dozjgNry"])
 def test_a_label_whose_name_is_itself_an_id_is_left_out(key: str) -> None:
-    assert scrub_labels({key: "x", "method": "GET"}) == ({"method": "GET"}, [])
+    assert scrub_labels({key: "x", "method": "GET"})[:2] == ({"method": "GET"}, [])
 
 
 def test_a_number_under_a_personal_name_is_left_out_too() -> None:
-    assert scrub_labels({"uid": 8341, "user_id": 5, "status": 500}) == ({"status": "500"}, [])
+    assert scrub_labels({"uid": 8341, "user_id": 5, "status": 500})[:2] == ({"status": "500"}, [])
 
 
 def test_a_number_is_scrubbed_like_a_text() -> None:
-    assert scrub_labels({"caller": 4915123456789}) == ({"caller": ":id"}, [])
+    assert scrub_labels({"caller": 4915123456789})[:2] == ({"caller": ":id"}, [])
 
 
 def test_a_fault_never_quotes_the_name_of_a_personal_label() -> None:
-    clean, reasons = scrub_labels({UID: 1.5, "user_8341": None, "region": []})
+    clean, reasons, _ = scrub_labels({UID: 1.5, "user_8341": None, "region": []})
     assert clean == {}
     assert reasons == [
         "labels: entry 1: must be a text",

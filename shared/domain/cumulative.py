@@ -1,0 +1,227 @@
+"""Counters that only grow: what was added is the difference of one point to the one before.
+
+A point alone says nothing, and points come late and out of order; so they are stored, as a set, and differenced where
+a 5-minute block is worked out. Numbers, explicit and exponential histograms of OpenTelemetry all go this way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from shared.domain.rollup import Stats
+from shared.domain.sketch import UNBOUNDED, index_of
+from shared.domain.spans import Span
+
+LOOKBACK_BLOCKS = 24  # two hours: how far back the point before is looked for
+_HASH = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """`counts[i]`: values in (bounds[i-1], bounds[i]]; the last has no upper bound."""
+
+    count: int
+    total: float
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exponential:
+    """`counts[i]`: values in (b^(offset+i), b^(offset+i+1)] with b = 2^(2^-scale); `zero_count`: up to `zero_up_to`."""
+
+    count: int
+    total: float
+    scale: int
+    zero_count: int
+    zero_up_to: float
+    offset: int
+    counts: tuple[int, ...]
+
+
+Value = float | Histogram | Exponential
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What a counter read at `time`, having begun at zero at `start` (0: unknown); milliseconds since 1970.
+
+    `stream` names the counter, see `stream_id`. `value` is None for a heartbeat.
+    """
+
+    stream: bytes
+    start: int
+    time: int
+    value: Value | None
+
+
+def stream_id(sender: bytes, attributes: bytes) -> bytes:
+    """`sender`: resource and scope; `attributes`: the point's, sorted. Both as they were sent: labels lose parts."""
+    return b"".join(blake2b(part, digest_size=_HASH).digest() for part in (sender, attributes))
+
+
+def has_predecessors(points: Iterable[Point], before: Iterable[Point], begins: int) -> bool:
+    """Whether each counter has a point among those `before`, or began after `begins`, so that it can have none."""
+    known = {(point.stream, point.start) for point in before}
+    return all((point.stream, point.start) in known or point.start >= begins for point in points)
+
+
+def increments(
+    points: Iterable[tuple[str, Point]], before: Iterable[Point], begins: int
+) -> Iterator[tuple[str, Value]]:
+    """What each point of one metric in a block has added, with the series key that it came with.
+
+    `before`: the points since `begins` that came earlier. A point is compared with the one before it of the same stream
+    and start. The first of a stream counts from zero if nothing can have been before: it started after `begins`, or its
+    sender, which always tells all of its counters, reported earlier without it. Otherwise it only tells where the
+    counter stands. A counter that falls has begun again from zero.
+    """
+    last: dict[tuple[bytes, int], Point] = {}
+    first_seen: dict[tuple[bytes, int], int] = {}
+    everything: list[tuple[str | None, Point]] = [(None, point) for point in before]
+    for key, point in sorted([*everything, *points], key=lambda entry: entry[1].time):
+        if point.value is None:
+            continue
+        stream, sender = (point.stream, point.start), (point.stream[:_HASH], point.start)
+        seen = first_seen.setdefault(sender, point.time)
+        previous = last.get(stream)
+        last[stream] = point
+        if key is None:
+            continue
+        if previous is not None and previous.value is not None:
+            yield key, _difference(point.value, previous.value)
+        elif point.start and (point.start >= begins or seen < point.time):
+            yield key, point.value
+
+
+def _difference(new: Value, old: Value) -> Value:
+    """`new` itself after a reset, or where the two cannot be compared."""
+    if isinstance(new, Histogram) and isinstance(old, Histogram):
+        counts = tuple(a - b for a, b in zip(new.counts, old.counts, strict=False))
+        if new.bounds != old.bounds or min(counts, default=0) < 0 or new.count < old.count:
+            return new
+        return Histogram(new.count - old.count, max(0.0, new.total - old.total), new.bounds, counts)
+    if isinstance(new, Exponential) and isinstance(old, Exponential):
+        return _exponential_difference(new, old)
+    if isinstance(new, int | float) and isinstance(old, int | float):
+        return new - old if new >= old else new
+    return new
+
+
+def _exponential_difference(new: Exponential, old: Exponential) -> Exponential:
+    scale = min(new.scale, old.scale)
+    left, taken = _at_scale(new, scale), _at_scale(old, scale)
+    for index, count in taken.items():
+        left[index] = left.get(index, 0) - count
+    zeros = new.zero_count - old.zero_count
+    if min(left.values(), default=0) < 0 or zeros < 0 or new.zero_up_to != old.zero_up_to or new.count < old.count:
+        return new
+    offset = min(left, default=0)
+    counts = tuple(left.get(index, 0) for index in range(offset, max(left, default=-1) + 1))
+    total = max(0.0, new.total - old.total)
+    return Exponential(new.count - old.count, total, scale, zeros, new.zero_up_to, offset, counts)
+
+
+def _at_scale(histogram: Exponential, scale: int) -> dict[int, int]:
+    """Two buckets become one with each step down."""
+    merged: dict[int, int] = {}
+    for n, count in enumerate(histogram.counts):
+        index = histogram.offset + n >> histogram.scale - scale
+        merged[index] = merged.get(index, 0) + count
+    return merged
+
+
+Range = tuple[float, float | None, int]  # values above the first, up to the second (None: no end), and how many
+
+
+def histogram_stats(
+    histogram: Histogram, low: float | None, high: float | None, bounds: Sequence[float]
+) -> Stats | None:
+    """As a rollup; None if it is empty. `low`, `high`: the least and largest value, where they are known.
+
+    Counts at `bounds` are exact where the histogram has such a bound; the others are estimated, and marked.
+    """
+    edges = [0.0, *(max(0.0, bound) for bound in histogram.bounds)]
+    ends: list[float | None] = [*edges[1:], None]
+    ranges = [(a, b, n) for a, b, n in zip(edges, ends, histogram.counts, strict=True) if n]
+    return _stats(ranges, histogram.total, low, high, bounds)
+
+
+def exponential_stats(
+    histogram: Exponential, low: float | None, high: float | None, bounds: Sequence[float]
+) -> Stats | None:
+    """The same for an exponential histogram."""
+    width = 2.0**-histogram.scale
+    ranges: list[Range] = [(0.0, histogram.zero_up_to, histogram.zero_count)] if histogram.zero_count else []
+    for index, count in enumerate(histogram.counts, histogram.offset):
+        if count:
+            ranges.append((2.0 ** (index * width), 2.0 ** ((index + 1) * width), count))
+    return _stats(ranges, histogram.total, low, high, bounds)
+
+
+def _stats(
+    ranges: list[Range], total: float, low: float | None, high: float | None, bounds: Sequence[float]
+) -> Stats | None:
+    """`ranges` rise and are not empty."""
+    if not ranges:
+        return None
+    least = ranges[0][0] if low is None else max(low, 0.0)
+    last = ranges[-1][0] if ranges[-1][1] is None else ranges[-1][1]
+    most = max(least, last if high is None else high)
+    ends = [most if end is None and high is not None else end for _, end, _ in ranges]
+    if high is not None:
+        ends[-1] = most
+    starts = [max(least, start) for start, _, _ in ranges]
+    buckets: dict[int, int] = {}
+    spans: dict[Span, int] = {}
+    for start, end, (_, _, count) in zip(starts, ends, ranges, strict=True):
+        span = (index_of(start), UNBOUNDED if end is None else max(index_of(start), index_of(end)))
+        if span[0] == span[1]:
+            buckets[span[0]] = buckets.get(span[0], 0) + count
+        else:
+            spans[span] = spans.get(span, 0) + count
+    stats = Stats(sum(count for _, _, count in ranges), total, least, most, {}, buckets, set(), spans)
+    for bound in bounds:
+        exact = _count_up_to(bound, ranges, least, None if high is None else most)
+        if exact is None:
+            stats.estimated.add(bound)
+        stats.up_to[bound] = _estimate(bound, zip(starts, ends, ranges, strict=True)) if exact is None else exact
+    return stats
+
+
+def _count_up_to(bound: float, ranges: list[Range], least: float, most: float | None) -> int | None:
+    """Exactly how many values are <= bound; None if that cannot be told."""
+    if most is not None and bound >= most:
+        return sum(count for _, _, count in ranges)
+    if bound < least:
+        return 0
+    below = 0
+    for start, end, count in ranges:
+        if bound <= start and start != end:
+            return below
+        if end is None or bound < end * (1 - 1e-12):
+            return None
+        below += count
+    return below
+
+
+def _estimate(bound: float, ranges: Iterable[tuple[float, float | None, Range]]) -> int:
+    """Values are taken to lie evenly between a bucket's edges; of one without an end none is taken to be below."""
+    below = 0.0
+    for start, end, (_, _, count) in ranges:
+        if end is not None and bound > start:
+            below += count * min(1.0, (bound - start) / (end - start)) if end > start else count
+    return round(below)
+
+
+def increment_stats(added: Value, bounds: Sequence[float]) -> Stats | None:
+    """An increment as a rollup: a number is one observation of what was added; None if nothing was."""
+    if isinstance(added, Histogram):
+        return histogram_stats(added, None, None, bounds)
+    if isinstance(added, Exponential):
+        return exponential_stats(added, None, None, bounds)
+    if added <= 0:
+        return None
+    return Stats(1, added, added, added, {bound: int(added <= bound) for bound in bounds}, {index_of(added): 1})
