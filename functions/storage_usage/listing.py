@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -68,6 +69,8 @@ class CloudListing:
             if self._client is None:
                 from google.cloud.storage import Client
 
+                # Else a thread of its own asks for each bucket's metadata, for traces that nobody takes here
+                os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
                 client = Client(project=self._project)
                 _bound_answers(client, self._answer_seconds, self._monotonic)
                 self._client = client
@@ -121,12 +124,12 @@ def _told(error: BaseException) -> ListingError:
         return ListingError(word.get(int(status), f"refused ({int(status)})"), for_good=not passes)
     if isinstance(error, Timeout):
         return ListingError("no answer in time")
-    if isinstance(error, InvalidJSONError | ValueError | AttributeError | TypeError | KeyError):
-        return ListingError("unreadable answer")
     if isinstance(error, DefaultCredentialsError):
         return ListingError("no credentials", for_good=True)
     if isinstance(error, GoogleAuthError):
         return ListingError("no access token")
+    if isinstance(error, InvalidJSONError | ValueError | AttributeError | TypeError | KeyError):
+        return ListingError("unreadable answer")
     if isinstance(error, ConnectionError):
         return ListingError("connection failed")
     return ListingError(f"failed ({type(error).__name__})")
