@@ -267,7 +267,7 @@ class MetricsClient:
         """
 
         def measured(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            return _Answer(self, app, environ, start_response, endpoint or _wsgi_endpoint)
+            return _Answer(self, app, environ, start_response, endpoint)
 
         return cast("WSGIApplication", measured)
 
@@ -301,8 +301,8 @@ class MetricsClient:
         reason = ""
         try:
             if every is not None:
-                every = min(max(SHORTEST_BEAT, float(every)), threading.TIMEOUT_MAX)
-            if not _AGENT.fullmatch(agent) or every != every:  # NaN is not itself
+                every = float(every)
+            if not _AGENT.fullmatch(agent) or (every is not None and not every > 0):
                 reason = "an agent is named by up to 63 of A-Z a-z 0-9 . _ - and beats every so many seconds"
         except Exception:  # noqa: BLE001 - measuring must not break the app
             reason = "an agent is a text, its interval a number"
@@ -315,9 +315,8 @@ class MetricsClient:
                 self._beats_failed += 1
                 self._reasons.append(reason)
                 return
-            if every is None:
-                every = self._agents.get(agent, (0.0, None))[1]
-            self._agents[agent] = (time.monotonic(), every)
+            before = self._agents.get(agent, (0.0, None))[1]
+            self._agents[agent] = (time.monotonic(), before if every is None else max(SHORTEST_BEAT, every))
         self._beat_wake.set()
         self._start()
 
@@ -579,12 +578,13 @@ class _Answer:
         app: WSGIApplication,
         environ: WSGIEnvironment,
         start_response: StartResponse,
-        endpoint: Callable[[WSGIEnvironment], str],
+        endpoint: Callable[[WSGIEnvironment], str] | None,
     ) -> None:
         self._client = client
         self._environ = environ
         self._start_response = start_response
         self._endpoint = endpoint
+        self._route: str | None = None
         self._began = time.perf_counter()
         self._status = "500"
         self._recorded = False
@@ -597,6 +597,8 @@ class _Answer:
 
     def _start(self, status: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
         self._status = status[:3]
+        rule = getattr(self._environ.get("werkzeug.request"), "url_rule", None)  # Flask takes it away before the end
+        self._route = getattr(rule, "rule", None)
         return self._start_response(status, headers, *error)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -630,8 +632,10 @@ class _Answer:
         self._recorded = True
         milliseconds = (time.perf_counter() - self._began) * 1000
         try:
-            endpoint = self._endpoint(self._environ)
+            endpoint = self._route if self._endpoint is None else self._endpoint(self._environ)
         except Exception:  # noqa: BLE001 - the app's own function, and its answer is already given
+            endpoint = None
+        if endpoint is None:
             endpoint = _without_ids(self._environ.get("PATH_INFO", ""))
         method = self._environ.get("REQUEST_METHOD", "")
         self._client.record("api_latency", milliseconds, endpoint=endpoint, method=method, status=self._status)
@@ -678,7 +682,7 @@ class _AsgiAnswer:
         return message
 
     async def _sending(self, message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] == "http.response.start" and not self._left:
             self._status = str(message["status"])
         await self._send(message)
         if message["type"] == "http.response.body" and not message.get("more_body"):
@@ -697,11 +701,6 @@ class _AsgiAnswer:
         status = self._status or ("499" if self._left else "500")
         method = self._scope.get("method", "")
         self._client.record("api_latency", milliseconds, endpoint=endpoint, method=method, status=status)
-
-
-def _wsgi_endpoint(environ: WSGIEnvironment) -> str:
-    rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
-    return str(rule.rule) if rule is not None else _without_ids(environ.get("PATH_INFO", ""))
 
 
 def _asgi_endpoint(scope: Scope, root: str) -> str:
