@@ -28,6 +28,7 @@ class _Exponential(msgspec.Struct, array_like=True, tag="e"):
     zero_up_to: float
     offset: int
     counts: tuple[int, ...]
+    factor: float = 1.0
 
 
 class PackedPoint(msgspec.Struct, array_like=True, gc=False):
@@ -43,8 +44,8 @@ class PackedPoint(msgspec.Struct, array_like=True, gc=False):
         match self.value:
             case _Histogram(count, total, bounds, counts):
                 value = Histogram(count, total, bounds, counts)
-            case _Exponential(count, total, scale, zero_count, zero_up_to, offset, counts):
-                value = Exponential(count, total, scale, zero_count, zero_up_to, offset, counts)
+            case _Exponential(count, total, scale, zero_count, zero_up_to, offset, counts, factor):
+                value = Exponential(count, total, scale, zero_count, zero_up_to, offset, counts, factor)
             case number:
                 value = number
         return Point(self.stream, self.start, self.time, value)
@@ -59,7 +60,8 @@ def pack(point: Point) -> tuple[Any, ...]:
         value = ("h", value.count, value.total, value.bounds, value.counts)
     elif isinstance(value, Exponential):
         value = (
-            "e", value.count, value.total, value.scale, value.zero_count, value.zero_up_to, value.offset, value.counts
+            "e", value.count, value.total, value.scale, value.zero_count, value.zero_up_to, value.offset, value.counts,
+            value.factor,
         )  # fmt: skip
     return (point.stream, point.start, point.time, value)
 

@@ -30,7 +30,11 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Exponential:
-    """`counts[i]`: values in (b^(offset+i), b^(offset+i+1)] with b = 2^(2^-scale); `zero_count`: up to `zero_up_to`."""
+    """`counts[i]`: values in (b^(offset+i), b^(offset+i+1)] with b = 2^(2^-scale); `zero_count`: up to `zero_up_to`.
+
+    All these edges times `factor`: they are in the sender's unit, since powers of b are none in another one. `total` is
+    in ours.
+    """
 
     count: int
     total: float
@@ -39,6 +43,7 @@ class Exponential:
     zero_up_to: float
     offset: int
     counts: tuple[int, ...]
+    factor: float = 1.0
 
 
 Value = float | Histogram | Exponential
@@ -116,12 +121,13 @@ def _exponential_difference(new: Exponential, old: Exponential) -> Exponential:
     for index, count in taken.items():
         left[index] = left.get(index, 0) - count
     zeros = new.zero_count - old.zero_count
-    if min(left.values(), default=0) < 0 or zeros < 0 or new.zero_up_to != old.zero_up_to or new.count < old.count:
+    differs = (new.zero_up_to, new.factor) != (old.zero_up_to, old.factor)
+    if min(left.values(), default=0) < 0 or zeros < 0 or differs or new.count < old.count:
         return new
     offset = min(left, default=0)
     counts = tuple(left.get(index, 0) for index in range(offset, max(left, default=-1) + 1))
     total = max(0.0, new.total - old.total)
-    return Exponential(new.count - old.count, total, scale, zeros, new.zero_up_to, offset, counts)
+    return Exponential(new.count - old.count, total, scale, zeros, new.zero_up_to, offset, counts, new.factor)
 
 
 def _at_scale(histogram: Exponential, scale: int) -> dict[int, int]:
@@ -154,10 +160,11 @@ def exponential_stats(
 ) -> Stats | None:
     """The same for an exponential histogram."""
     width = 2.0**-histogram.scale
-    ranges: list[Range] = [(0.0, histogram.zero_up_to, histogram.zero_count)] if histogram.zero_count else []
+    by = histogram.factor
+    ranges: list[Range] = [(0.0, histogram.zero_up_to * by, histogram.zero_count)] if histogram.zero_count else []
     for index, count in enumerate(histogram.counts, histogram.offset):
         if count:
-            ranges.append((2.0 ** (index * width), 2.0 ** ((index + 1) * width), count))
+            ranges.append((2.0 ** (index * width) * by, 2.0 ** ((index + 1) * width) * by, count))
     return _stats(ranges, histogram.total, low, high, bounds)
 
 
