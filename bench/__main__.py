@@ -1,6 +1,6 @@
 """`make bench`: every figure with its limit, each ratio against a baseline measured in the same run.
 
-python -m bench [ingest] [fold] [evaluate] [serve] [cold]
+python -m bench [ingest] [fold] [evaluate] [serve] [cold] [record]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import cold, fold, ingest, serving
+from bench import cold, fold, ingest, record, serving
 
 PARTS: dict[str, tuple[Callable[[], None], ...]] = {
     "ingest": (ingest.cpu, ingest.billed_writes),
@@ -18,6 +18,7 @@ PARTS: dict[str, tuple[Callable[[], None], ...]] = {
     "evaluate": (fold.evaluations,),
     "serve": (serving.ingest, serving.healthz),
     "cold": (cold.cold,),
+    "record": (record.record,),
 }
 
 

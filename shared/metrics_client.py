@@ -746,6 +746,8 @@ class _Sampling:
 def _is_failure(name: str, value: float, status: object) -> bool:
     if _FAILED_AT.get(name) == value:
         return True
+    if type(status) is int:
+        return 500 <= status <= 599
     text = str(status).lower()
     return text in _FAILURES or (len(text) == 3 and text[0] == "5" and text.isdecimal())
 
