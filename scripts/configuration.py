@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from shared.agents import load_agents
 from shared.components import load_components
 from shared.domain.faults import ConfigError
 from shared.flags import load_defaults
 from shared.slo_loader import load_file, load_registry
+from shared.storage_usage import load_storage
 
 
 def faults(folder: Path) -> list[str]:
@@ -17,7 +19,9 @@ def faults(folder: Path) -> list[str]:
         ("metrics.json", lambda: load_registry(folder)),
         ("slo.json", lambda: load_file(folder / "slo.json", load_registry(folder))),
         ("components.json", lambda: load_components(folder)),
+        ("agents.json", lambda: load_agents(folder)),
         ("flags.json", lambda: load_defaults(folder)),
+        ("storage.json", lambda: load_storage(folder)),
     )
     found: list[str] = []
     for name, check in checks:

@@ -13,11 +13,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from shared import log
+from shared.agents import AgentsLoader
 from shared.alert_writes import FACTS, AlertWrites
 from shared.backfill import backfill
 from shared.components import load_components
 from shared.domain.alert import Step, alert_id, step
 from shared.domain.component import Components
+from shared.domain.heartbeat import Agents
 from shared.domain.metric import Registry
 from shared.domain.slo import SloConfig
 from shared.evaluation import Evaluation, Evaluator, last_mark
@@ -62,6 +64,7 @@ class AlertRun:
         configured: Mapping[str, bool],
         now: datetime,
         before: Doc | None = None,
+        agents: Agents | None = None,
     ) -> None:
         self.store = store
         self.config = config
@@ -70,13 +73,16 @@ class AlertRun:
         self.history = history
         self.enforced = flags["ops.slo_enforced"] is True
         self.now = now
+        self.agents = agents
         self.guard = RunGuard(store, before, last_mark(now), config.hash)
         self.writes = AlertWrites(store, flags, configured, now)
         self.steps: dict[str, Step] = {}
 
     def __call__(self, may_go_on: Callable[[], bool]) -> RunResult:
         """Raises `StoreError`; what was committed until then stands, and the next run goes on from it."""
-        folded = fold(self.store, self.registry, self.config.definitions, self.now, may_go_on=may_go_on)
+        folded = fold(
+            self.store, self.registry, self.config.definitions, self.now, agents=self.agents, may_go_on=may_go_on
+        )
         result = RunResult(last_mark(self.now), folded, [], [], [])
         ready, written = backfill(self.store, self.registry, self.config.definitions, self.now, may_go_on)
         self.history.forget(None if written else folded.days)
@@ -226,6 +232,7 @@ def run_alert_rules(app: App, now: datetime, may_go_on: Callable[[], bool]) -> R
         configured(app),
         now,
         before,
+        app.part(AgentsLoader).agents,
     )
     return run(may_go_on)
 

@@ -74,7 +74,9 @@ def seen_agents(points: Mapping[Where, Mapping[str, Iterable[Point]]]) -> dict[s
         for key, of in by_key.items():
             beats = [point.time for point in of if point.value is None]
             if beats:
-                agent = split_key(key)[1].get("agent", "")
+                agent = split_key(key)[1].get("agent")
+                if agent is None:  # one of too many
+                    continue
                 before = seen.get(agent, Seen(min(beats), max(beats)))
                 seen[agent] = Seen(min(before.first, *beats), max(before.last, *beats))
     return seen

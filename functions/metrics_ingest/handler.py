@@ -1,83 +1,52 @@
-"""metricsIngest: validate, scrub, aggregate, group commit. 202 only after the commit."""
+"""metricsIngest: validate, scrub, aggregate, group commit. Answered only after the commit."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from datetime import datetime
-from itertools import count
 
 from flask import Request, Response
 
+from functions.metrics_ingest.body import Held, read_body
 from functions.metrics_ingest.decode import parse_labels, read_batch
+from functions.metrics_ingest.ingest import COLLECTION_IS_OFF, Ingest
 from shared import auth
 from shared.bootstrap import App
-from shared.domain.building import Batch
-from shared.domain.series import SeriesTable
-from shared.group_commit import TooVaried
 from shared.http import Problem, answer, require_method
 
 MAX_BODY = 1024 * 1024
-REMEMBERED_BATCHES = 2000
-
-
-class Ingest:
-    """What an instance keeps between requests: the series it knows, and the last batches for the `duplicate` hint."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._lock = threading.Lock()
-        self._recent: OrderedDict[bytes, None] = OrderedDict()
-        self._table: SeriesTable | None = None
-        self._table_hash = ""
-        self._numbers = count()
-
-    def take(self, body: bytes, now: datetime) -> dict[str, object]:
-        """The answer to a body: accepted, rejected (index, reasons), duplicate. Raises `Problem`, `StoreError`."""
-        batch, rejected = read_batch(body, self._series(), int(now.timestamp() * 1000))
-        result: dict[str, object] = {"accepted": batch.count, "rejected": rejected, "duplicate": False}
-        if not self._app.flags.on("ops.metrics_collection"):
-            notice = "metrics collection is switched off: nothing was stored"
-            return {**result, "accepted": 0, "stored": False, "notice": notice}
-        if batch.count:
-            result["duplicate"] = batch.hash in self._recent
-            self._store(batch, now)
-        return result
-
-    def _store(self, batch: Batch, now: datetime) -> None:
-        try:
-            self._app.group_commit.append(batch, now)
-        except TooVaried:
-            raise Problem(
-                413, "batch_too_varied", "too many different series in one batch: send it in halves"
-            ) from None
-        with self._lock:
-            self._recent[batch.hash] = None
-            if len(self._recent) > REMEMBERED_BATCHES:
-                self._recent.popitem(last=False)
-
-    def _series(self) -> SeriesTable:
-        slos = self._app.slos
-        config = slos.current()
-        if self._table is None or self._table_hash != config.hash:
-            with self._lock:
-                bounds = config.bounds(slos.registry)
-                self._table = SeriesTable(slos.registry, bounds, parse_labels, self._numbers)
-                self._table_hash = config.hash
-        return self._table
+JSON_PATHS = ("/", "/metricsIngest", "/api/metrics")  # the second where the function is called by its own address
+HEARTBEAT = "/api/metrics/heartbeat/"
 
 
 def handle(request: Request, app: App) -> Response:
     now = app.clock()
+    ingest = app.part(Ingest)
+    path = request.path.removeprefix("/metricsIngest/") if request.path.startswith("/metricsIngest/") else request.path
+    path = "/" + path.lstrip("/")
+    if path == "/v1/metrics":
+        from functions.metrics_ingest.otlp import receive  # not every app sends OpenTelemetry
+
+        return receive(request, app, ingest, now)
+    if path not in JSON_PATHS and not path.startswith(HEARTBEAT):
+        raise Problem(404, "not_found", "metrics go to /api/metrics, OpenTelemetry's to /v1/metrics")
     require_method(request, "POST")
     auth.require_ingest_key(request, app.settings)
-    return answer(app.part(Ingest).take(_body(request), now), 202)
+    with read_body(request, app.part(Held), MAX_BODY, MAX_BODY) as body:
+        if path.startswith(HEARTBEAT):
+            from functions.metrics_ingest.heartbeat import beat
+
+            return answer(beat(path.removeprefix(HEARTBEAT), body, app, ingest, now), 202)
+        return answer(take(body, ingest, now), 202)
 
 
-def _body(request: Request) -> bytes:
-    if (request.content_length or 0) > MAX_BODY:
-        raise Problem(413, "body_too_large", f"at most {MAX_BODY} bytes in one request")
-    body = request.stream.read(MAX_BODY + 1)
-    if len(body) > MAX_BODY:
-        raise Problem(413, "body_too_large", f"at most {MAX_BODY} bytes in one request")
-    return bytes(body)
+def take(body: bytes, ingest: Ingest, now: datetime) -> dict[str, object]:
+    """The answer to a body: accepted, rejected (index, reasons), duplicate. Raises `Problem`, `StoreError`."""
+    batch, rejected = read_batch(body, ingest.table(parse_labels), int(now.timestamp() * 1000))
+    result: dict[str, object] = {"accepted": batch.count, "rejected": rejected, "duplicate": False}
+    if not ingest.is_on:
+        return {**result, "accepted": 0, "stored": False, "notice": COLLECTION_IS_OFF}
+    if batch.count:
+        result["duplicate"] = ingest.store(batch, now)
+    if batch.dropped:
+        result["droppedLabels"] = batch.dropped
+    return result

@@ -23,6 +23,21 @@ class Sample(Protocol):
     labels: bytes
 
 
+class Weighted(Sample, Protocol):
+    """`weight`: how many events the sample stands for."""
+
+    weight: int
+
+
+class SeriesOfPoints(Protocol):
+    """The points of one series: timestamp and value."""
+
+    name: str
+    labels: bytes
+    weight: int
+    points: list[tuple[int, float]]
+
+
 def faults_of(sample: Sample, table: SeriesTable, now_ms: int) -> list[str]:
     """Every reason why a well-typed metric is refused; an empty list means that it is accepted."""
     series = table.resolve(sample.name, b"" + sample.labels)
@@ -50,6 +65,50 @@ def time_faults(timestamp: int, now_ms: int) -> list[str]:
 
 def aggregate(samples: Sequence[Sample], batch_hash: bytes, table: SeriesTable, now_ms: int) -> Batch:
     """Raises `Suspect` if any sample must be refused; then `faults_of` tells which and why."""
+    builder = BatchBuilder(table)
+    _add(builder, samples, 1, table, now_ms)
+    return builder.batch(batch_hash, len(samples))
+
+
+def aggregate_weighted(samples: Sequence[Weighted], batch_hash: bytes, table: SeriesTable, now_ms: int) -> Batch:
+    """The same of samples that may stand for several events each."""
+    by_weight: defaultdict[int, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_weight[sample.weight].append(sample)
+    builder = BatchBuilder(table)
+    for weight, same in by_weight.items():
+        _add(builder, same, weight, table, now_ms)
+    return builder.batch(batch_hash, len(samples))
+
+
+def aggregate_series(several: Sequence[SeriesOfPoints], batch_hash: bytes, table: SeriesTable, now_ms: int) -> Batch:
+    """The same of the compact form, where each series comes with all of its points."""
+    builder = BatchBuilder(table)
+    oldest, newest = now_ms - OLDEST_MS, now_ms + AHEAD_MS
+    total = 0
+    for one in several:
+        series = table.resolve(one.name, b"" + one.labels)
+        if isinstance(series, list):
+            raise Suspect
+        if not one.points:
+            continue
+        times, values = zip(*one.points, strict=True)
+        first, last = min(times), max(times)
+        if first < oldest or last > newest:
+            raise Suspect
+        total += len(values)
+        if first // BLOCK_MS == last // BLOCK_MS:
+            builder.weighted(series, first // BLOCK_MS, list(values), one.weight)
+            continue
+        apart: defaultdict[int, list[float]] = defaultdict(list)
+        for time, value in one.points:
+            apart[time // BLOCK_MS].append(value)
+        for number, some in apart.items():
+            builder.weighted(series, number, some, one.weight)
+    return builder.batch(batch_hash, total)
+
+
+def _add(builder: BatchBuilder, samples: Sequence[Sample], weight: int, table: SeriesTable, now_ms: int) -> None:
     times = [s.timestamp for s in samples] or [now_ms]
     oldest, newest = min(times), max(times)
     if oldest < now_ms - OLDEST_MS or newest > now_ms + AHEAD_MS:
@@ -58,15 +117,13 @@ def aggregate(samples: Sequence[Sample], batch_hash: bytes, table: SeriesTable, 
     for s in samples:
         same_labels[b"" + s.labels].append(s)
     one_block = oldest // BLOCK_MS == newest // BLOCK_MS
-    builder = BatchBuilder(table)
     resolve = table.resolve
     groups = ((labels, g) for labels, same in same_labels.items() for g in _groups(same, one_block))
     for labels, (name, number, values) in groups:
         series = resolve(name, labels)
         if isinstance(series, list):
             raise Suspect
-        builder.values(series, number, values)
-    return builder.batch(batch_hash, len(samples))
+        builder.weighted(series, number, values, weight)
 
 
 def _groups(samples: list[Sample], one_block: bool) -> Iterable[tuple[str, int, list[float]]]:
