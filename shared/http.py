@@ -80,32 +80,38 @@ def run(handler: Handler, request: Request) -> Response:
         app = bootstrap.current()
         log.set_trace(request.headers, app.settings.project)
         return handler(request, app)
-    except Problem as problem:
-        return problem.response()
-    except FlagsUnknown:
-        detail = "the kill switches cannot be read, so nothing was done: send the same request again"
-        return Problem(503, "flags_unknown", detail, headers={"Retry-After": "5"}).response()
-    except StoreError as error:
-        log.error("store failed", error, kind=type(error).__name__)
-        if not error.retryable:
-            return _internal()
-        detail = "the store did not answer; nothing is lost if you send the same request again"
-        return Problem(503, "store_unavailable", detail, headers={"Retry-After": "5"}).response()
-    except SettingsError as error:
-        log.error("the settings are not usable; no request is served", faults=error.faults)
-        return Problem(500, "settings_not_usable", "this function is not set up; its log names every fault").response()
-    except ConfigError as error:
-        log.error("the configuration is not usable", source=error.source, faults=error.faults)
-        detail = "the configuration is not usable; the function's log names every fault"
-        return Problem(500, "configuration_not_usable", detail).response()
     except Exception as error:  # noqa: BLE001 - the last resort: told in the log, answered as 500
-        log.error("unexpected error", error)
-        return _internal()
+        return problem_of(error).response()
     finally:
         if not gc.isenabled():  # main.py switched it off for the cold start: what was imported is here to stay
             gc.freeze()
             gc.enable()
 
 
-def _internal() -> Response:
-    return Problem(500, "internal", "an unexpected error; it is in the log").response()
+def problem_of(error: Exception) -> Problem:
+    """Whatever went wrong, as it is to be answered. What is not the caller's fault is told in the log here."""
+    match error:
+        case Problem():
+            return error
+        case FlagsUnknown():
+            detail = "the kill switches cannot be read, so nothing was done: send the same request again"
+            return Problem(503, "flags_unknown", detail, headers={"Retry-After": "5"})
+        case StoreError():
+            log.error("store failed", error, kind=type(error).__name__)
+            if not error.retryable:
+                return _internal()
+            detail = "the store did not answer; nothing is lost if you send the same request again"
+            return Problem(503, "store_unavailable", detail, headers={"Retry-After": "5"})
+        case SettingsError():
+            log.error("the settings are not usable; no request is served", faults=error.faults)
+            return Problem(500, "settings_not_usable", "this function is not set up; its log names every fault")
+        case ConfigError():
+            log.error("the configuration is not usable", source=error.source, faults=error.faults)
+            detail = "the configuration is not usable; the function's log names every fault"
+            return Problem(500, "configuration_not_usable", detail)
+    log.error("unexpected error", error)
+    return _internal()
+
+
+def _internal() -> Problem:
+    return Problem(500, "internal", "an unexpected error; it is in the log")
