@@ -81,7 +81,10 @@ def build_store(settings: Settings) -> Store:
 
 
 def build(settings: Settings) -> App:
-    return App(settings, build_store(settings), HttpOutbound(), lambda: datetime.now(UTC))
+    from shared.store_latency import TimedStore
+
+    store = TimedStore(build_store(settings), settings.store, time.monotonic)
+    return App(settings, store, HttpOutbound(), lambda: datetime.now(UTC))
 
 
 _lock = threading.Lock()

@@ -35,7 +35,7 @@ class _Waiting:
     A bare lock, because it costs a tenth of an Event.
     """
 
-    batch: Batch
+    batches: tuple[Batch, ...]
     day: str
     error: Exception | None = None
     written: bool = False
@@ -51,8 +51,9 @@ class GroupCommit:
         self._lock = Lock()
         self._writing = False
 
-    def append(self, batch: Batch, now: datetime) -> None:
-        mine = _Waiting(batch, now.strftime("%Y-%m-%d"))
+    def append(self, batch: Batch, now: datetime, *more: Batch) -> None:
+        """`more`: batches of our own that travel with it, and fail with it."""
+        mine = _Waiting((batch, *more), now.strftime("%Y-%m-%d"))
         with self._lock:
             self._waiting.append(mine)
             first = not self._writing
@@ -84,7 +85,7 @@ class GroupCommit:
         with self._lock:
             metrics = 0
             for size, waiting in enumerate(self._waiting[:MAX_BATCHES]):
-                metrics += waiting.batch.count
+                metrics += waiting.batches[0].count
                 if size and metrics > MAX_METRICS:
                     break
             else:
@@ -94,7 +95,7 @@ class GroupCommit:
 
     def write(self, batches: list[Batch], day: str) -> None:
         """Write these batches now, as one segment or, where they are too large for one, as several."""
-        group = [_Waiting(batch, day) for batch in batches]
+        group = [_Waiting((batch,), day) for batch in batches]
         self._write(group)
         for waiting in group:
             if waiting.error is not None:
@@ -104,7 +105,7 @@ class GroupCommit:
         """Sets the `error` of each: a batch that can never be written must not fail the others."""
         error: Exception | None = None
         try:
-            payload = encode_segment([w.batch for w in group])
+            payload = encode_segment([batch for w in group for batch in w.batches])
             if len(payload) > MAX_BYTES and len(group) > 1:
                 half = len(group) // 2
                 self._write(group[:half])

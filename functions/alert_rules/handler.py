@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
+from shared import log
 from shared.alerting import run_alert_rules
 from shared.auth import require_scheduler
 from shared.components import load_components
 from shared.delivery import deliver_due
+from shared.domain.series import SeriesTable
 from shared.http import answer, require_method
 from shared.publish_status import publish_status
+from shared.store.protocol import StoreError
+from shared.store_latency import latency_batch
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
@@ -31,6 +37,7 @@ def handle(request: Request, app: App) -> Response:
     result = run_alert_rules(app, now, lambda: app.monotonic() - started < FOLD_SECONDS)
     seq = publish_status(app.store, load_components(app.settings.config_dir), app.flags, now)
     delivered = deliver_due(app, now, budget_seconds=DELIVERY_SECONDS)
+    _keep_latency(app, now)
     return answer(
         {
             "factsAt": result.facts_at.isoformat(),
@@ -45,3 +52,17 @@ def handle(request: Request, app: App) -> Response:
             "delivered": asdict(delivered),
         }
     )
+
+
+def _keep_latency(app: App, now: datetime) -> None:
+    """Append how long the store took in this run; the next one folds it."""
+    if not app.flags.on("ops.metrics_collection"):
+        return
+    bounds = app.slos.current().bounds(app.slos.registry)
+    batch = latency_batch(app.store, SeriesTable(app.slos.registry, bounds, json.loads), now)
+    if batch is None:
+        return
+    try:
+        app.group_commit.write([batch], now.strftime("%Y-%m-%d"))
+    except StoreError as error:
+        log.warning("how long the store took could not be kept", kind=type(error).__name__)

@@ -9,13 +9,16 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
+from functions.metrics_ingest.decode import parse_labels
 from shared.bootstrap import App
 from shared.domain.building import Batch
 from shared.domain.series import MAX_LABELS, SeriesTable
 from shared.group_commit import TooVaried
 from shared.http import Problem
+from shared.store_latency import latency_batch
 
 REMEMBERED_BATCHES = 2000
+OWN_EVERY_SECONDS = 15.0
 COLLECTION_IS_OFF = "metrics collection is switched off: nothing was stored"
 
 
@@ -29,6 +32,7 @@ class Ingest:
         self._tables: dict[Callable[[bytes], Any], SeriesTable] = {}
         self._tables_hash = ""
         self._numbers = count()
+        self._own_at = app.monotonic()
 
     @property
     def is_on(self) -> bool:
@@ -57,7 +61,7 @@ class Ingest:
         """
         seen = batch.hash in self._recent
         try:
-            self._app.group_commit.append(batch, now)
+            self._app.group_commit.append(batch, now, *self._own_batch(now))
         except TooVaried:
             raise Problem(
                 413, "batch_too_varied", "too many different series in one batch: send it in halves"
@@ -67,3 +71,12 @@ class Ingest:
             if len(self._recent) > REMEMBERED_BATCHES:
                 self._recent.popitem(last=False)
         return seen
+
+    def _own_batch(self, now: datetime) -> tuple[Batch, ...]:
+        """Now and then, how long the store took: it travels with a segment that is written anyway."""
+        with self._lock:
+            if self._app.monotonic() - self._own_at < OWN_EVERY_SECONDS:
+                return ()
+            self._own_at = self._app.monotonic()
+        batch = latency_batch(self._app.store, self.table(parse_labels), now)
+        return (batch,) if batch else ()
