@@ -51,3 +51,11 @@ def storageUsage(request: Request) -> Response:
     from functions.storage_usage.handler import handle
 
     return run(handle, request)
+
+
+@functions_framework.http
+def opsApi(request: Request) -> Response:
+    """/api/ops/…: what admins read and change."""
+    from functions.ops_api.handler import handle
+
+    return run(handle, request)
