@@ -185,6 +185,7 @@ class MetricsClient:
         self._chance = random.Random().random  # its own, so that forked children do not draw the same numbers
         self._reasons: deque[str] = deque(maxlen=5)
         self._told_at = -math.inf
+        self._told_labels: set[str] = set()  # of those that the server leaves out
         self._flush_asked = False
         self._closing = threading.Event()
         self._give_up_at = math.inf
@@ -415,7 +416,8 @@ class MetricsClient:
             if time.monotonic() >= self._give_up_at:
                 break
             try:
-                accepted, reasons = _read(*self._post(self._path, body))
+                answer = _read(*self._post(self._path, body))
+                accepted, reasons = _outcome(answer)
             except _Refused as refused:
                 return self._settle(rejected=count, reasons=[str(refused)])
             except _NoAnswer as failure:
@@ -423,6 +425,7 @@ class MetricsClient:
                 if attempt + 1 < ATTEMPTS:
                     self._pause(attempt, failure.retry_after)
             else:
+                self._tell_of_labels(answer.get("droppedLabels"))
                 accepted = max(0, min(count, accepted))
                 return self._settle(accepted=accepted, rejected=count - accepted, reasons=reasons)
         return self._settle(lost=count, reasons=[reason])
@@ -478,15 +481,14 @@ class MetricsClient:
 
     def _send_beat(self, agent: str) -> None:
         try:
-            status, _, _ = self._post(f"{self._path}/heartbeat/{agent}", b"")  # no body: now, by the server's clock
-            reason = "" if status == 202 else f"heartbeat: {status}"
+            _read(*self._post(f"{self._path}/heartbeat/{agent}", b""))  # no body: now, by the server's clock
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the next beat must have its turn
-            reason = f"heartbeat: {error}"
-        with self._lock:
-            if reason:
+            with self._lock:
                 self._beats_failed += 1
-                self._reasons.append(reason)
-            else:
+                self._reasons.append(f"heartbeat: {error}")
+            self._warn("a heartbeat of %s failed: %s", agent, error)
+        else:
+            with self._lock:
                 self._beats += 1
 
     def _connection(self, timeout: float) -> HTTPConnection:
@@ -509,9 +511,22 @@ class MetricsClient:
             self._lost += lost
             self._reasons.extend(reasons)
             self._changed.notify_all()
-        if (rejected or lost) and time.monotonic() - self._told_at > 60:
+        if rejected or lost:
+            self._warn("%d metrics rejected, %d lost: %s", rejected, lost, "; ".join(self._reasons))
+
+    def _warn(self, message: str, *of: object) -> None:
+        """In the app's log, at most once a minute."""
+        if time.monotonic() - self._told_at > 60:
             self._told_at = time.monotonic()
-            _log.warning("%d metrics rejected, %d lost: %s", rejected, lost, "; ".join(self._reasons))
+            _log.warning(message, *of)
+
+    def _tell_of_labels(self, dropped: object) -> None:
+        """The samples counted all the same, so each label is told once."""
+        if isinstance(dropped, dict) and len(self._told_labels) < MAX_NAMES:
+            labels = sorted(dropped.keys() - self._told_labels)
+            self._told_labels.update(labels)
+            if labels:
+                _log.warning("labels left out, as no metric of theirs has them: %s", ", ".join(labels))
 
 
 class Timer:
@@ -764,7 +779,8 @@ class _NoAnswer(Exception):
         self.retry_after = retry_after
 
 
-def _read(status: int, retry_after: str | None, content: bytes) -> tuple[int, list[str]]:
+def _read(status: int, retry_after: str | None, content: bytes) -> Mapping[str, Any]:
+    """The answer of a 202. Raises `_Refused` or `_NoAnswer`."""
     answer: Mapping[str, Any] = {}
     try:
         parsed = json.loads(content)
@@ -772,19 +788,24 @@ def _read(status: int, retry_after: str | None, content: bytes) -> tuple[int, li
     except ValueError:
         pass
     if status == 202:
-        if type(answer.get("accepted")) is not int:
-            raise _NoAnswer("202, but the answer cannot be read")
-        reasons = [str(answer["notice"])] if "notice" in answer else []
-        rejected = answer.get("rejected")
-        for one in rejected if isinstance(rejected, list) else ():
-            why = one.get("reasons") if isinstance(one, dict) else None
-            reasons.append(", ".join(map(str, why)) if isinstance(why, list) else "no reason given")
-        return answer["accepted"], reasons
+        return answer
     reason = f"{status} {answer.get('detail', '')}".strip()
     if status in (408, 429) or status >= 500:
         asked = retry_after or ""
         raise _NoAnswer(reason, float(asked) if asked.isdecimal() else None)
     raise _Refused(reason)
+
+
+def _outcome(answer: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """How many metrics were accepted, and why others were not. Raises `_NoAnswer`."""
+    if type(answer.get("accepted")) is not int:
+        raise _NoAnswer("202, but the answer cannot be read")
+    reasons = [str(answer["notice"])] if "notice" in answer else []
+    rejected = answer.get("rejected")
+    for one in rejected if isinstance(rejected, list) else ():
+        why = one.get("reasons") if isinstance(one, dict) else None
+        reasons.append(", ".join(map(str, why)) if isinstance(why, list) else "no reason given")
+    return answer["accepted"], reasons
 
 
 def _points(items: Iterable[_Item]) -> list[tuple[bytes, bytes]]:

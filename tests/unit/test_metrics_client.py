@@ -331,6 +331,19 @@ def test_losses_are_told_in_the_apps_log_without_the_key(
     client.close()
 
 
+def test_each_label_that_the_server_leaves_out_is_told_once(
+    server: CapturingIngest, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_of(server)
+    for dropped in ({"colour": 1}, {"colour": 1, "size": 3, ":personal": 2}, {"size": 1}, "nonsense", {}):
+        server.then = answering({"accepted": 1, "rejected": [], "duplicate": False, "droppedLabels": dropped})
+        client.record("x", 1)
+        assert client.flush(30)
+    client.close()
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == ["colour", ":personal, size"]
+    assert client.stats.accepted == 5
+
+
 # Bounds, threads
 
 

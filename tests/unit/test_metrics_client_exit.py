@@ -133,6 +133,21 @@ client.record("parent", 2)
     assert values == {"parent": [1, 2], "child0": hundred, "child1": hundred, "child2": hundred}
 
 
+def test_forked_children_do_not_draw_the_same_samples(server: CapturingIngest, tmp_path: Path) -> None:
+    code = """
+client = MetricsClient(sys.argv[1], "key", flush_seconds=1000, sample_one_in={"x": 2})
+for child in "one", "two":
+    if os.fork() == 0:
+        for n in range(200):
+            client.record("x", n, child=child)
+        sys.exit()
+    os.wait()
+"""
+    assert start_app(tmp_path, server, code).wait(60) == 0
+    one, two = ({m["value"] for m in server.metrics if m["labels"]["child"] == child} for child in ("one", "two"))
+    assert one != two
+
+
 GUNICORN_APP = """
 import os
 from metrics_client import MetricsClient

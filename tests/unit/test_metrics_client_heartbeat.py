@@ -86,6 +86,15 @@ def test_a_beat_that_fails_is_counted_and_the_next_one_comes(trouble: Any) -> No
         client.close()
 
 
+def test_why_a_beat_fails_is_told_in_the_apps_log(server: CapturingIngest, caplog: pytest.LogCaptureFixture) -> None:
+    server.then = failing(401, "send a valid ingest key")
+    client = client_of(server)
+    client.beat("support")
+    client.close()
+    assert "a heartbeat of support failed: 401 send a valid ingest key" in caplog.text
+    assert client.stats.reasons == ("heartbeat: 401 send a valid ingest key",)
+
+
 def test_a_beat_does_not_wait_for_metrics_that_the_server_is_slow_to_take(server: CapturingIngest) -> None:
     def only_beats(exchange: Exchange) -> None:
         (taking if "/heartbeat/" in exchange.path else hanging)(exchange)
