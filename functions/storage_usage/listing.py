@@ -125,7 +125,7 @@ def _told(error: BaseException) -> ListingError:
     if isinstance(error, Timeout):
         return ListingError("no answer in time")
     if isinstance(error, DefaultCredentialsError):
-        return ListingError("no credentials", for_good=True)
+        return ListingError("no credentials")  # or the server that gives them did not answer
     if isinstance(error, GoogleAuthError):
         return ListingError("no access token")
     if isinstance(error, InvalidJSONError | ValueError | AttributeError | TypeError | KeyError):

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from scripts import configuration
 from scripts.deploy import environment, plan, preflight, run
 from scripts.manifest import ROOT, ManifestError, load
+from shared.storage_usage import load_storage
 
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
@@ -57,7 +59,10 @@ def main(argv: Sequence[str]) -> int:
         return _refuse(error.faults)
     except OSError as error:
         return _refuse([f"{error.filename}: {error.strerror}"])
-    missing = configuration.faults(ROOT / "config") + preflight.offline(manifest, target, values)
+    faults = configuration.faults(ROOT / "config")
+    if not faults:
+        target = replace(target, buckets=[bucket.name for bucket in load_storage(ROOT / "config").buckets])
+    missing = faults + preflight.offline(manifest, target, values)
     if not arguments.dry_run:
         missing += preflight.online(manifest, target, ask)
     if missing:

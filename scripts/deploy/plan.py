@@ -14,6 +14,7 @@ from scripts.manifest import Endpoint, Manifest
 
 RUNTIME = "python311"
 ENV_DIR = ".f0ops/deploy"
+LISTS_BUCKETS = "storageUsage"
 BASE_APIS = (
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
@@ -58,6 +59,7 @@ class Target:
     region: str | None = None
     only: Sequence[str] = ()
     firebase: bool = True
+    buckets: Sequence[str] = ()  # those that storageUsage lists
 
     def regions(self, endpoint: Endpoint) -> list[str]:
         return [self.region] if self.region else endpoint.region
@@ -81,6 +83,9 @@ def _steps(manifest: Manifest, target: Target, values: Mapping[str, str]) -> Ite
         (s.secret, e.service_account(target.project)) for e in chosen.values() for s in e.secret_environment_variables
     ):
         yield _grant(secret, account, target)
+    if LISTS_BUCKETS in chosen:
+        for bucket in target.buckets:
+            yield _list_bucket(bucket, chosen[LISTS_BUCKETS].service_account(target.project))
     for id_, endpoint in chosen.items():
         for region in target.regions(endpoint):
             env = environment.of_function(id_, endpoint, region, target.project, values)
@@ -102,6 +107,12 @@ def _grant(secret: str, account: str, target: Target) -> Command:
     argv = ["gcloud", "secrets", "add-iam-policy-binding", secret, f"--project={target.project}"]
     argv += [f"--member=serviceAccount:{account}", "--role=roles/secretmanager.secretAccessor", "--quiet"]
     return Command(f"{account} may read the secret {secret}", argv, deadline=120)
+
+
+def _list_bucket(bucket: str, account: str) -> Command:
+    argv = ["gcloud", "storage", "buckets", "add-iam-policy-binding", f"gs://{bucket}"]
+    argv += [f"--member=serviceAccount:{account}", "--role=roles/storage.objectViewer", "--quiet"]
+    return Command(f"{account} may list the bucket {bucket}", argv, deadline=120)
 
 
 def _function(id_: str, endpoint: Endpoint, region: str, project: str, env: Mapping[str, str]) -> Command:
