@@ -13,7 +13,7 @@ from collections.abc import Callable
 from bench import cold, fold, ingest, record, serving
 
 PARTS: dict[str, tuple[Callable[[], None], ...]] = {
-    "ingest": (ingest.cpu, ingest.billed_writes),
+    "ingest": (ingest.cpu, ingest.compact_form, ingest.billed_writes),
     "fold": (fold.folds,),
     "evaluate": (fold.evaluations,),
     "serve": (serving.ingest, serving.healthz),

@@ -6,6 +6,7 @@ import json
 import random
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 from shared.store.sqlite import SqliteStore
 
@@ -38,6 +39,18 @@ def bodies(batches: int, series: int, now_ms: int = NOW_MS, seed: int = 1) -> li
         body = {"batchId": f"{seed:04}-{batch:012}", "metrics": metrics}
         made.append(json.dumps(body, separators=(",", ":")).encode())
     return made
+
+
+def compact(body: bytes) -> bytes:
+    """The same batch with series apart from points, as our own client sends it."""
+    sent = json.loads(body)
+    series: dict[str, dict[str, Any]] = {}
+    for metric in sent["metrics"]:
+        new = {"name": "api_latency", "labels": metric["labels"], "times": [], "values": []}
+        own = series.setdefault(json.dumps(metric["labels"]), new)
+        own["times"].append(metric["timestamp"])
+        own["values"].append(metric["value"])
+    return json.dumps({"batchId": sent["batchId"], "series": list(series.values())}, separators=(",", ":")).encode()
 
 
 def fresh_store() -> SqliteStore:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from bench.data import CONFIG, NOW_MS, bodies, fresh_store
+from bench.data import CONFIG, NOW_MS, bodies, compact, fresh_store
 from bench.report import heading, median_ratio, row
 from functions.metrics_ingest.decode import parse_labels, read_batch
 from shared.domain.series import SeriesTable
@@ -60,6 +60,26 @@ def cpu() -> None:
             f"≤ {limit} × orjson.loads",
             ratio <= limit,
         )
+
+
+def compact_form() -> None:
+    heading("Ingest: the compact form against the plain one, body to commit, 10 requests a commit, same metrics")
+    for series in (20, 500):
+        plain = bodies(200, series)
+        short = [compact(body) for body in plain]
+        store = fresh_store()
+        table = table_for(store)
+        append_all(store, plain, table, 10)
+        append_all(store, short, table, 10)
+        ratio, ours, base = median_ratio(
+            lambda s=short, st=store, t=table: append_all(st, s, t, 10),  # type: ignore[misc]
+            lambda s=plain, st=store, t=table: append_all(st, s, t, 10),  # type: ignore[misc]
+        )
+        per = 1e9 / (len(plain) * 500)
+        sizes = f"{len(short[0]) / 500:.0f} and {len(plain[0]) / 500:.0f} bytes a metric"
+        text = f"{series} series: {ours * per:.0f} ns a metric, plain {base * per:.0f}; {sizes}"
+        limit = 0.6 if series == 20 else None
+        row(text, f"{ratio:.2f} ×", f"≤ {limit} × plain" if limit else "", ratio <= limit if limit else None)
 
 
 class _SlowCommits:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
@@ -47,10 +46,11 @@ class WeightedMetric(Metric, gc=False):
 
 
 class SeriesPoints(msgspec.Struct, gc=False):
-    """The compact form of the metrics of one series. `points`: timestamp and value."""
+    """The compact form of the metrics of one series: the n-th timestamp is of the n-th value."""
 
     name: str
-    points: list[tuple[int, float]]
+    times: list[int]
+    values: list[float]
     labels: msgspec.Raw = msgspec.Raw(b"{}")
     weight: Weight = 1
 
@@ -84,7 +84,8 @@ class _LooseMetric(msgspec.Struct):
 
 
 class _LooseSeries(msgspec.Struct):
-    points: list[msgspec.Raw]
+    times: list[msgspec.Raw]
+    values: list[msgspec.Raw]
     name: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     labels: msgspec.Raw = msgspec.Raw(b"{}")
     weight: msgspec.Raw = msgspec.Raw(b"1")
@@ -94,7 +95,6 @@ _decode = msgspec.json.Decoder(_Body).decode
 _decode_weighted = msgspec.json.Decoder(_WeightedBody).decode
 _decode_loose = msgspec.json.Decoder(_LooseBody).decode
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_pair = msgspec.json.Decoder(tuple[msgspec.Raw, msgspec.Raw]).decode
 _decode_metric = msgspec.json.Decoder(WeightedMetric).decode
 _decode_loose_metric = msgspec.json.Decoder(_LooseMetric).decode
 _decode_loose_series = msgspec.json.Decoder(_LooseSeries).decode
@@ -139,7 +139,7 @@ def _read_sound(body: bytes, table: SeriesTable, now_ms: int) -> Batch:
     batch_hash = hash_of(parsed.batchId)
     if parsed.series is not msgspec.UNSET:
         series: list[SeriesPoints] = parsed.series
-        if sum(len(one.points) for one in series) > MAX_METRICS:
+        if sum(len(one.times) for one in series) > MAX_METRICS:
             raise Suspect
         return aggregate_series(series, batch_hash, table, now_ms)  # type: ignore[arg-type]  # Raw is a buffer
     metrics: list[Metric] = parsed.metrics  # type: ignore[assignment]  # not UNSET
@@ -226,14 +226,17 @@ def _points_of(series: msgspec.Raw) -> tuple[list[_LooseMetric], list[dict[str, 
         try:
             loose = _decode_loose_series(item)
         except _UNREADABLE:
-            message = "must be an object with name, labels and points, a list of [timestamp, value]"
+            message = "must be an object with name, labels, and the lists times and values"
             errors.append({"path": f"series[{n}]", "message": message})
             continue
-        for point in loose.points:
-            one = _LooseMetric(name=loose.name, labels=loose.labels, weight=loose.weight)
-            with suppress(*_UNREADABLE):  # else both are missing, and told as such
-                one.timestamp, one.value = _decode_pair(point)
-            points.append(one)
+        if len(loose.times) != len(loose.values):
+            message = f"{len(loose.times)} times for {len(loose.values)} values"
+            errors.append({"path": f"series[{n}]", "message": message})
+            continue
+        points += [
+            _LooseMetric(name=loose.name, labels=loose.labels, weight=loose.weight, timestamp=time, value=value)
+            for time, value in zip(loose.times, loose.values, strict=True)
+        ]
     return points, errors
 
 

@@ -30,12 +30,13 @@ class Weighted(Sample, Protocol):
 
 
 class SeriesOfPoints(Protocol):
-    """The points of one series: timestamp and value."""
+    """The points of one series: the n-th time is of the n-th value."""
 
     name: str
     labels: bytes
     weight: int
-    points: list[tuple[int, float]]
+    times: list[int]
+    values: list[float]
 
 
 def faults_of(sample: Sample, table: SeriesTable, now_ms: int) -> list[str]:
@@ -90,18 +91,19 @@ def aggregate_series(several: Sequence[SeriesOfPoints], batch_hash: bytes, table
         series = table.resolve(one.name, b"" + one.labels)
         if isinstance(series, list):
             raise Suspect
-        if not one.points:
+        if len(one.times) != len(one.values):
+            raise Suspect
+        if not one.times:
             continue
-        times, values = zip(*one.points, strict=True)
-        first, last = min(times), max(times)
+        first, last = min(one.times), max(one.times)
         if first < oldest or last > newest:
             raise Suspect
-        total += len(values)
+        total += len(one.times)
         if first // BLOCK_MS == last // BLOCK_MS:
-            builder.weighted(series, first // BLOCK_MS, list(values), one.weight)
+            builder.weighted(series, first // BLOCK_MS, one.values, one.weight)
             continue
         apart: defaultdict[int, list[float]] = defaultdict(list)
-        for time, value in one.points:
+        for time, value in zip(one.times, one.values, strict=True):
             apart[time // BLOCK_MS].append(value)
         for number, some in apart.items():
             builder.weighted(series, number, some, one.weight)
