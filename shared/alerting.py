@@ -206,6 +206,7 @@ class AlertRun:
             "compliance": slo.compliance(counts),
             "good": counts.good,
             "total": counts.total,
+            "estimated": counts.estimated or evaluation.facts.counts.estimated,
             "windowSeconds": slo.window,
             "alertTotal": evaluation.facts.counts.total,
             "budgetLeft": None if left is None else float(left),

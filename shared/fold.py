@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -25,7 +25,7 @@ from shared.domain.rollup import SHARDS, Stats, merge_all
 from shared.domain.slo import Definition, bounds_of
 from shared.gather import Entry, gather, gather_points
 from shared.layout import FOLD_RUN, block_path, day_of, expiry
-from shared.points import Derivation, Seen, merge_points, seen_agents
+from shared.points import Derivation, beats_of, merge_points
 from shared.rollup_codec import MAX_PAYLOAD, decode_rollup, encode_fitted
 from shared.rollups import close_day, recompute_hour, recompute_slots
 from shared.segment import CorruptSegment, decode_segment
@@ -97,13 +97,13 @@ class _Fold:
         self.registry = registry
         self.definitions = definitions
         self.now = now
+        self.today = now.strftime("%Y-%m-%d")
         self.current = int(now.timestamp()) * 1000 // BLOCK_MS
         self.result = Folded()
         state = store.get(FOLD_RUN)
         self.state: Data = state.data if state else {}
         self.days = set(self.state.get("days", ()))
-        known = {name: Seen(*times) for name, times in self.state.get("agents", {}).items()}
-        self.derivation = Derivation(store, registry, bounds_of(registry, definitions), agents, known, now)
+        self.derivation = Derivation(store, registry, bounds_of(registry, definitions), agents, self.state, now)
 
     def run(self, may_go_on: Callable[[], bool]) -> Folded:
         due = self._uptime_due()
@@ -134,10 +134,8 @@ class _Fold:
             for shard, by_key in enumerate(gather_points(entries, SHARDS))
             if by_key
         }
-        met = seen_agents(points)
-        if not due and met and not self.derivation.known:
-            due = set(range(max(min(b for b, _ in points), self.current - UPTIME_BLOCKS), self.current))
-        self.derivation.meet(met)
+        beats = beats_of(points)
+        due = due | self.derivation.meet(beats)
         if not by_block and not due:
             return
         self.days |= _remember_days(self.store, {day_of(b) for b in by_block.keys() | due} - self.days)
@@ -146,13 +144,13 @@ class _Fold:
                 _fold_block(self.store, block, by_block[block][start : start + ENTRIES_AT_ONCE], self.registry)
         for (block, shard), by_key in sorted(points.items()):
             merge_points(self.store, block, shard, by_key)
-        derived = self.derivation.work_out(points.keys(), due)
+        derived = self.derivation.work_out(points, due)
         late = {block: set(keys) for block, keys in derived.items()}
         for block, entries in by_block.items():
-            late.setdefault(block, set()).update(key for batch, _ in entries for key, _ in batch.series.values())
+            late.setdefault(block, set()).update(*map(_keys_of, entries) if day_of(block) < self.today else ())
         self._recompute(late)
-        if due or met:
-            self.derivation.note(max(due, default=None))
+        if due or beats:
+            self.derivation.note(self.current - 1)
 
     def _uptime_due(self) -> set[int]:
         """The complete blocks for which no agent's uptime was counted yet."""
@@ -162,7 +160,7 @@ class _Fold:
         return set(range(max(done + 1, self.current - UPTIME_BLOCKS), self.current))
 
     def _recompute(self, touched: Mapping[int, set[str]]) -> None:
-        """Step 2. `touched`: the keys that may be new, by block."""
+        """Step 2. `touched`: blocks, and for days before today the keys that may be new or gone."""
         days: dict[str, list[int]] = {}
         for block in sorted(touched):
             days.setdefault(day_of(block), []).append(block)
@@ -175,8 +173,7 @@ class _Fold:
         for block in sorted(self.result.blocks)[:-KEPT_BLOCKS]:
             del self.result.blocks[block]
         # Only now, with the hours written: a day marked closed after this read will be closed with them in it.
-        today = self.now.strftime("%Y-%m-%d")
-        state = self.store.get(FOLD_RUN) if min(days, default=today) < today else None
+        state = self.store.get(FOLD_RUN) if min(days, default=self.today) < self.today else None
         for day, blocks in days.items():
             if state and day <= state.data["closedThrough"]:
                 close_day(self.store, day, self.registry, only={key for b in blocks for key in touched[b]})
@@ -231,6 +228,12 @@ def _remember_days(store: Store, days: set[str]) -> set[str]:
 
         compare_and_set(store, FOLD_RUN, decide)
     return days
+
+
+def _keys_of(entry: Entry) -> Iterator[str]:
+    batch, block = entry
+    for number in {*block.raw_series, *(part[0] for part in block.parts), *(whole[0] for whole in block.wholes)}:
+        yield batch.series[number][0]
 
 
 def _fold_block(store: Store, block: int, entries: Sequence[Entry], registry: Registry) -> None:

@@ -6,32 +6,25 @@ then the points, then compare-and-set. So it does not matter in which order, or 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import NamedTuple
 
 from shared import log
 from shared.domain.building import BLOCK_MS
-from shared.domain.cumulative import LOOKBACK_BLOCKS, Point, has_predecessors, increment_stats, increments
-from shared.domain.heartbeat import FORGOTTEN_AFTER_MS, MAX_AGENTS, METRIC, Agents, uptime
+from shared.domain.cumulative import LOOKBACK_BLOCKS, Point, has_predecessors, increment_stats, increments, sender_of
+from shared.domain.fit import limit_series
+from shared.domain.heartbeat import FORGOTTEN_AFTER_MS, KEPT_MS, MAX_AGENTS, METRIC, Agents, Seen, uptime
 from shared.domain.metric import Registry
 from shared.domain.rollup import Stats, merge, shard_of
 from shared.domain.series import key_of, split_key
 from shared.layout import FOLD_RUN, block_path, day_of, expiry, points_path
 from shared.points_codec import decode_points, encode_points
-from shared.rollup_codec import MAX_PAYLOAD, encode_fitted, encode_rollup
+from shared.rollup_codec import MAX_PAYLOAD, decode_rollup, encode_fitted, encode_rollup
 from shared.store.protocol import Data, Doc, Store, compare_and_set
 
 MAX_DERIVED = 300_000  # bytes of a block's document, beside its values and receipts
 UPTIME_SHARD = shard_of(METRIC)
 Where = tuple[int, int]  # block and shard
-
-
-class Seen(NamedTuple):
-    """When an agent was first expected, and its last beat as far as it was noted (milliseconds)."""
-
-    first: int
-    last: int
 
 
 def merge_points(store: Store, block: int, shard: int, points: Mapping[str, set[Point]]) -> None:
@@ -51,39 +44,48 @@ def merge_points(store: Store, block: int, shard: int, points: Mapping[str, set[
 
 
 def _thinned(points: Mapping[str, Iterable[Point]], block: int) -> bytes:
-    """Each counter's last point alone, which loses nothing but a reset; then only as many series as fit."""
-    last: dict[str, list[Point]] = {}
-    for key, of in points.items():
-        streams: dict[tuple[bytes, int], Point] = {}
-        for point in sorted(of, key=lambda p: p.time):
-            streams[point.stream, point.start] = point
-        last[key] = list(streams.values())
-    payload = encode_points(last)
-    while len(payload) > MAX_PAYLOAD and len(last) > 1:
-        for key in sorted(last)[len(last) // 2 :]:
-            del last[key]
-        payload = encode_points(last)
-        log.error("counters that do not fit into a document are not counted", block=block, kept=len(last))
-    return payload
+    """Each counter's last point alone, which tells of the whole block but for a reset; then as many senders as fit.
+
+    A sender's counters of a metric go together, since one that reported only some is taken to have told all of them.
+    """
+    beats = {key: {p for p in of if p.value is None} for key, of in points.items()}
+    last: dict[tuple[str, bytes, int], tuple[str, Point]] = {}
+    for key, of in sorted(points.items()):
+        for point in of:
+            counter = key.partition("{")[0], point.stream, point.start
+            if point.value is not None and (counter not in last or last[counter][1].time < point.time):
+                last[counter] = key, point
+    senders = sorted({(metric, sender_of(point)) for (metric, _, _), (_, point) in last.items()})
+    while True:
+        kept = {key: set(of) for key, of in beats.items() if of}
+        known = set(senders)
+        for (metric, _, _), (key, point) in last.items():
+            if (metric, sender_of(point)) in known:
+                kept.setdefault(key, set()).add(point)
+        payload = encode_points(kept)
+        if len(payload) <= MAX_PAYLOAD or not senders:
+            return payload
+        senders = senders[: len(senders) // 2]
+        log.error("counters that do not fit into a document are not counted", block=block, senders=len(senders))
 
 
-def seen_agents(points: Mapping[Where, Mapping[str, Iterable[Point]]]) -> dict[str, Seen]:
-    """The agents whose beats are among these points."""
-    seen: dict[str, Seen] = {}
+def beats_of(points: Mapping[Where, Mapping[str, Iterable[Point]]]) -> dict[str, list[int]]:
+    """The beats among these points, by agent."""
+    found: dict[str, list[int]] = {}
     for by_key in points.values():
         for key, of in by_key.items():
             beats = [point.time for point in of if point.value is None]
-            if beats:
-                agent = split_key(key)[1].get("agent")
-                if agent is None:  # one of too many
-                    continue
-                before = seen.get(agent, Seen(min(beats), max(beats)))
-                seen[agent] = Seen(min(before.first, *beats), max(before.last, *beats))
-    return seen
+            agent = split_key(key)[1].get("agent") if beats else None
+            if agent is not None:  # else one of too many
+                found.setdefault(agent, []).extend(beats)
+    return found
 
 
 class Derivation:
-    """Works out the `derived` part of blocks. `bounds`: values up to which each metric is counted exactly."""
+    """Works out the `derived` part of blocks. `bounds`: values up to which each metric is counted exactly.
+
+    `state`: the document of the fold as it was read when the run began.
+    """
 
     def __init__(
         self,
@@ -91,37 +93,58 @@ class Derivation:
         registry: Registry,
         bounds: Mapping[str, tuple[float, ...]],
         agents: Agents,
-        known: Mapping[str, Seen],
+        state: Data,
         now: datetime,
     ) -> None:
         self._store = store
-        self._registry = registry
+        self._limits = registry.series_limits
         self._bounds = bounds
         self._agents = agents
         self._now = int(now.timestamp() * 1000)
-        self.known = dict(known)
-        for agent in agents.agents:
-            self.known.setdefault(agent, Seen(self._now, 0))
+        self._present = self._now // BLOCK_MS
+        self.known = _seen(state)
+        self._is_news = False
+        for agent in agents.agents.keys() - self.known.keys():
+            self.known[agent] = Seen(self._now, self._now)
+            self._is_news = True
 
-    def meet(self, met: Mapping[str, Seen]) -> None:
-        """Agents that beat; beyond MAX_AGENTS, new ones are not counted."""
-        for agent, seen in sorted(met.items()):
-            before = self.known.get(agent)
-            if before is None and len(self.known) >= MAX_AGENTS:
+    def meet(self, beats: Mapping[str, list[int]]) -> set[int]:
+        """Learn of agents that beat; returns the blocks whose uptime this changes.
+
+        Beyond MAX_AGENTS, new ones are not counted.
+        """
+        changed: set[int] = set()
+        for agent, times in sorted(beats.items()):
+            known, seen = self.known.get(agent), Seen(min(times), max(times))
+            if known is None and len(self.known) >= MAX_AGENTS:
                 log.error("too many agents: the heartbeats of another one are not counted", most=MAX_AGENTS)
-            else:
-                before = before or seen
-                self.known[agent] = Seen(min(before.first, seen.first), max(before.last, seen.last))
+                continue
+            changed |= self._agents.reach(agent, times)
+            joined = self.known[agent] = self._agents.joined(agent, known, seen) if known else seen
+            if known is None or joined.first != known.first:
+                until = known.first if known and joined.first < known.first else self._now
+                changed.update(range(joined.first // BLOCK_MS, until // BLOCK_MS + 1))
+                self._is_news = True
+            self._is_news |= known is not None and joined.last - known.last > FORGOTTEN_AFTER_MS // 7
+        return {block for block in changed if self._is_over(block)}
 
-    def work_out(self, touched: Iterable[Where], due: Iterable[int]) -> dict[int, set[str]]:
-        """Keys by block of those whose derived part may have changed, for points in `touched` and uptime in `due`."""
-        wanted = {*touched, *((block, UPTIME_SHARD) for block in due)}
-        wanted |= self._successors(wanted)
+    def work_out(
+        self, points: Mapping[Where, Mapping[str, Iterable[Point]]], due: Iterable[int]
+    ) -> dict[int, set[str]]:
+        """Keys by block of those whose derived part may have changed, for new `points` and uptime in `due`.
+
+        What is known of agents is written down before, so that another run that works out a block later knows it too.
+        """
+        if self._is_news:
+            self.note(None)
+            self._is_news = False
+        counting = {
+            where for where, of in points.items() if any(p.value is not None for own in of.values() for p in own)
+        }
+        wanted = counting | self._successors(counting) | {(block, UPTIME_SHARD) for block in due}
         changed: dict[int, set[str]] = {}
         for block, shard in sorted(wanted):
-            keys = self._work_out(block, shard)
-            if keys is not None:
-                changed.setdefault(block, set()).update(keys)
+            changed.setdefault(block, set()).update(self._work_out(block, shard))
         return changed
 
     def note(self, counted_through: int | None) -> None:
@@ -130,51 +153,67 @@ class Derivation:
         def decide(doc: Doc | None) -> Data | None:
             if doc is None:
                 return None
-            known = {name: Seen(*times) for name, times in doc.data.get("agents", {}).items()}
-            for agent, seen in self.known.items():
-                before = known.get(agent, seen)
-                known[agent] = Seen(min(before.first, seen.first), max(before.last, seen.last))
-            kept = {agent: list(seen) for agent, seen in known.items() if self._is_expected(agent, seen, self._now)}
+            kept = {
+                agent: list(seen)
+                for agent, seen in sorted(self._joined(doc.data).items())
+                if self._is_kept(agent, seen)
+            }
             through = max(doc.data.get("beatsThrough", 0), counted_through or 0)
-            if kept == doc.data.get("agents") and through == doc.data.get("beatsThrough"):
+            if kept == doc.data.get("agents", {}) and through == doc.data.get("beatsThrough", 0):
                 return None
             return {**doc.data, "agents": kept, **({"beatsThrough": through} if through else {})}
 
         compare_and_set(self._store, FOLD_RUN, decide)
 
+    def _is_kept(self, agent: str, seen: Seen) -> bool:
+        return agent in self._agents.agents or self._now < seen.last + KEPT_MS
+
+    def _joined(self, state: Data) -> dict[str, Seen]:
+        """What this run knows of agents, and what others have written down."""
+        known = _seen(state)
+        for agent, seen in self.known.items():
+            known[agent] = self._agents.joined(agent, known[agent], seen) if agent in known else seen
+        return known
+
+    def _is_over(self, block: int) -> bool:
+        return block < self._present
+
     def _successors(self, touched: Iterable[Where]) -> set[Where]:
-        """Blocks with points, up to the present one, for which one of these may hold the points before."""
-        present = self._now // BLOCK_MS
+        """Blocks with points for which one of these may hold the points before. Points may be 5 minutes ahead."""
         later = sorted(
             {
                 (block, shard)
                 for first, shard in touched
-                for block in range(first + 1, min(first + LOOKBACK_BLOCKS, present) + 1)
+                for block in range(first + 1, min(first + LOOKBACK_BLOCKS, self._present + 1) + 1)
             }
             - set(touched)
         )
         docs = self._store.get_many([points_path(*where) for where in later]) if later else []
         return {where for where, doc in zip(later, docs, strict=True) if doc}
 
-    def _work_out(self, block: int, shard: int) -> set[str] | None:
+    def _work_out(self, block: int, shard: int) -> set[str]:
+        """The keys that the block's derived part has, or may have had."""
         keys: set[str] = set()
 
         def decide(doc: Doc | None) -> Data | None:
-            derived = self._derived(block, shard)
-            keys.clear()
-            keys.update(derived)
             before: Data = doc.data if doc else {"payload": encode_rollup({}), "receipts": b"", "pages": 0}
+            old: bytes = before.get("derived", b"")
+            points = _Points(self._store, block, shard)
+            derived = self._counters(points)
+            if shard == UPTIME_SHARD and (self._is_over(block) or _has_uptime(old)):
+                derived |= self._uptime(points, old)
+            keys.update(points.own, derived)
             room = 1_000_000 - len(before["payload"]) - len(before["receipts"])
-            payload = encode_fitted(derived, min(MAX_DERIVED, room)) if derived else b""
-            if payload == before.get("derived", b""):
+            limited = limit_series(derived, self._limits)
+            payload = encode_fitted(limited, min(MAX_DERIVED, room)) if derived else b""
+            if payload == old:
                 return None
             return {**before, "derived": payload, "expireAt": expiry("m5", day_of(block))}
 
         compare_and_set(self._store, block_path(block, shard), decide)
         return keys
 
-    def _derived(self, block: int, shard: int) -> dict[str, Stats]:
-        points = _Points(self._store, block, shard)
+    def _counters(self, points: _Points) -> dict[str, Stats]:
         parts: dict[str, list[Stats]] = {}
         for metric, own in points.by_metric().items():
             before, begins = points.before(metric, [point for _, point in own])
@@ -182,21 +221,29 @@ class Derivation:
                 stats = increment_stats(added, self._bounds.get(metric, ()))
                 if stats is not None:
                     parts.setdefault(key, []).append(stats)
-        if shard == UPTIME_SHARD and (block + 1) * BLOCK_MS <= self._now:
-            for agent, stats in self._uptime(points):
-                parts.setdefault(key_of(METRIC, {"agent": agent}), []).append(stats)
         return {key: merge(of) for key, of in sorted(parts.items())}
 
-    def _uptime(self, points: _Points) -> Iterator[tuple[str, Stats]]:
-        for agent, seen in sorted(self.known.items()):
-            if self._is_expected(agent, seen, points.begins):
+    def _uptime(self, points: _Points, old: bytes) -> dict[str, Stats]:
+        if not self.known and not _has_uptime(old):
+            return {}
+        state = self._store.get(FOLD_RUN)
+        found: dict[str, Stats] = {}
+        for agent, seen in sorted(self._joined(state.data if state else {}).items()):
+            if self._agents.is_expected(agent, seen, points.begins):
                 lasts = self._agents.pace_of(agent).lasts_ms
                 stats = uptime(points.beats(agent, lasts), points.begins, seen.first, lasts)
                 if stats is not None:
-                    yield agent, stats
+                    found[key_of(METRIC, {"agent": agent})] = stats
+        return found
 
-    def _is_expected(self, agent: str, seen: Seen, at: int) -> bool:
-        return agent in self._agents.agents or at < seen.last + FORGOTTEN_AFTER_MS
+
+def _seen(state: Data) -> dict[str, Seen]:
+    return {agent: Seen(*times) for agent, times in state.get("agents", {}).items()}
+
+
+def _has_uptime(derived: bytes) -> bool:
+    """Whether another run, whose clock is ahead or which knows more agents, has counted the block's uptime."""
+    return bool(derived) and any(key.startswith(f"{METRIC}{{") for key in decode_rollup(derived))
 
 
 class _Points:

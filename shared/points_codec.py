@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from shared.domain.cumulative import Exponential, Histogram, Point, Value
+from shared.domain.cumulative import Exponential, Histogram, Point, Value, size_of
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -76,5 +76,5 @@ def decode_points(payload: bytes) -> dict[str, list[Point]]:
     return {key: [p.unpack() for p in of] for key, of in _decode(zlib.decompress(payload)).items()}
 
 
-def _place(point: Point) -> tuple[bytes, int, int]:
-    return point.stream, point.start, point.time
+def _place(point: Point) -> tuple[bytes, int, int, float]:
+    return point.stream, point.start, point.time, size_of(point.value)

@@ -15,8 +15,8 @@ from shared.domain.fit import is_other, limit_series
 from shared.domain.metric import Registry
 from shared.domain.rollup import SHARDS, Stats, merge_all, shard_of
 from shared.domain.series import split_key
-from shared.domain.slo import Definition
-from shared.domain.slots import SlotRow, count_definitions
+from shared.domain.slo import Counts, Definition
+from shared.domain.slots import SLOTS_A_DAY, SlotRow, count_definitions
 from shared.layout import (
     BLOCKS_A_DAY,
     block_path,
@@ -52,11 +52,18 @@ BLOCKS_AN_HOUR = 12
 
 def read_blocks(store: Store, blocks: Sequence[int]) -> dict[int, dict[str, Stats]]:
     """The series of each block; an empty block has none."""
-    docs = store.get_many([block_path(block, shard) for block in blocks for shard in range(SHARDS)])
-    rollups: dict[int, dict[str, Stats]] = {}
-    for n, block in enumerate(blocks):
-        rollups[block] = merge_all(decode_block(doc.data) for doc in docs[n * SHARDS : (n + 1) * SHARDS] if doc)
-    return rollups
+    return {block: merge_all(shards.values()) for block, shards in _read_shards(store, blocks).items()}
+
+
+def _read_shards(store: Store, blocks: Sequence[int]) -> dict[int, dict[int, dict[str, Stats]]]:
+    """The series of each block by shard, of those shards that have a document."""
+    wanted = [(block, shard) for block in blocks for shard in range(SHARDS)]
+    found: dict[int, dict[int, dict[str, Stats]]] = {block: {} for block in blocks}
+    docs = store.get_many([block_path(block, shard) for block, shard in wanted])
+    for (block, shard), doc in zip(wanted, docs, strict=True):
+        if doc:
+            found[block][shard] = decode_block(doc.data)
+    return found
 
 
 def decode_block(data: Data) -> dict[str, Stats]:
@@ -67,7 +74,7 @@ def decode_block(data: Data) -> dict[str, Stats]:
 
 
 class Recounted(NamedTuple):
-    """`latest`: the last dozen of the blocks that were counted. `hours`: hour and shard of all that hold anything."""
+    """`latest`: the last dozen of the blocks that were counted. `hours`: hour and shard of those with a document."""
 
     latest: dict[int, dict[str, Stats]]
     hours: set[tuple[int, int]]
@@ -83,11 +90,13 @@ def recompute_slots(
     def decide(doc: Doc | None) -> Data:
         rows = decode_slots(doc.data["payload"]) if doc else {}
         for start in range(0, len(blocks), BLOCKS_AN_HOUR):
-            dozen = read_blocks(store, blocks[start : start + BLOCKS_AN_HOUR])
+            shards = _read_shards(store, blocks[start : start + BLOCKS_AN_HOUR])
+            dozen = {block: merge_all(of.values()) for block, of in shards.items()}
             found.latest.update({block: dozen[block] for block in dozen.keys() & last})
             for block, rollup in dozen.items():
                 slot = block % BLOCKS_A_DAY
-                found.hours.update((slot // BLOCKS_AN_HOUR, shard) for shard in {shard_of(key) for key in rollup})
+                # Of a document that has become empty too: what a late point took out of it is in the hour still.
+                found.hours.update((slot // BLOCKS_AN_HOUR, shard) for shard in shards[block])
                 for digest, counts in count_definitions(rollup, definitions, registry).items():
                     rows.setdefault(digest, SlotRow()).set(slot, counts)
         return {"payload": encode_slots(rows), "expireAt": expiry("day", day)}
@@ -122,6 +131,8 @@ def close_day(store: Store, day: str, registry: Registry, only: set[str] | None 
         if any(map(is_other, rollup)):  # which series stand alone may have changed with what came late
             only = None
             gone = [Delete(path) for path in _series_paths(store, day) - {series_path(day, key) for key in rollup}]
+        elif only is not None:
+            gone = [Delete(series_path(day, key)) for key in sorted(only - rollup.keys())]
         keys = sorted(rollup if only is None else set(rollup) & only)
         writes: list[Write] = [
             Put(series_path(day, key), _series_data(day, key, rollup[key], registry)) for key in keys
@@ -196,12 +207,31 @@ def sum_day(store: Store, day: str) -> None:
         if slots is None:
             return None
         rows = decode_slots(slots.data["payload"])
-        days[day] = {digest: (row.good, row.total) for digest, row in rows.items()}
-        return {"payload": msgspec.msgpack.encode(days), "expireAt": expiry("slo_days", max(days))}
+        days[day] = {digest: row.between(0, SLOTS_A_DAY) for digest, row in rows.items()}
+        return {"payload": encode_month(days), "expireAt": expiry("slo_days", max(days))}
 
     compare_and_set(store, month_path(day), decide)
 
 
-def decode_month(payload: bytes) -> dict[str, dict[str, tuple[int, int]]]:
-    """Day → definition hash → (good, total)."""
-    return msgspec.msgpack.decode(payload, type=dict[str, dict[str, tuple[int, int]]])
+Month = dict[str, dict[str, Counts]]  # day → definition hash → counts
+
+
+class _Sums(msgspec.Struct, array_like=True):
+    good: int
+    total: int
+    estimated: bool = False
+
+
+def encode_month(days: Month) -> bytes:
+    """The mark of an estimate takes room only where it is set."""
+    return msgspec.msgpack.encode(
+        {
+            day: {digest: (c.good, c.total, True) if c.estimated else (c.good, c.total) for digest, c in of.items()}
+            for day, of in days.items()
+        }
+    )
+
+
+def decode_month(payload: bytes) -> Month:
+    days = msgspec.msgpack.decode(payload, type=dict[str, dict[str, _Sums]])
+    return {day: {digest: Counts(s.good, s.total, s.estimated) for digest, s in of.items()} for day, of in days.items()}

@@ -16,6 +16,7 @@ from shared.domain.spans import Span
 
 LOOKBACK_BLOCKS = 24  # two hours: how far back the point before is looked for
 _HASH = 6
+_LARGEST_POWER = 900.0  # of 2: a sketch has buckets up to 2^945
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,17 @@ def stream_id(sender: bytes, attributes: bytes) -> bytes:
     return b"".join(blake2b(part, digest_size=_HASH).digest() for part in (sender, attributes))
 
 
+def sender_of(point: Point) -> bytes:
+    return point.stream[:_HASH]
+
+
+def size_of(value: Value | None) -> float:
+    """How much was counted: of two readings at the same time the larger is the later one."""
+    if value is None:
+        return 0
+    return value.count if isinstance(value, Histogram | Exponential) else value
+
+
 def has_predecessors(points: Iterable[Point], before: Iterable[Point], begins: int) -> bool:
     """Whether each counter has a point among those `before`, or began after `begins`, so that it can have none."""
     known = {(point.stream, point.start) for point in before}
@@ -86,10 +98,10 @@ def increments(
     last: dict[tuple[bytes, int], Point] = {}
     first_seen: dict[tuple[bytes, int], int] = {}
     everything: list[tuple[str | None, Point]] = [(None, point) for point in before]
-    for key, point in sorted([*everything, *points], key=lambda entry: entry[1].time):
+    for key, point in sorted([*everything, *points], key=lambda entry: (entry[1].time, size_of(entry[1].value))):
         if point.value is None:
             continue
-        stream, sender = (point.stream, point.start), (point.stream[:_HASH], point.start)
+        stream, sender = (point.stream, point.start), (sender_of(point), point.start)
         seen = first_seen.setdefault(sender, point.time)
         previous = last.get(stream)
         last[stream] = point
@@ -116,10 +128,15 @@ def _difference(new: Value, old: Value) -> Value:
 
 
 def _exponential_difference(new: Exponential, old: Exponential) -> Exponential:
+    if not old.count:  # its scale and offset mean nothing
+        return new
     scale = min(new.scale, old.scale)
     left, taken = _at_scale(new, scale), _at_scale(old, scale)
     for index, count in taken.items():
         left[index] = left.get(index, 0) - count
+    left = {
+        index: count for index, count in left.items() if count
+    }  # so the buckets are as close together as those of new
     zeros = new.zero_count - old.zero_count
     differs = (new.zero_up_to, new.factor) != (old.zero_up_to, old.factor)
     if min(left.values(), default=0) < 0 or zeros < 0 or differs or new.count < old.count:
@@ -159,13 +176,17 @@ def exponential_stats(
     histogram: Exponential, low: float | None, high: float | None, bounds: Sequence[float]
 ) -> Stats | None:
     """The same for an exponential histogram."""
-    width = 2.0**-histogram.scale
     by = histogram.factor
     ranges: list[Range] = [(0.0, histogram.zero_up_to * by, histogram.zero_count)] if histogram.zero_count else []
     for index, count in enumerate(histogram.counts, histogram.offset):
         if count:
-            ranges.append((2.0 ** (index * width) * by, 2.0 ** ((index + 1) * width) * by, count))
+            ranges.append((_edge(index, histogram.scale) * by, _edge(index + 1, histogram.scale) * by, count))
     return _stats(ranges, histogram.total, low, high, bounds)
+
+
+def _edge(index: int, scale: int) -> float:
+    """A bucket's edge. Buckets that were put together can end beyond the largest float: no value is there."""
+    return float(2.0 ** min(index * 2.0**-scale, _LARGEST_POWER))
 
 
 def _stats(
@@ -175,7 +196,7 @@ def _stats(
     if not ranges:
         return None
     least = ranges[0][0] if low is None else max(low, 0.0)
-    last = ranges[-1][0] if ranges[-1][1] is None else ranges[-1][1]
+    last = max(start if end is None else end for start, end, _ in ranges)
     most = max(least, last if high is None else high)
     ends = [most if end is None and high is not None else end for _, end, _ in ranges]
     if high is not None:
@@ -206,7 +227,7 @@ def _count_up_to(bound: float, ranges: list[Range], least: float, most: float | 
         return 0
     below = 0
     for start, end, count in ranges:
-        if bound <= start and start != end:
+        if bound <= start and start != end and start > 0:  # the first bucket holds 0 itself as well
             return below
         if end is None or bound < end * (1 - 1e-12):
             return None

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.domain.building import BLOCK_MS
-from shared.domain.cumulative import LOOKBACK_BLOCKS
 from shared.domain.rollup import Stats, stats_of
 
 METRIC = "agent_uptime"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 MAX_AGENTS = 500
 FORGOTTEN_AFTER_MS = 7 * 86_400_000  # an agent that is not named in the configuration, after its last beat
-_LONGEST = LOOKBACK_BLOCKS * BLOCK_MS // 1000  # what is further back is not looked at
+KEPT_MS = FORGOTTEN_AFTER_MS + 3 * 86_400_000  # what comes late may still change a block in which it was expected
 
 
 class Pace(BaseModel):
@@ -29,6 +29,13 @@ class Pace(BaseModel):
     @property
     def lasts_ms(self) -> int:
         return (self.intervalSeconds + self.graceSeconds) * 1000
+
+
+class Seen(NamedTuple):
+    """Since when an agent is expected, and its last beat as far as it was noted (milliseconds)."""
+
+    first: int
+    last: int
 
 
 class Agents(BaseModel):
@@ -48,6 +55,22 @@ class Agents(BaseModel):
 
     def pace_of(self, agent: str) -> Pace:
         return self.agents.get(agent, self.default)
+
+    def is_expected(self, agent: str, seen: Seen, at: int) -> bool:
+        """Whether it counts as down if it does not beat at that time."""
+        return agent in self.agents or at < seen.last + FORGOTTEN_AFTER_MS
+
+    def joined(self, agent: str, one: Seen, other: Seen) -> Seen:
+        """What is known of an agent from two sides. One that had been forgotten begins anew."""
+        earlier, later = sorted((one, other))
+        if not self.is_expected(agent, earlier, later.first):
+            return later
+        return Seen(earlier.first, max(earlier.last, later.last))
+
+    def reach(self, agent: str, beats: Iterable[int]) -> set[int]:
+        """The blocks whose uptime hangs on these beats."""
+        lasts = self.pace_of(agent).lasts_ms
+        return {block for beat in beats for block in range(beat // BLOCK_MS, (beat + lasts) // BLOCK_MS + 1)}
 
 
 def uptime(beats: Iterable[int], start: int, expected_from: int, lasts: int) -> Stats | None:

@@ -58,15 +58,22 @@ class Stats:
         least = max(sketch.edges(low)[0], self.low)
         return least, None if high == sketch.UNBOUNDED else max(least, min(sketch.edges(high)[1], self.high))
 
+    @property
+    def _has_no_end(self) -> bool:
+        """Whether values may lie above `high`, in a histogram's last bucket."""
+        return any(last == sketch.UNBOUNDED for _, last in self.spans)
+
     def is_estimate(self, bound: float) -> bool:
         """Whether `count_up_to` of it is not an exact count of values."""
-        return bound in self.estimated or (bound not in self.up_to and self.low <= bound < self.high)
+        if bound in self.up_to:
+            return bound in self.estimated
+        return self.low <= bound and (bound < self.high or self._has_no_end)
 
     def count_up_to(self, bound: float) -> int:
         exact = self.up_to.get(bound)
         if exact is not None:
             return exact
-        if bound >= self.high:
+        if bound >= self.high and not self._has_no_end:
             return self.count
         return 0 if bound < self.low else sketch.count_up_to(self.buckets, bound) + spans.up_to(self.spans, bound)
 

@@ -114,7 +114,11 @@ class Model:
                 if have and not within_one_percent(have, values):
                     yield f"{path}: quantiles are off"
             month = store.get(month_path(day))
-            sums = decode_month(month.data["payload"]).get(day, {}) if month else {}
+            sums = (
+                {h: (c.good, c.total) for h, c in decode_month(month.data["payload"]).get(day, {}).items()}
+                if month
+                else {}
+            )
             for definition in self.definitions:
                 good, total = self.counts(definition, expected)
                 if tuple(sums.get(definition.hash, (0, 0))) != (good, total):
