@@ -187,7 +187,6 @@ class MetricsClient:
         self._told_at = -math.inf
         self._told_labels: set[str] = set()  # of those that the server leaves out
         self._flush_asked = False
-        self._closing = threading.Event()
         self._give_up_at = math.inf
         self._wake = _Wake()
         self._beat_thread: threading.Thread | None = None
@@ -343,9 +342,10 @@ class MetricsClient:
                 thread.join(max(0.0, self._give_up_at - time.monotonic()))
 
     def _begin_closing(self, timeout: float) -> None:
-        self._closed = True
-        self._give_up_at = min(self._give_up_at, time.monotonic() + timeout)
-        self._closing.set()
+        with self._changed:
+            self._closed = True
+            self._give_up_at = min(self._give_up_at, time.monotonic() + timeout)
+            self._changed.notify_all()
         self._wake.set()
         self._beat_wake.set()
 
@@ -381,9 +381,9 @@ class MetricsClient:
     def _run(self) -> None:
         due = time.monotonic() + self._flush_seconds
         while True:
-            if not self._closing.is_set():
+            if not self._closed:
                 self._wake.wait(due - time.monotonic())
-            closing = self._closing.is_set()
+            closing = self._closed
             goal = 0  # woken by a full batch: full batches only
             with self._changed:
                 if closing or self._flush_asked or time.monotonic() >= due:
@@ -434,10 +434,11 @@ class MetricsClient:
         seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1.0)
         if retry_after is not None:
             seconds = min(retry_after, MAX_RETRY_AFTER)
-        if self._closing.is_set():
+        if self._closed:
             time.sleep(min(seconds, PAUSE_WHEN_CLOSING))
         else:
-            self._closing.wait(seconds)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, seconds)
 
     def _post(self, path: str, body: bytes) -> tuple[int, str | None, bytes]:
         """One attempt: status, Retry-After and content of the answer. Raises `_NoAnswer`."""
@@ -459,7 +460,7 @@ class MetricsClient:
 
     def _run_beats(self) -> None:
         while True:
-            closing = self._closing.is_set()
+            closing = self._closed
             for agent in self._due_agents(time.monotonic()):
                 self._send_beat(agent)
             if closing:
