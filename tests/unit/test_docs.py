@@ -37,11 +37,11 @@ from tests.dev_server import DevServer
 
 CONFIG = ROOT / "config"
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
-README, ALERTS, METRICS, SLO = (PAGES[n] for n in ("README.md", "docs/alerts.md", "docs/metrics.md", "docs/SLO.md"))
+README, ALERTS, METRICS, SLO = (PAGES[n] for n in ("README.md", "docs/alerts.md", "docs/METRICS_GUIDE.md", "docs/SLO.md"))
 LOCAL = "http://127.0.0.1:8080"
 SHOWN_DATA = ".f0ops/"
 NAMED_OTHERWISE = {"SLI": "Counts", "kill switch": "flag"}
-EXAMPLES = {name: PAGES[name] for name in ("README.md", "docs/metrics.md")}
+EXAMPLES = {name: PAGES[name] for name in ("README.md", "docs/METRICS_GUIDE.md")}
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -340,7 +340,7 @@ def bodies() -> list[tuple[str, str]]:
 
 
 def test_every_body_of_a_batch_that_is_shown_is_accepted() -> None:
-    assert {"docs/metrics.md", "docs/deploy.md"} <= {name for name, _ in bodies()}
+    assert {"docs/METRICS_GUIDE.md", "docs/deploy.md"} <= {name for name, _ in bodies()}
     assert len(bodies()) == sum(len(re.findall(r'batchId\\?"\s*:', page)) for page in PAGES.values())
     for name, body in bodies():
         try:
