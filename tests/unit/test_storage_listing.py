@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Iterator
@@ -158,6 +159,13 @@ def endless(exchange: Exchange) -> None:
         exchange.write(b" " * 65536)
 
 
+def bomb(exchange: Exchange) -> None:
+    """60 kB that unpack to 60 MB."""
+    packed = gzip.compress(b" " * 60_000_000, 1)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+    exchange.write(head.encode() + packed)
+
+
 def drop_by_drop(exchange: Exchange) -> None:
     exchange.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
     dripping(b" ", 0.02)(exchange)
@@ -168,6 +176,7 @@ def drop_by_drop(exchange: Exchange) -> None:
     [
         (half_of_it, "connection failed"),
         (endless, "unreadable answer"),
+        (bomb, "unreadable answer"),
         (drop_by_drop, "no answer in time"),
         (garbage, "connection failed"),
         (answering("[]"), "unreadable answer"),

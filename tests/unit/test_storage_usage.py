@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import threading
 import time
@@ -31,6 +32,7 @@ from shared.storage_usage import RUN, ListingError, Measured, Totals, measure
 from shared.store.protocol import Conflict, Delete, Doc, Merge, Put, Query, Store, StoreError, Unavailable, Write
 from tests import fake_buckets
 from tests.core import CONFIG, Clock, flask_app, make_app, registry, shipped
+from tests.dev_server import DevServer
 from tests.e2e.support import Scheduler, served
 from tests.e2e.test_delivery import Wrapped
 from tests.fake_servers import Behaviour, Exchange, FakeSlack, failing, throttled
@@ -407,6 +409,29 @@ def test_a_run_of_another_configuration_or_of_last_week_is_given_up(sqlite_store
     assert stored(sqlite_store, "2026-12-01") == users_of(OBJECTS)
 
 
+def test_a_total_that_is_too_old_to_be_a_metric_is_left_out_and_told(
+    sqlite_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The process died between the end of a listing and its metric, and nobody called for three days."""
+
+    class NoMetric(Wrapped):
+        def commit(self, writes: Sequence[Write]) -> None:
+            if "/segments/" in writes[0].path:
+                raise Killed
+            self.inner.commit(writes)
+
+    with pytest.raises(Killed):
+        run(NoMetric(sqlite_store), Listed(FEW))
+    later = NOW + timedelta(days=3)
+    assert run(sqlite_store, Listed(FEW), later).finished
+    assert "too old to become a metric" in capsys.readouterr().out
+    samples = {key: sum(count for count, _ in blocks) for key, blocks in metrics(sqlite_store, later).items()}
+    assert samples == {
+        f'{{"bucket":"{APP}"}}': 1,
+        f'{{"bucket":"{EXTRA}"}}': 2,
+    }  # today's; what was left of the old run
+
+
 # Buckets that fail
 
 
@@ -681,6 +706,22 @@ def test_a_broken_configuration_is_an_error_and_reaches_no_bucket(
 ) -> None:
     status, body = called(app_of(sqlite_store, configured(tmp_path, [{"name": "X"}]), scheduler), scheduler)
     assert (status, body["code"], front.received) == (500, "configuration_not_usable", [])
+
+
+def test_the_local_server_runs_it_on_demand(buckets: str, tmp_path: Path) -> None:
+    config = configured(tmp_path, TWO)
+    emulated = {"CONFIG_DIR": str(config), "STORAGE_EMULATOR_HOST": f"http://{buckets}"}
+    with DevServer(tmp_path / "data", "--no-schedules", **emulated) as server:
+        answer = server.post("/_scheduler/storageUsage")
+    assert answer.status_code == 200, answer.text
+    assert [(b["name"], b["objects"]) for b in answer.json()["buckets"]] == [(n, len(s)) for n, s in OBJECTS.items()]
+    assert answer.json()["database"] > 0
+
+
+def test_the_example_of_the_settings_page_is_a_configuration() -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/settings.md").read_text(), re.DOTALL)
+    (bucket,) = StorageConfig.model_validate_json(example).buckets
+    assert bucket.owner_of("users/ada/photos/1.png") == bucket.owner_of("avatars/ada") == "ada"
 
 
 # In the cloud
