@@ -1,0 +1,100 @@
+"""The terminal: how wide it is, and whether it shows colours and braille. And tables that fit it."""
+
+from __future__ import annotations
+
+import shutil
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import TextIO
+
+NARROWEST = 40
+_COLOURS = (36, 33, 35, 32, 34, 31, 96, 93)
+_DIM, _BOLD = 2, 1
+_SHORTEST = 8  # columns that a cut cell keeps
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """`zone` None: the times of this machine."""
+
+    out: TextIO
+    width: int
+    colours: bool
+    braille: bool
+    zone: tzinfo | None = None
+
+    @staticmethod
+    def of(out: TextIO, env: Mapping[str, str]) -> Screen:
+        """Colours only on a terminal, and not where NO_COLOR is set (https://no-color.org)."""
+        colours = out.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
+        try:
+            "⣿│•…–≤".encode(out.encoding or "ascii")
+            braille = True
+        except (UnicodeError, LookupError):
+            braille = False
+        return Screen(out, max(NARROWEST, shutil.get_terminal_size((80, 24)).columns), colours, braille)
+
+    def write(self, text: str) -> None:
+        if not self.braille:
+            encoding = self.out.encoding or "ascii"
+            plain = text.replace("…", ".").replace("–", "-")
+            text = plain.encode(encoding, "replace").decode(encoding)
+        self.out.write(text if text.endswith("\n") else text + "\n")
+        self.out.flush()
+
+    def paint(self, text: str, number: int) -> str:
+        """In the colour of series `number`."""
+        return self._painted(text, _COLOURS[number % len(_COLOURS)])
+
+    def dim(self, text: str) -> str:
+        return self._painted(text, _DIM)
+
+    def bold(self, text: str) -> str:
+        return self._painted(text, _BOLD)
+
+    def _painted(self, text: str, code: int) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colours and text.strip() else text
+
+
+def width_of(text: str) -> int:
+    """Columns that a text takes: wide characters two, combining ones none."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most `width` columns, with an ellipsis where something is missing."""
+    if width_of(text) <= width:
+        return text
+    kept = ""
+    for character in text:
+        if width_of(kept + character) > width - 1:
+            break
+        kept += character
+    return kept + "…"
+
+
+def padded(text: str, width: int, right: bool = False) -> str:
+    space = " " * max(0, width - width_of(text))
+    return space + text if right else text + space
+
+
+def table(screen: Screen, heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[str]:
+    """Lines of a table. Columns in `numbers` are set to the right.
+
+    To fit the screen the widest of the others are cut; where that is not enough, the last columns are left out.
+    """
+    widths = [max(width_of(row[n]) for row in (heads, *rows)) for n in range(len(heads))]
+    while sum(widths) + 2 * (len(widths) - 1) > screen.width:
+        widest = max((n for n in range(len(widths)) if n not in numbers), key=lambda n: widths[n])
+        if widths[widest] > _SHORTEST:
+            widths[widest] -= 1
+        else:
+            widths.pop()
+
+    def line(row: Sequence[str]) -> str:
+        cells = (padded(cut(cell, w), w, n in numbers) for n, (cell, w) in enumerate(zip(row, widths, strict=False)))
+        return "  ".join(cells).rstrip()
+
+    return [screen.dim(line(heads)), *map(line, rows)]
