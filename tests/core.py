@@ -84,14 +84,20 @@ class Client:
         self.port = port
 
     def send(
-        self, body: Any, *, method: str = "POST", headers: Mapping[str, str] | None = None, key: str | None = KEY
+        self,
+        body: Any,
+        *,
+        method: str = "POST",
+        headers: Mapping[str, str] | None = None,
+        key: str | None = KEY,
+        path: str = "/",
     ) -> tuple[int, Any, http.client.HTTPMessage]:
         """Status, decoded answer, headers. `body`: bytes, an iterable of bytes (sent chunked), or what becomes JSON."""
         given = {"Authorization": f"Bearer {key}"} if key else {}
         chunked = isinstance(body, Iterator)
         data = body if isinstance(body, bytes | Iterator) else json.dumps(body).encode()
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-            connection.request(method, "/", data, {**given, **(headers or {})}, encode_chunked=chunked)
+            connection.request(method, path, data, {**given, **(headers or {})}, encode_chunked=chunked)
             response = connection.getresponse()
             content = response.read()
             return response.status, json.loads(content) if content else None, response.headers
