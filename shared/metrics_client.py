@@ -68,7 +68,8 @@ MAX_WEIGHT = 1000
 HIGH_VOLUME_ONE_IN = 10
 MAX_NAMES = 1000  # names counted for `high_volume`, and agents that beat
 SHORTEST_BEAT = 1.0
-FRAME = 100  # bytes of a body besides its series
+FRAME = 100  # bytes of a body besides its series, and of a series besides its head and points
+FRAME_OF_SERIES = 16
 
 Label: TypeAlias = str | int | float
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -77,6 +78,7 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Item: TypeAlias = tuple[str, float, dict[str, Any], float, int]  # name, value, labels, seconds since 1970, weight
+_Point: TypeAlias = tuple[bytes, bytes, bytes]  # head of its series, timestamp, value, as JSON
 _log = logging.getLogger("f0ops.metrics")
 _ID = re.compile(
     r"""(?xs)(?!v\d+(?:(?:alpha|beta|rc)\d*)?$)(?:
@@ -809,8 +811,8 @@ def _outcome(answer: Mapping[str, Any]) -> tuple[int, list[str]]:
     return answer["accepted"], reasons
 
 
-def _points(items: Iterable[_Item]) -> list[tuple[bytes, bytes]]:
-    """Each as (head of its series, point), without those that cannot be: a strange clock, too much for one body."""
+def _points(items: Iterable[_Item]) -> list[_Point]:
+    """Each in JSON, without those that cannot be: a strange clock, too much for one body."""
     heads: dict[tuple[object, ...], bytes] = {}
     points = []
     for name, value, labels, at, weight in items:
@@ -819,23 +821,29 @@ def _points(items: Iterable[_Item]) -> list[tuple[bytes, bytes]]:
         if head is None:
             head = heads[key] = _head(name, labels, weight)
         try:
-            point = f"[{int(at * 1000)},{value!r}]".encode()
+            timestamp = b"%d" % int(at * 1000)
         except (TypeError, ValueError, OverflowError):
             continue
-        if len(head) + len(point) + 3 <= MAX_BODY_BYTES - FRAME:
-            points.append((head, point))
+        point = (head, timestamp, repr(value).encode())
+        if _size(point) + len(head) + FRAME <= MAX_BODY_BYTES:
+            points.append(point)
     return points
 
 
+def _size(point: _Point) -> int:
+    """Its share of a body, two commas included, where the head of its series is there already."""
+    return len(point[1]) + len(point[2]) + 2
+
+
 def _head(name: str, labels: Mapping[str, str], weight: int) -> bytes:
-    """A series up to its points. The same for the same labels in any order: the server knows series by their text."""
+    """A series up to its times. The same for the same labels in any order: the server knows series by their text."""
     series: dict[str, object] = {"name": name}
     if labels:
         series["labels"] = {label[:MAX_LABEL_NAME]: _cut(labels[label]) for label in sorted(labels)}
     if weight > 1:
         series["weight"] = weight
     text = json.dumps(series, ensure_ascii=False, separators=(",", ":"))
-    return text[:-1].encode(errors="replace") + b',"points":['
+    return text[:-1].encode(errors="replace") + b',"times":['
 
 
 def _cut(text: str) -> str:
@@ -846,27 +854,31 @@ def _cut(text: str) -> str:
     return re.sub(r"(?<=[/\s])[^/\s]+$", "", kept) if text[MAX_LABEL] not in "/ " else kept
 
 
-def _bodies(points: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, int]]:
+def _bodies(points: Iterable[_Point]) -> Iterator[tuple[bytes, int]]:
     """Bodies of at most 1 MiB, each with an id of its own and the number of its points, grouped by series."""
-    series: dict[bytes, list[bytes]] = {}
+    series: dict[bytes, list[_Point]] = {}
     size = FRAME
     count = 0
-    for head, point in points:
-        if series and size + len(point) + 1 + (0 if head in series else len(head) + 2) > MAX_BODY_BYTES:
+    for point in points:
+        head = point[0]
+        if series and size + _size(point) + (0 if head in series else len(head) + FRAME_OF_SERIES) > MAX_BODY_BYTES:
             yield _body(series), count
             series, size, count = {}, FRAME, 0
         if head not in series:
             series[head] = []
-            size += len(head) + 2
+            size += len(head) + FRAME_OF_SERIES
         series[head].append(point)
-        size += len(point) + 1
+        size += _size(point)
         count += 1
     if series:
         yield _body(series), count
 
 
-def _body(series: Mapping[bytes, list[bytes]]) -> bytes:
-    texts = [head + b",".join(points) + b"]}" for head, points in series.items()]
+def _body(series: Mapping[bytes, list[_Point]]) -> bytes:
+    texts = []
+    for head, points in series.items():
+        _, times, values = zip(*points, strict=True)
+        texts.append(head + b",".join(times) + b'],"values":[' + b",".join(values) + b"]}")
     return b'{"batchId":"%s","series":[%s]}' % (str(uuid4()).encode(), b",".join(texts))
 
 

@@ -62,20 +62,20 @@ class Exchange:
 def metrics_of(payload: dict[str, Any]) -> list[dict[str, Any]]:
     """The metrics of a body as the plain form has them: name, value, labels, timestamp, and a weight other than 1.
 
-    As strict as the real server: what that would refuse is an AssertionError, which the client sees as no answer.
+    As strict as the real server: for what that would refuse it raises, which the client sees as no answer.
     """
     assert payload.keys() in ({"batchId", "metrics"}, {"batchId", "series"})
     if "metrics" in payload:
         return list(payload["metrics"])
     metrics = []
     for series in payload["series"]:
-        assert {"name", "points"} <= series.keys() <= {"name", "labels", "weight", "points"}
+        assert {"name", "times", "values"} <= series.keys() <= {"name", "labels", "weight", "times", "values"}
         weight = series.get("weight", 1)
         assert type(series["name"]) is str
         assert type(weight) is int
         assert 1 <= weight <= 1000
-        assert series["points"]
-        for timestamp, value in series["points"]:
+        assert series["times"]
+        for timestamp, value in zip(series["times"], series["values"], strict=True):
             assert type(timestamp) is int
             assert math.isfinite(value)
             metric = {
