@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response
@@ -17,6 +19,9 @@ from shared.store.protocol import StoreError
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
+
+LARGEST_DISCARDED = 32 * 1024 * 1024
+_PIECE = 64 * 1024
 
 Handler = Callable[[Request, "App"], Response]
 
@@ -83,9 +88,23 @@ def run(handler: Handler, request: Request) -> Response:
     except Exception as error:  # noqa: BLE001 - the last resort: told in the log, answered as 500
         return problem_of(error).response()
     finally:
+        _discard_body(request)
         if not gc.isenabled():  # main.py switched it off for the cold start: what was imported is here to stay
             gc.freeze()
             gc.enable()
+
+
+def _discard_body(request: Request) -> None:
+    """Take in what a handler left of the body: functions-framework would read all of it into memory, however large.
+
+    A client whose body is not taken in may find its connection broken before it has read the answer. Beyond what Cloud
+    Run lets through, it does.
+    """
+    left = LARGEST_DISCARDED
+    with suppress(Exception):  # a client that went away, or a body of broken chunks
+        while left > 0 and (piece := request.stream.read(_PIECE)):
+            left -= len(piece)
+    request.stream = BytesIO()
 
 
 def problem_of(error: Exception) -> Problem:

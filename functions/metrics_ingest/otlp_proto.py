@@ -14,6 +14,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from functions.metrics_ingest.otlp_read import (
+    MAX_ATTRIBUTES,
     Allowance,
     Attributes,
     AttributesCache,
@@ -22,6 +23,7 @@ from functions.metrics_ingest.otlp_read import (
     Kind,
     Metric,
     NumberPoint,
+    TooMany,
     Unreadable,
     Value,
 )
@@ -55,16 +57,14 @@ class ProtobufReader:
     def _read(self, body: bytes) -> list[Metric]:
         allowance = Allowance()
         read = []
-        resources = messages()["Request"].FromString(body).resource_metrics
-        allowance.spend(len(resources))
-        for in_resource in resources:
+        for resource_metrics in _counted(messages()["Request"].FromString(body).resource_metrics, allowance):
+            in_resource = messages()["ResourceMetrics"].FromString(resource_metrics)
             resource = self._whole("Resource", b"".join(in_resource.resource))
-            allowance.spend(len(in_resource.scope_metrics))
-            for in_scope in in_resource.scope_metrics:
+            for scope_metrics in _counted(in_resource.scope_metrics, allowance):
+                in_scope = messages()["ScopeMetrics"].FromString(scope_metrics)
                 scope = self._whole("Scope", b"".join(in_scope.scope))
-                allowance.spend(len(in_scope.metrics))
-                for metric in in_scope.metrics:
-                    read.append(self._metric(metric, resource, scope, allowance))
+                for metric in _counted(in_scope.metrics, allowance):
+                    read.append(self._metric(messages()["Metric"].FromString(metric), resource, scope, allowance))
         return read
 
     def _metric(self, metric: Any, resource: Attributes, scope: Attributes, allowance: Allowance) -> Metric:
@@ -73,9 +73,8 @@ class ProtobufReader:
         if kind == "none":
             return made
         data = getattr(metric, kind)
-        points = data.data_points
+        points = _counted(data.data_points, allowance)
         made.count = len(points)
-        allowance.spend(made.count)
         made.temporality, made.is_monotonic = data.aggregation_temporality, data.is_monotonic
         if kind in ("gauge", "sum"):
             made.numbers = self._numbers(points)
@@ -187,9 +186,10 @@ class ProtobufReader:
 
     def _of(self, sent: Sequence[bytes]) -> Attributes:
         """Attributes of a point, each as its bytes."""
+        if len(sent) > MAX_ATTRIBUTES:
+            raise TooMany
         key = tuple(sent)
-        known = self._cache.found.get(key)
-        return known or self._cache.keep(key, sum(map(len, key)), _values(map(messages()["KeyValue"].FromString, key)))
+        return self._cache.found.get(key) or self._cache.keep(key, sum(map(len, key)), _values(key))
 
     def _whole(self, of: str, sent: bytes) -> Attributes:
         """Attributes of a resource, or of a scope together with its name and version."""
@@ -220,9 +220,16 @@ def _bounds(sent: bytes) -> tuple[float, ...]:
     return unpack_from(f"<{len(sent) >> 3}d", sent)
 
 
-def _values(pairs: Iterable[Any]) -> dict[str, Value]:
+def _counted(items: Sequence[bytes], allowance: Allowance) -> Sequence[bytes]:
+    allowance.spend(len(items))
+    return items
+
+
+def _values(sent: Sequence[bytes]) -> dict[str, Value]:
+    if len(sent) > MAX_ATTRIBUTES:
+        raise TooMany
     values: dict[str, Value] = {}
-    for pair in pairs:
+    for pair in map(messages()["KeyValue"].FromString, sent):
         which = pair.value.WhichOneof("one")
         values[pair.key] = getattr(pair.value, which) if which else None
     return values

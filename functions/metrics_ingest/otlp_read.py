@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 MAX_POINTS = 50_000
+MAX_ATTRIBUTES = 1000  # of one point, resource or scope
 MAX_CACHED = 20_000
 MAX_CACHED_BYTES = 16_000_000
 UNSPECIFIED, DELTA, CUMULATIVE = 0, 1, 2
