@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import repeat
+from math import isfinite
 
 from shared.domain.cumulative import Point
 from shared.domain.rollup import Stats, stats_of
@@ -120,7 +121,13 @@ def _part(series: Series, values: list[float]) -> Part:
     values.sort()
     low, high = values[0], values[-1]
     smallest = low if low > 0 else values[min(bisect_right(values, 0), len(values) - 1)]  # beside zeros
-    if low < 0 or high > LARGEST or 0 < smallest < SMALLEST or (series.is_ratio and not set(values) <= {0, 1}):
+    if (
+        not isfinite(total)
+        or low < 0
+        or high > LARGEST
+        or 0 < smallest < SMALLEST
+        or (series.is_ratio and not set(values) <= {0, 1})
+    ):
         raise Suspect
     counts = list(map(bisect_right, repeat(values), series.bounds))
     return (series.number, total, low, high, counts, buckets.tobytes())

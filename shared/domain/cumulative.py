@@ -16,6 +16,7 @@ from shared.domain.spans import Span
 
 LOOKBACK_BLOCKS = 24  # two hours: how far back the point before is looked for
 _HASH = 6
+_BELOW_ZERO = -1.0  # where a bucket starts that holds 0 itself
 _LARGEST_POWER = 900.0  # of 2: a sketch has buckets up to 2^945
 
 
@@ -166,7 +167,7 @@ def histogram_stats(
 
     Counts at `bounds` are exact where the histogram has such a bound; the others are estimated, and marked.
     """
-    edges = [0.0, *(max(0.0, bound) for bound in histogram.bounds)]
+    edges = [_BELOW_ZERO, *(max(0.0, bound) for bound in histogram.bounds)]
     ends: list[float | None] = [*edges[1:], None]
     ranges = [(a, b, n) for a, b, n in zip(edges, ends, histogram.counts, strict=True) if n]
     return _stats(ranges, histogram.total, low, high, bounds)
@@ -177,7 +178,9 @@ def exponential_stats(
 ) -> Stats | None:
     """The same for an exponential histogram."""
     by = histogram.factor
-    ranges: list[Range] = [(0.0, histogram.zero_up_to * by, histogram.zero_count)] if histogram.zero_count else []
+    ranges: list[Range] = []
+    if histogram.zero_count:
+        ranges.append((_BELOW_ZERO, histogram.zero_up_to * by, histogram.zero_count))
     for index, count in enumerate(histogram.counts, histogram.offset):
         if count:
             ranges.append((_edge(index, histogram.scale) * by, _edge(index + 1, histogram.scale) * by, count))
@@ -195,7 +198,7 @@ def _stats(
     """`ranges` rise and are not empty."""
     if not ranges:
         return None
-    least = ranges[0][0] if low is None else max(low, 0.0)
+    least = max(ranges[0][0] if low is None else low, 0.0)
     last = max(start if end is None else end for start, end, _ in ranges)
     most = max(least, last if high is None else high)
     ends = [most if end is None and high is not None else end for _, end, _ in ranges]
@@ -227,7 +230,7 @@ def _count_up_to(bound: float, ranges: list[Range], least: float, most: float | 
         return 0
     below = 0
     for start, end, count in ranges:
-        if bound <= start and start != end and start > 0:  # the first bucket holds 0 itself as well
+        if bound <= start and start != end:
             return below
         if end is None or bound < end * (1 - 1e-12):
             return None

@@ -18,7 +18,7 @@ _STATUS_RANGE = re.compile(r"(\d{3})(?:-(\d{3}))?")
 
 def is_status(text: str) -> bool:
     """Whether it is one of the few values that a metric may be derived from."""
-    return text in STATUS_WORDS or (_is_number(text) and len(text) <= 3)
+    return text in STATUS_WORDS or _is_number(text)
 
 
 def _statuses(entries: tuple[str, ...]) -> tuple[str, ...]:
@@ -57,7 +57,8 @@ class Derived(BaseModel):
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal()
+    """Of a status: a longer one is kept apart nowhere, so it may not count anywhere."""
+    return len(text) <= 3 and text.isascii() and text.isdecimal()
 
 
 def _lies_in(text: str, statuses: tuple[str, ...]) -> bool:
