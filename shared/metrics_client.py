@@ -961,8 +961,8 @@ def _begin_all() -> None:
 
 
 def _handle_sigterm() -> None:
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        with suppress(ValueError):  # a sub-interpreter may set no handlers
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        with suppress(ValueError):  # only the main thread of the main interpreter may
             signal.signal(signal.SIGTERM, _on_sigterm)
 
 
