@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from math import isclose
 from typing import Any
 
+from shared.domain.cumulative import Point
+from shared.domain.rollup import Stats
 from shared.domain.slo import Definition
 from shared.domain.slots import SlotRow
 from shared.layout import day_of, hour_path, month_path, series_path, slots_path
 from shared.rollup_codec import decode_rollup, decode_slots
-from shared.rollups import decode_month
+from shared.rollups import decode_block, decode_month
 from shared.store.protocol import Query, Store
 
 Series = dict[str, list[float]]
@@ -27,10 +29,44 @@ class Model:
     def __init__(self, definitions: Sequence[Definition]) -> None:
         self.definitions = definitions
         self.blocks: dict[int, Series] = defaultdict(lambda: defaultdict(list))
+        self.rough: set[str] = set()  # series of which the store knows histograms only
 
     def add(self, metrics: Iterable[dict[str, Any]]) -> None:
         for metric in metrics:
-            self.blocks[metric["timestamp"] // BLOCK_MS][key(metric)].append(float(metric["value"]))
+            values = [float(metric["value"])] * metric.get("weight", 1)
+            self.blocks[metric["timestamp"] // BLOCK_MS][key(metric)] += values
+
+    def add_histogram(self, at: int, own: str, values: Iterable[float]) -> None:
+        """Values that were sent as a histogram; its edges must have the bounds of all definitions among them."""
+        self.blocks[at // BLOCK_MS][own] += values
+        self.rough.add(own)
+
+    def add_counters(self, points: Iterable[tuple[str, Point]]) -> None:
+        """Points of counters that are numbers. What each added is one observation, if it is known and not 0."""
+        told = sorted({point: own for own, point in sorted(points, reverse=True)}.items(), key=lambda of: of[0].time)
+        for n, (point, own) in enumerate(told):
+            oldest = (point.time // BLOCK_MS - 24) * BLOCK_MS
+            earlier = [p for p, _ in told[:n] if p.time >= oldest and p.start == point.start and p.time < point.time]
+            before = [p.value for p in earlier if p.stream == point.stream]
+            is_new = point.start >= oldest or any(p.stream[:6] == point.stream[:6] for p in earlier)
+            if not before and not (point.start and is_new):
+                continue
+            stands, stood = point.value, before[-1] if before else 0.0
+            assert isinstance(stands, float)
+            assert isinstance(stood, float)
+            added = stands - stood if stands >= stood else stands
+            if added:
+                self.blocks[point.time // BLOCK_MS][own].append(added)
+
+    def add_beats(self, agent: str, beats: Iterable[int], lasts: int, now: int, since: int | None = None) -> None:
+        """Uptime of all blocks that are over, asked for each second by itself; `since`: expected before it beat."""
+        times = sorted(beats)
+        first = min([*times[:1], *([since] if since is not None else [])]) // 1000
+        for number in range(first // 300, now // BLOCK_MS):
+            seconds = range(max(first, number * 300), number * 300 + 300)
+            up = [any(t // 1000 <= s < (t + lasts) // 1000 for t in times) for s in seconds]
+            if up:
+                self.blocks[number][f'agent_uptime{{"agent":"{agent}"}}'] += map(float, up)
 
     @property
     def days(self) -> list[str]:
@@ -71,8 +107,8 @@ class Model:
         for day in self.days:
             for doc in store.query(Query(f"ops_metrics/{day}/m5", limit=1000)):
                 number = first[day] + int(doc.id[:2]) * 12 + int(doc.id[2:4]) // 5
-                found[number] |= decode_rollup(doc.data["payload"])
-        yield from _compared("block", self.blocks, found)
+                found[number] |= decode_block(doc.data)
+        yield from self._compared("block", self.blocks, found)
 
     def _hours(self, store: Store) -> Iterable[str]:
         found: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
@@ -81,7 +117,7 @@ class Model:
             for (hour, _), doc in zip(paths, store.get_many([p for _, p in paths]), strict=True):
                 if doc:
                     found[day, hour] |= decode_rollup(doc.data["payload"])
-        yield from _compared("hour", self.gathered("hour"), found)
+        yield from self._compared("hour", self.gathered("hour"), found)
 
     def _slots(self, store: Store) -> Iterable[str]:
         for day in self.days:
@@ -105,13 +141,14 @@ class Model:
             docs = store.query(Query(f"ops_metrics/{day}/metrics", limit=1000))
             found = {doc.path: doc.data for doc in docs}
             wanted = {series_path(day, own): values for own, values in expected.items()}
+            rough = {series_path(day, own) for own in self.rough}
             if found.keys() != wanted.keys():
                 yield f"day {day}: series {sorted(found.keys() ^ wanted.keys())} should or should not be there"
             for path, values in wanted.items():
                 have = found.get(path)
                 if have and (have["count"], have["sum"]) != (len(values), sum(values)):
                     yield f"{path}: {have['count']}, {have['sum']}, not {len(values)}, {sum(values)}"
-                if have and not within_one_percent(have, values):
+                if have and path not in rough and not within_one_percent(have, values):
                     yield f"{path}: quantiles are off"
             month = store.get(month_path(day))
             sums = (
@@ -124,23 +161,33 @@ class Model:
                 if tuple(sums.get(definition.hash, (0, 0))) != (good, total):
                     yield f"month of {day} {definition}: {sums.get(definition.hash)}, not {(good, total)}"
 
+    def _compared(self, level: str, expected: dict[Any, Series], found: dict[Any, dict[str, Any]]) -> Iterable[str]:
+        for at in expected.keys() | found.keys():
+            series, have = expected.get(at, {}), found.get(at, {})
+            for own in series.keys() | have.keys():
+                values = series.get(own, [])
+                stats = have.get(own)
+                seen = (stats.count, stats.total) if stats else (0, 0)
+                if seen != (len(values), sum(values)):
+                    yield f"{level} {at} {own}: {seen}, not {len(values)} values of sum {sum(values)}"
+                elif stats:
+                    yield from (f"{level} {at} {own}: {fault}" for fault in self._faults(own, stats, values))
+
+    def _faults(self, own: str, stats: Stats, values: Sequence[float]) -> Iterable[str]:
+        known = stats.low, stats.high
+        if own in self.rough:
+            if known[0] > min(values):
+                yield f"begins at {known[0]}, not {min(values)}"
+        elif known != (min(values), max(values)) or stats.spans:
+            yield f"{known}, not {min(values), max(values)}"
+        if sum(stats.buckets.values()) + sum(stats.spans.values()) != len(values):
+            yield f"the sketch holds {sum(stats.buckets.values())} and {sum(stats.spans.values())} of {len(values)}"
+        exact = {bound: n for bound, n in stats.up_to.items() if bound not in stats.estimated}
+        if any(n != sum(v <= bound for v in values) for bound, n in exact.items()):
+            yield f"counts at the bounds are {stats.up_to}"
+
 
 def within_one_percent(have: dict[str, Any], values: Sequence[float]) -> bool:
     ordered = sorted(values)
     exact = {q: ordered[max(1, -(-q * len(ordered) // 100)) - 1] for q in (50, 95, 99)}
     return all(isclose(have[f"p{q}"], value, rel_tol=0.0101) for q, value in exact.items())
-
-
-def _compared(level: str, expected: dict[Any, Series], found: dict[Any, dict[str, Any]]) -> Iterable[str]:
-    for at in expected.keys() | found.keys():
-        series, have = expected.get(at, {}), found.get(at, {})
-        for own in series.keys() | have.keys():
-            values = series.get(own, [])
-            stats = have.get(own)
-            seen = (stats.count, stats.total, stats.low, stats.high) if stats else (0, 0, 0, 0)
-            if seen != ((len(values), sum(values), min(values), max(values)) if values else (0, 0, 0, 0)):
-                yield f"{level} {at} {own}: {seen}, not {len(values)} values of sum {sum(values)}"
-            elif stats and sum(stats.buckets.values()) != len(values):
-                yield f"{level} {at} {own}: the sketch holds {sum(stats.buckets.values())} of {len(values)}"
-            elif stats and any(n != sum(v <= bound for v in values) for bound, n in stats.up_to.items()):
-                yield f"{level} {at} {own}: counts at the bounds are {stats.up_to}"

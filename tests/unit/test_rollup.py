@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
+import zlib
+from array import array
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.domain.cumulative import Exponential, Histogram, Point, histogram_stats
 from shared.domain.fit import fit, is_other
-from shared.domain.rollup import SHARDS, Gathered, Stats, merge, shard_of
+from shared.domain.rollup import SHARDS, Gathered, Stats, distribution, merge, shard_of, stats_of
 from shared.domain.series import key_of, split_key
 from shared.domain.slo import Definition
 from shared.domain.slots import count_definitions
+from shared.points_codec import decode_points
 from shared.rollup_codec import MAX_PAYLOAD, decode_rollup, encode_fitted, encode_rollup
+from shared.rollups import decode_block
+from shared.segment import decode_segment
 from tests.core import registry, shipped
 
 BOUNDS = (0.0, 0.1, 100.0, 300.0, 400.0)
@@ -123,6 +130,74 @@ def test_all_series_of_a_metric_are_in_one_shard_and_the_metrics_spread() -> Non
     for metric in registry().metrics:
         assert len({shard_of(key_of(metric, {"n": str(n)})) for n in range(50)}) == 1
     assert {shard_of(f"{metric}{{}}") for metric in registry().metrics} == set(range(SHARDS))
+
+
+# --- histograms and weighted samples
+
+PARTS = st.one_of(
+    LISTS.map(stats),
+    st.tuples(LISTS, st.integers(2, 1000)).map(lambda drawn: stats_of(list(drawn[0]), BOUNDS, drawn[1])),
+    st.lists(st.integers(0, 30), min_size=4, max_size=4)
+    .filter(any)
+    .map(
+        lambda counts: histogram_stats(
+            Histogram(sum(counts), 7.0, (0.1, 150.0, 400.0), tuple(counts)), None, None, BOUNDS
+        )
+    ),
+)
+
+
+def whole(a: Stats) -> tuple[object, ...]:
+    return a.count, a.low, a.high, a.up_to, dict(a.buckets), a.estimated, a.spans, a.weighted
+
+
+@given(PARTS, PARTS, PARTS)
+def test_merging_histograms_and_samples_is_free_of_order_and_grouping(a: Stats, b: Stats, c: Stats) -> None:
+    left = merge([merge([a, b]), c])
+    assert whole(left) == whole(merge([a, merge([c, b])])) == whole(merge([c, b, a]))
+    assert left.count == sum(left.buckets.values()) + sum(left.spans.values())
+    assert left.weighted == a.weighted + b.weighted + c.weighted
+    for q in (0.5, 0.95, 0.99):
+        assert left.quantile(q) == merge([c, a, b]).quantile(q)
+    kept = distribution([a, b, c])
+    assert kept is not None
+    assert [kept.quantile_bounds(q) for q in (0.5, 0.99)] == [left.quantile_bounds(q) for q in (0.5, 0.99)]
+
+
+@given(st.dictionaries(st.sampled_from(["api_latency{}", "token_cost{}"]), PARTS))
+def test_histograms_and_samples_come_back_from_storage_as_they_were(rollup: dict[str, Stats]) -> None:
+    again = decode_rollup(encode_rollup(rollup))
+    assert {key: whole(s) for key, s in again.items()} == {key: whole(s) for key, s in rollup.items()}
+
+
+def test_rollups_stored_before_there_were_histograms_are_read() -> None:
+    row = ("api_latency{}", 2, 150.0, 50.0, 100.0, {100.0: 2}, {300.0}, {195: 1, 230: 1})
+    (found,) = decode_rollup(zlib.compress(msgspec.msgpack.encode([row]), 1)).values()
+    assert found == Stats(2, 150.0, 50.0, 100.0, {100.0: 2}, {195: 1, 230: 1}, {300.0})
+    assert len(msgspec.msgpack.decode(zlib.decompress(encode_rollup({"api_latency{}": found})))[0]) == 8
+
+
+def test_a_block_without_a_part_from_points_is_read() -> None:
+    payload = encode_rollup({"api_latency{}": stats([1.0])})
+    for data in ({"payload": payload}, {"payload": payload, "derived": b""}):
+        assert whole(decode_block(data)["api_latency{}"]) == whole(stats([1.0]))
+    both = decode_block({"payload": payload, "derived": payload})
+    assert both["api_latency{}"].count == 2
+
+
+def test_a_segment_of_the_first_version_is_read() -> None:
+    blocks = [(5_910_480, array("I", [7]).tobytes(), array("d", [42.0]).tobytes(), [])]
+    body = msgspec.msgpack.encode((1, [(100.0,)], {7: ("api_latency{}", 0)}, [(b"12345678", blocks)]))
+    (batch,) = decode_segment(b"m" + zlib.crc32(body).to_bytes(4, "big") + body)
+    (block,) = batch.blocks
+    assert (batch.series, list(block.raw_values)) == ({7: ("api_latency{}", (100.0,))}, [42.0])
+    assert (block.wholes, block.points) == ([], [])
+
+
+def test_points_stored_without_a_factor_are_read() -> None:
+    row = (b"s" * 12, 1, 2, ("e", 3, 7.0, 4, 1, 0.5, -3, (1, 1)))
+    found = decode_points(zlib.compress(msgspec.msgpack.encode({"api_latency{}": [row]}), 1))
+    assert found == {"api_latency{}": [Point(b"s" * 12, 1, 2, Exponential(3, 7.0, 4, 1, 0.5, -3, (1, 1), 1.0))]}
 
 
 # --- kept within a document

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from array import array
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.rollup import Gathered, Stats
+from shared.domain.cumulative import Histogram, histogram_stats
+from shared.domain.rollup import Gathered, Stats, stats_of
 from shared.domain.series import key_of
 from shared.domain.slo import Counts, Definition
 from shared.domain.slots import SLOTS_A_DAY, SlotRow, add_up, count_definitions
+from shared.layout import month_path, slots_path
 from shared.rollup_codec import decode_slots, encode_slots
+from shared.rollups import decode_month, encode_month, sum_day
+from shared.slo_history import SloHistory
+from shared.store.protocol import Put
+from shared.store.sqlite import SqliteStore
 from tests.core import registry
 
 ERRORS = Definition("error_rate", None)
@@ -55,6 +64,69 @@ def test_of_a_success_rate_the_ones_are_good() -> None:
 
 def test_no_events_are_no_events() -> None:
     assert count(ERRORS, {}) == count(SUCCESS, {}) == Counts(0, 0)
+
+
+def test_weights_and_bounds_that_no_edge_shows_mark_what_is_counted() -> None:
+    latency = Definition("api_latency", 300.0)
+    ok = key_of("api_latency", {"status": "200"})
+    histogram = Histogram(2, 300.0, (100.0, 500.0), (1, 1, 0))
+    between = histogram_stats(histogram, None, None, (300.0,))
+    at_an_edge = histogram_stats(histogram, None, None, (500.0,))
+    assert between is not None
+    assert at_an_edge is not None
+    assert count(latency, {ok: stats([1.0, 400.0], (300.0,))}) == Counts(1, 2, estimated=False)
+    assert count(latency, {ok: stats_of([1.0, 400.0], (300.0,), 10)}) == Counts(10, 20, estimated=True)
+    assert count(latency, {ok: between}).estimated
+    assert count(latency, {ok: stats([1.0]), key_of("api_latency", {"a": "b"}): between}).estimated
+    assert not count(Definition("api_latency", 500.0), {ok: at_an_edge}).estimated
+    assert not count(ERRORS, {ok: between}).estimated  # how many there were is exact
+    assert count(ERRORS, {ok: stats_of([1.0], (), 10)}) == Counts(10, 10, estimated=True)
+    assert count(SUCCESS, {"agent_success_rate{}": stats_of([1.0, 0.0], (), 10)}) == Counts(10, 20, estimated=True)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, SLOTS_A_DAY - 1), st.booleans()), max_size=20),
+    st.integers(0, SLOTS_A_DAY - 1),
+    st.integers(1, SLOTS_A_DAY),
+)
+def test_the_mark_of_an_estimate_is_kept_by_slot_and_goes_when_it_is_corrected(
+    marks: list[tuple[int, bool]], first: int, length: int
+) -> None:
+    row = SlotRow()
+    for slot, estimated in marks:
+        row.set(slot, Counts(1, 2, estimated))
+    again = decode_slots(encode_slots({"h": row}))["h"]
+    last = dict(marks)
+    end = min(SLOTS_A_DAY, first + length)
+    assert again.between(first, end).estimated == any(last.get(slot, False) for slot in range(first, end))
+    assert again.between(0, SLOTS_A_DAY).estimated == any(last.values())
+
+
+def test_the_mark_goes_from_slots_to_a_window_a_day_and_its_month(sqlite_store: SqliteStore) -> None:
+    definition, day = Definition("api_latency", 300.0), datetime(2026, 3, 9, tzinfo=UTC)
+    rows = {definition.hash: SlotRow()}
+    rows[definition.hash].set(5, Counts(1, 2, estimated=True))
+    rows[definition.hash].set(9, Counts(3, 4))
+    sqlite_store.commit([Put(slots_path("2026-03-09"), {"payload": encode_slots(rows)})])
+    now = day + timedelta(days=1)
+    window = SloHistory(sqlite_store).load(day, now, now)
+    assert window.count(definition, day, now) == Counts(4, 6, estimated=True)
+    assert window.count(definition, day + timedelta(minutes=30), now) == Counts(3, 4, estimated=False)
+    sum_day(sqlite_store, "2026-03-09")
+    month = sqlite_store.get(month_path("2026-03-09"))
+    assert month is not None
+    assert decode_month(month.data["payload"]) == {"2026-03-09": {definition.hash: Counts(4, 6, estimated=True)}}
+
+
+def test_slots_and_months_stored_without_the_mark_are_read() -> None:
+    arrays = array("I", range(SLOTS_A_DAY)).tobytes()
+    old = b"m" + msgspec.msgpack.encode({"h": (1, 2, arrays, arrays)})
+    row = decode_slots(old)["h"]
+    assert (row.good, row.total, row.goods[7], row.estimates) == (1, 2, 7, 0)
+    assert encode_slots({"h": row}) == old
+    month = msgspec.msgpack.encode({"2026-03-09": {"h": (1, 2)}})
+    assert decode_month(month) == {"2026-03-09": {"h": Counts(1, 2)}}
+    assert encode_month(decode_month(month)) == month
 
 
 SLOTS = st.dictionaries(
