@@ -19,7 +19,7 @@ PARTS: dict[str, tuple[Callable[[], None], ...]] = {
     "serve": (serving.ingest, serving.healthz),
     "cold": (cold.cold,),
     "record": (record.record,),
-    "cost": (cost.cost, cost.quantiles),
+    "cost": (cost.cost, cost.heartbeats, cost.quantiles),
 }
 
 

@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ import msgspec
 from bench.data import CONFIG, fresh_store
 from bench.report import heading, row
 from functions.metrics_ingest.handler import take
+from functions.metrics_ingest.heartbeat import beat
 from functions.metrics_ingest.ingest import Ingest
 from shared.alerting import run_alert_rules
 from shared.bootstrap import App
@@ -47,11 +49,13 @@ ONE_EACH: Operations = {"reads": 1e6, "writes": 1e6, "deletes": 0, "ttl_deletes"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """`hours` are simulated; a day is that many times them, and one close."""
+    """`hours` are simulated; a day is 24 / hours times them, and one close. `agents` beat every `beat_seconds`."""
 
     series: int
     per_second: int
     hours: int
+    agents: int = 0
+    beat_seconds: int = 60
 
     @property
     def per_day(self) -> int:
@@ -98,8 +102,20 @@ def table(shapes: tuple[Shape, ...]) -> list[str]:
     return lines
 
 
+def heartbeats() -> None:
+    heading("Firestore: operations and dollars a day for agents that beat, beside no agent at all")
+    print("| heartbeats | reads | writes | deletes | by TTL | a day |\n|---|---|---|---|---|---|")
+    nothing = operations_a_day(Shape(0, 0, 2))
+    for agents, seconds in ((1, 60), (1, 300), (20, 60)):
+        day = operations_a_day(Shape(0, 0, 2, agents, seconds))
+        more = {kind: day[kind] - nothing[kind] for kind in KINDS}
+        what = f"{agents} agent{'s' if agents > 1 else ''}, every {seconds} s"
+        cells = [what, *(f"{more[kind]:,.0f}" for kind in KINDS), f"${dollars(more):.4f}"]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
 def operations_a_day(shape: Shape) -> Operations:
-    """What a day of such metrics is billed, in steady state."""
+    """What a day of such metrics and beats is billed, in steady state."""
     world = _World(shape)
     world.run(WARM_UP)
     warm = world.documents(EACH_HOUR)
@@ -130,18 +146,28 @@ class _World:
 
     def run(self, length: timedelta) -> None:
         """Send, and judge at every fifth minute, the end included."""
-        size = min(MOST_IN_A_BATCH, math.ceil(self.shape.per_second * LONGEST_WAIT))
-        step = timedelta(seconds=size / self.shape.per_second)
-        ingest = self.ingesting.part(Ingest)
-        end, next_run = self.now + length, self.now + RULES_EVERY
-        while self.now < end:
-            body = self._body(size, step)
-            self.now += step
-            answer = take(body, ingest, self.now)
-            assert answer["accepted"] == size, answer
-            if self.now >= next_run:
-                self.judge()
-                next_run += RULES_EVERY
+        start, seconds = self.now, int(length.total_seconds())
+        due = [(float(second), 2, self.judge) for second in range(300, seconds + 1, 300)]
+        if self.shape.per_second:
+            size = min(MOST_IN_A_BATCH, math.ceil(self.shape.per_second * LONGEST_WAIT))
+            step = size / self.shape.per_second
+            send = partial(self._send, size, timedelta(seconds=step))
+            due += [(step * n, 1, send) for n in range(1, int(seconds / step) + 1)]
+        for n in range(self.shape.agents):  # each at a time of its own, as they were started
+            first = self.shape.beat_seconds * (n + 0.5) / self.shape.agents
+            beats = int(seconds / self.shape.beat_seconds)
+            due += [(first + self.shape.beat_seconds * i, 0, partial(self._beat, _letters(n))) for i in range(beats)]
+        for second, _, work in sorted(due, key=lambda entry: entry[:2]):
+            self.now = start + timedelta(seconds=second)
+            work()
+        self.now = start + length
+
+    def _send(self, size: int, step: timedelta) -> None:
+        answer = take(self._body(size, step), self.ingesting.part(Ingest), self.now)
+        assert answer["accepted"] == size, answer
+
+    def _beat(self, agent: str) -> None:
+        beat(agent, b"", self.ingesting, self.ingesting.part(Ingest), self.now)
 
     def judge(self, later: timedelta = timedelta()) -> None:
         self.now += later
@@ -149,8 +175,8 @@ class _World:
         assert result.folded.complete
 
     def _body(self, size: int, step: timedelta) -> bytes:
-        """The compact form, as the client sends it: the metrics of the next `step`, the series in turn."""
-        start, each = self.now.timestamp() * 1000, step.total_seconds() * 1000 / size
+        """The compact form, as the client sends it: the metrics of the last `step`, the series in turn."""
+        start, each = (self.now - step).timestamp() * 1000, step.total_seconds() * 1000 / size
         count = min(size, self.shape.series)
         series = [
             {
