@@ -364,6 +364,23 @@ def test_a_visitor_who_leaves_before_the_answer_is_counted_once_as_499(server: C
     assert requests_of(server) == [("/", "POST", "499")]
 
 
+def test_an_app_that_raises_because_the_visitor_has_left_has_not_failed(server: CapturingIngest) -> None:
+    asked = threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        asked.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        raise OSError
+
+    client = client_of(server, max_batch=1)
+    with served(client.asgi(app), lifespan="off") as url:
+        hang_up(url, "/", asked.is_set)
+        wait_until(lambda: bool(server.metrics))
+    client.close()
+    assert requests_of(server) == [("/", "POST", "499")]
+
+
 def test_a_visitor_who_leaves_during_the_answer_is_counted_once_with_its_status(server: CapturingIngest) -> None:
     sent = threading.Event()
 
