@@ -20,6 +20,7 @@ from shared.domain.query_range import DAY, HOUR, Level, Piece, Stored
 from shared.domain.rollup import Stats
 from shared.layout import FOLD_RUN, KEEP, block_path, day_of, hour_path, whole_day_path
 from shared.rollup_codec import decode_rollup
+from shared.rollups import decode_block
 from shared.run_guard import RUN
 from shared.store.protocol import Doc, Store
 
@@ -139,7 +140,8 @@ class _Reader:
                 for found in docs:
                     if found is not None:
                         self.levels.add(level)
-                        yield piece.step, decode_rollup(found.data["payload"])
+                        data = found.data
+                        yield piece.step, decode_block(data) if level == "m5" else decode_rollup(data["payload"])
 
     def _read(self, paths: Sequence[str]) -> list[Doc | None]:
         self.reads += len(paths)
