@@ -18,13 +18,15 @@ from shared.domain import sketch
 from shared.domain.building import BLOCK_MS
 from shared.domain.metric import Registry
 from shared.domain.metric_query import MAX_DOCUMENTS, QUANTILES, InvalidQuery, MetricQuery, parse_query
-from shared.domain.query_cells import MAX_GROUPS, OTHER, Selection, point
+from shared.domain.query_cells import MAX_GROUPS, OTHER, Selection, group_of, point
 from shared.domain.query_range import DAY, HOUR, Stored
 from shared.domain.rollup import Stats, shard_of, stats_of
 from shared.domain.series import key_of
 from shared.domain.slo import Counts
-from shared.layout import day_of, whole_day_path
+from shared.layout import FOLD_RUN, block_path, day_of, whole_day_path
 from shared.metric_query import Answer, TooManyDocuments, read_stored, run_query
+from shared.rollup_codec import encode_rollup
+from shared.run_guard import RUN
 from shared.store.protocol import Create, Delete, Store
 from shared.store.sqlite import SqliteStore
 from tests.core import Clock, batch_of, make_app, metric, ms, registry
@@ -284,6 +286,35 @@ def test_an_empty_store_has_no_points(sqlite_store: SqliteStore) -> None:
     assert (answer.points, answer.reads) == ({(): []}, 0)
     assert read_stored(sqlite_store, NOW).complete_until is None
     assert query.unit == "ms"
+
+
+def test_what_was_worked_out_from_counters_and_beats_is_counted_with_what_was_sent(sqlite_store: SqliteStore) -> None:
+    block = ms(NOW - timedelta(minutes=20)) // BLOCK_MS
+    sent, derived = ({key_of("api_latency", {}): stats_of([value], ())} for value in (100.0, 300.0))
+    document = {"payload": encode_rollup(sent), "derived": encode_rollup(derived)}
+    sqlite_store.commit(
+        [
+            Create(block_path(block, shard_of("api_latency")), document),
+            Create(RUN, {"factsAt": NOW}),
+            Create(FOLD_RUN, {"days": [day_of(block)], "closedThrough": ""}),
+        ]
+    )
+    _, answer = History(sqlite_store, []).ask(metric="api_latency", agg="sum", step="5m")
+    assert [(p.value, p.count) for p in answer.points[()] if p.count] == [(400, 2)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "group"),
+    [
+        ({"endpoint": "/a", "status": "200"}, ("/a", "200")),
+        ({"endpoint": "/a"}, ("/a", "")),
+        ({"other": "true", "status": "200"}, OTHER),
+        ({"other": "true"}, OTHER),
+    ],
+)
+def test_of_series_that_were_folded_the_lost_labels_are_not_known(labels: Labels, group: tuple[str, ...]) -> None:
+    assert group_of(labels, ("endpoint", "status")) == group
+    assert group_of({"other": "true", "status": "200"}, ("status",)) == ("200",)
 
 
 # --- bounds
