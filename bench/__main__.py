@@ -1,6 +1,6 @@
 """`make bench`: every figure with its limit, each ratio against a baseline measured in the same run.
 
-python -m bench [ingest] [fold] [evaluate] [serve] [cold] [record] [cost]
+python -m bench [ingest] [otlp] [fold] [evaluate] [serve] [cold] [record] [cost]
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import cold, cost, fold, ingest, record, serving
+from bench import cold, cost, fold, ingest, otlp, record, serving
 
 PARTS: dict[str, tuple[Callable[[], None], ...]] = {
     "ingest": (ingest.cpu, ingest.compact_form, ingest.billed_writes),
+    "otlp": (otlp.cpu,),
     "fold": (fold.folds,),
     "evaluate": (fold.evaluations,),
     "serve": (serving.ingest, serving.healthz),

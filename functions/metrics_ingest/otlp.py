@@ -31,7 +31,7 @@ MOST_TOLD = 1000
 class Otlp:
     """What an instance keeps between OTLP requests."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App | None = None) -> None:
         self._read = {PROTOBUF: ProtobufReader().read, JSON: JsonReader().read}
         self._targets: Targets | None = None
         self._told: set[str] = set()
