@@ -126,7 +126,7 @@ class Derivation:
                 changed.update(range(joined.first // BLOCK_MS, until // BLOCK_MS + 1))
                 self._is_news = True
             self._is_news |= known is not None and joined.last - known.last > FORGOTTEN_AFTER_MS // 7
-        return {block for block in changed if self._is_over(block)}
+        return {block for block in changed if block <= self._present}  # another run may have counted the present one
 
     def work_out(
         self, points: Mapping[Where, Mapping[str, Iterable[Point]]], due: Iterable[int]
@@ -141,10 +141,13 @@ class Derivation:
         counting = {
             where for where, of in points.items() if any(p.value is not None for own in of.values() for p in own)
         }
-        wanted = counting | self._successors(counting) | {(block, UPTIME_SHARD) for block in due}
+        counters = counting | self._successors(counting)
+        wanted = counters | {(block, UPTIME_SHARD) for block in due}
         changed: dict[int, set[str]] = {}
         for block, shard in sorted(wanted):
-            changed.setdefault(block, set()).update(self._work_out(block, shard))
+            keys = self._work_out(block, shard, (block, shard) in counters)
+            if keys is not None:
+                changed.setdefault(block, set()).update(keys)
         return changed
 
     def note(self, counted_through: int | None) -> None:
@@ -191,18 +194,22 @@ class Derivation:
         docs = self._store.get_many([points_path(*where) for where in later]) if later else []
         return {where for where, doc in zip(later, docs, strict=True) if doc}
 
-    def _work_out(self, block: int, shard: int) -> set[str]:
-        """The keys that the block's derived part has, or may have had."""
-        keys: set[str] = set()
+    def _work_out(self, block: int, shard: int, has_counters: bool) -> set[str] | None:
+        """The keys that the block's derived part has, or may have had; None if there was nothing to do."""
+        keys: set[str] | None = None
 
         def decide(doc: Doc | None) -> Data | None:
+            nonlocal keys
             before: Data = doc.data if doc else {"payload": encode_rollup({}), "receipts": b"", "pages": 0}
             old: bytes = before.get("derived", b"")
+            counts_uptime = shard == UPTIME_SHARD and (self._is_over(block) or _has_uptime(old))
+            if not (counts_uptime or has_counters):
+                return None
             points = _Points(self._store, block, shard)
             derived = self._counters(points)
-            if shard == UPTIME_SHARD and (self._is_over(block) or _has_uptime(old)):
+            if counts_uptime:
                 derived |= self._uptime(points, old)
-            keys.update(points.own, derived)
+            keys = {*points.own, *derived}
             room = 1_000_000 - len(before["payload"]) - len(before["receipts"])
             limited = limit_series(derived, self._limits)
             payload = encode_fitted(limited, min(MAX_DERIVED, room)) if derived else b""

@@ -43,7 +43,10 @@ class Model:
 
     def add_counters(self, points: Iterable[tuple[str, Point]]) -> None:
         """Points of counters that are numbers. What each added is one observation, if it is known and not 0."""
-        told = sorted({point: own for own, point in sorted(points, reverse=True)}.items(), key=lambda of: of[0].time)
+        told = sorted(
+            {point: own for own, point in sorted(points, key=lambda of: of[0], reverse=True)}.items(),
+            key=lambda of: of[0].time,
+        )
         for n, (point, own) in enumerate(told):
             oldest = (point.time // BLOCK_MS - 24) * BLOCK_MS
             earlier = [p for p, _ in told[:n] if p.time >= oldest and p.start == point.start and p.time < point.time]
