@@ -15,6 +15,7 @@ from bench.report import heading, median_ratio, row
 from functions.metrics_ingest.decode import parse_labels
 from functions.metrics_ingest.otlp import Otlp
 from functions.metrics_ingest.otlp_answer import PROTOBUF
+from functions.metrics_ingest.otlp_read import CUMULATIVE, DELTA
 from shared.domain.series import SeriesTable
 from shared.group_commit import GroupCommit
 from shared.slo_loader import SloLoader
@@ -24,23 +25,31 @@ BATCHES = 40
 A_COMMIT = 10
 BOUNDS = (0, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10000)
 NAMES = {"endpoint": "http.route", "method": "http.request.method", "status": "http.response.status_code"}
-LIMITS = (("gauge", 20, 0.5), ("gauge", 500, None), ("sum", 20, 0.5), ("histogram", 20, None), ("histogram", 500, None))
+CASES = (
+    ("gauge", 20, DELTA, 0.5),
+    ("gauge", 500, DELTA, None),
+    ("sum", 20, DELTA, 0.5),
+    ("sum", 500, CUMULATIVE, None),
+    ("histogram", 20, DELTA, None),
+    ("histogram", 500, DELTA, None),
+    ("histogram", 500, CUMULATIVE, None),
+)
 
 
-def bodies(kind: str, series: int, seed: int = 1) -> list[bytes]:
+def bodies(kind: str, series: int, temporality: int = DELTA, seed: int = 1) -> list[bytes]:
     """Requests of 500 points as an SDK lays them out."""
     source = random.Random(seed)
-    return [_body(kind, series, source) for _ in range(BATCHES)]
+    return [_body(kind, series, temporality, source) for _ in range(BATCHES)]
 
 
-def _body(kind: str, series: int, source: random.Random) -> bytes:
+def _body(kind: str, series: int, temporality: int, source: random.Random) -> bytes:
     request: Any = ExportMetricsServiceRequest()
     in_resource = request.resource_metrics.add()
     in_resource.resource.attributes.append(_attribute("service.name", "shop"))
     metric = in_resource.scope_metrics.add().metrics.add(name="api_latency", unit="ms")
     data = getattr(metric, kind)
     if kind != "gauge":
-        data.aggregation_temporality = 1
+        data.aggregation_temporality = temporality
     if kind == "sum":
         data.is_monotonic = True
     for n in range(PER_BATCH):
@@ -104,10 +113,14 @@ def append_all(store: SqliteStore, sent: Sequence[bytes], otlp: Otlp, table: Ser
             waiting = []
 
 
+def _named(kind: str, temporality: int) -> str:
+    return kind if kind == "gauge" else f"{'delta' if temporality == DELTA else 'cumulative'} {kind}"
+
+
 def cpu() -> None:
     heading("OTLP protobuf: CPU of the whole path from body to commit (SQLite, synchronous=FULL), HTTP aside")
-    for kind, series, limit in LIMITS:
-        sent = bodies(kind, series)
+    for kind, series, temporality, limit in CASES:
+        sent = bodies(kind, series, temporality)
         store = fresh_store()
         loader = SloLoader(store, CONFIG, time.monotonic)
         table = SeriesTable(loader.registry, loader.current().bounds(loader.registry), parse_labels)
@@ -125,7 +138,7 @@ def cpu() -> None:
         ratio, ours, base = median_ratio(path, generated)
         per = 1e9 / (len(sent) * PER_BATCH)
         row(
-            f"{kind}, {series} series: {ours * per:.0f} ns a point, generated classes {base * per:.0f}",
+            f"{_named(kind, temporality)}, {series} series: {ours * per:.0f} ns a point, generated {base * per:.0f}",
             f"{ratio:.2f} ×",
             f"≤ {limit} × parse + every field" if limit else "beside parse + every field",
             None if limit is None else ratio <= limit,

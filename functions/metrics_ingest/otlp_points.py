@@ -22,12 +22,17 @@ from functions.metrics_ingest.otlp_units import converted, factor
 from shared.domain.aggregate import AHEAD_MS, OLDEST_MS, value_faults
 from shared.domain.building import BLOCK_MS, LARGEST, Batch, BatchBuilder
 from shared.domain.cumulative import Exponential, Histogram, Point, exponential_stats, histogram_stats
+from shared.domain.rollup import Stats
 from shared.domain.scrub import scrub_value
+from shared.domain.series import Series
 from shared.domain.sketch import SMALLEST
 
 NS = 1_000_000  # nanoseconds in a millisecond
 _BLOCK_NS = BLOCK_MS * NS
 _SHOWN_NAME = 100
+
+
+_Delta = tuple[Series, Histogram, float | None, float | None]  # with its least and largest value, where known
 
 
 class Refusals:
@@ -61,9 +66,11 @@ class Intake:
         self.refused = Refusals()
         self._targets = targets
         self._builder = BatchBuilder(targets.table)
+        self._deltas: defaultdict[tuple[int, tuple[str, ...], int, tuple[float, ...]], list[_Delta]] = defaultdict(list)
         self._oldest, self._newest = (now_ms - OLDEST_MS) * NS, (now_ms + AHEAD_MS) * NS
 
     def batch(self, batch_hash: bytes) -> Batch:
+        self._put_together()
         return self._builder.batch(batch_hash, self.accepted)
 
     def add(self, metric: Metric) -> None:
@@ -174,13 +181,31 @@ class Intake:
             return
         low = None if point.low is None else converted(point.low, by)
         high = None if point.high is None else converted(point.high, by)
-        if isinstance(value, Histogram):
-            stats = histogram_stats(value, low, high, target.series.bounds)
-        else:
-            stats = exponential_stats(value, low, high, target.series.bounds)
         self.accepted += 1
+        series, block = target.series, point.time // _BLOCK_NS
+        if isinstance(value, Histogram) and value.count:
+            alike = self._deltas[series.number, series.dropped, block, value.bounds]
+            alike.append((series, value, low, high))
+        elif isinstance(value, Exponential):
+            self._whole(series, block, exponential_stats(value, low, high, series.bounds))
+
+    def _put_together(self) -> None:
+        """Histograms of the same series, block and bounds as one: a collector sends those of many processes at once."""
+        for (_, _, block, bounds), alike in self._deltas.items():
+            series, histograms = alike[0][0], [histogram for _, histogram, _, _ in alike]
+            lows = [low for _, _, low, _ in alike if low is not None]
+            highs = [high for _, _, _, high in alike if high is not None]
+            low = min(lows) if len(lows) == len(alike) else None
+            high = max(highs) if len(highs) == len(alike) else None
+            counts = tuple(map(sum, zip(*(h.counts for h in histograms), strict=True)))
+            total = math.fsum(h.total for h in histograms)
+            whole = Histogram(sum(counts), total, bounds, counts)
+            self._whole(series, block, histogram_stats(whole, low, high, series.bounds))
+        self._deltas.clear()
+
+    def _whole(self, series: Series, block: int, stats: Stats | None) -> None:
         if stats is not None:
-            self._builder.whole(target.series, point.time // _BLOCK_NS, stats)
+            self._builder.whole(series, block, stats)
 
     def _point(self, target: Target, start: int, time: int, value: float | Histogram | Exponential) -> None:
         self.accepted += 1

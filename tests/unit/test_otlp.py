@@ -205,6 +205,22 @@ def test_a_delta_histogram_is_counted_exactly_at_its_bounds(
     assert high == pytest.approx(400, rel=0.02)
 
 
+def test_delta_histograms_of_many_processes_in_one_request_are_added_up(
+    served: Client, sqlite_store: SqliteStore
+) -> None:
+    export = Export()
+    for n in range(30):
+        export.histogram(
+            [1, 0, n], [100, 300], min=50 + n, max=400 + n, labels={**ROUTE, "service.instance.id": str(n)}
+        )
+    export.histogram([0, 1], [200], labels=ROUTE, sum=250)
+    export.histogram([0, 0, 0], [100, 300], labels=ROUTE, sum=0)
+    assert post(served.port, export.request).accepted[0] == 0
+    stats = folded(sqlite_store)[ORDERS]
+    assert (stats.count, stats.total) == (30 + 435 + 1, 10 * (30 + 435) + 250)
+    assert (stats.low, stats.up_to[100]) == (50, 30)
+
+
 @pytest.mark.parametrize("temporality", [DELTA, CUMULATIVE])
 @pytest.mark.parametrize("unit", ["ms", "s"])
 def test_an_exponential_histogram_keeps_its_edges_in_our_unit(
