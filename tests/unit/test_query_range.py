@@ -125,6 +125,11 @@ def test_a_closed_day_is_read_whole_and_an_open_one_from_its_hours() -> None:
     assert levels(span) == [(0, "d1", "03-09T00:00"), (1, "h1", "03-10T00:00"), (1, "h1", "03-10T01:00")]
 
 
+def test_a_whole_day_that_is_not_closed_yet_is_read_from_its_hours() -> None:
+    stored = Stored(TODAY, ALL.blocks_from, ALL.hours_from, ALL.days, TODAY // DAY - 2)
+    assert {level for _, level, _ in levels(Range(TODAY - DAY, TODAY, DAY), stored)} == {"h1"}
+
+
 def test_a_day_without_data_is_not_read() -> None:
     stored = Stored(ALL.complete_until, ALL.blocks_from, ALL.hours_from, {TODAY // DAY}, ALL.closed_through)
     assert levels(Range(TODAY - 5 * DAY, TODAY + 1, DAY), stored) == [(5, "m5", "03-10T00:00")]
