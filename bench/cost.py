@@ -14,8 +14,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -216,20 +217,39 @@ DISTRIBUTIONS: dict[str, Callable[[random.Random], float]] = {
 }
 
 
+class Measured(NamedTuple):
+    """A quantile of the same values: exact, relative errors of the estimates, and what the histogram is certain of."""
+
+    exact: float
+    sketch: float
+    histogram: float
+    low: float
+    high: float
+
+
+def measured(name: str, q: float) -> Measured:
+    values, sketch, histogram = _prepared(name)
+    exact = values[math.ceil(q * VALUES) - 1]
+    low, high = histogram.quantile_bounds(q) or (0.0, None)
+    errors = (abs((sketch.quantile(q) or 0) / exact - 1), (histogram.quantile(q) or 0) / exact - 1)
+    return Measured(exact, *errors, low, math.inf if high is None else high)
+
+
+@cache
+def _prepared(name: str) -> tuple[list[float], Stats, Stats]:
+    source = random.Random(7)
+    values = sorted(max(1.0, DISTRIBUTIONS[name](source)) for _ in range(VALUES))
+    return values, stats_of(list(values), ()), in_histogram(values)
+
+
 def quantiles() -> None:
     heading(f"Quantiles of {VALUES:,} values against the exact ones: the sketch, and a histogram with default bounds")
-    for name, draw in DISTRIBUTIONS.items():
-        source = random.Random(7)
-        values = sorted(max(1.0, draw(source)) for _ in range(VALUES))
-        sketch, histogram = stats_of(list(values), ()), in_histogram(values)
+    for name in DISTRIBUTIONS:
         for q in (0.5, 0.95, 0.99):
-            exact = values[math.ceil(q * VALUES) - 1]
-            error = abs((sketch.quantile(q) or 0) / exact - 1)
-            row(f"{name}, p{q * 100:.0f} = {exact:.1f}: sketch", f"{error:.2%}", "≤ 1 %", error <= 0.01)
-            low, high = histogram.quantile_bounds(q) or (0.0, None)
-            off = (histogram.quantile(q) or 0) / exact - 1
-            surely = low <= exact and (high is None or exact <= high)
-            row("    explicit histogram", f"{off:+.1%}", f"said to be {low:.0f} to {high or math.inf:.0f}", surely)
+            m = measured(name, q)
+            row(f"{name}, p{q * 100:.0f} = {m.exact:.1f}: sketch", f"{m.sketch:.2%}", "≤ 1 %", m.sketch <= 0.01)
+            surely = m.low <= m.exact <= m.high
+            row("    explicit histogram", f"{m.histogram:+.1%}", f"said to be {m.low:.0f} to {m.high:.0f}", surely)
 
 
 def in_histogram(values: list[float]) -> Stats:

@@ -17,27 +17,43 @@ from typing import Any
 
 import pytest
 
-from functions.metrics_ingest.decode import MAX_METRICS, read_batch
+from bench.cost import KINDS, ONE_EACH, SHAPES, beyond_free, dollars, measured
+from functions.metrics_ingest.body import MAX_HELD
+from functions.metrics_ingest.decode import MAX_METRICS, MAX_WEIGHT, read_batch
 from functions.metrics_ingest.handler import MAX_BODY
+from functions.metrics_ingest.ingest import OWN_EVERY_SECONDS
+from functions.metrics_ingest.otlp import MAX_DECODED, MAX_SENT
+from functions.metrics_ingest.otlp_histograms import MOST_BUCKETS
+from functions.metrics_ingest.otlp_read import MAX_POINTS
+from functions.metrics_ingest.otlp_units import _FACTORS as UNITS
 from scripts.manifest import ROOT, load
+from shared.agents import load_agents
 from shared.components import load_components
 from shared.domain import notification
 from shared.domain.aggregate import AHEAD_MS, OLDEST_MS
 from shared.domain.building import LARGEST
-from shared.domain.series import MAX_LABEL_LENGTH, MAX_LABELS
+from shared.domain.cumulative import LOOKBACK_BLOCKS
+from shared.domain.heartbeat import FORGOTTEN_AFTER_MS, MAX_AGENTS, Agents, Pace
+from shared.domain.metric import Registry
+from shared.domain.series import MAX_LABEL_LENGTH, MAX_LABELS, split_key
 from shared.domain.sketch import SMALLEST
 from shared.domain.slo import AlertPolicy, SloSpec
+from shared.domain.storage import KEEP as STORAGE_KEEP
 from shared.flags import CACHE_SECONDS, flatten, load_defaults
 from shared.http import Problem
 from shared.layout import KEEP
 from shared.metrics_client import MetricsClient
+from shared.rollups import read_blocks
 from shared.slo_loader import load_file, load_registry
+from shared.store.sqlite import SqliteStore
 from tests.core import new_table
 from tests.dev_server import DevServer
 
 CONFIG = ROOT / "config"
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
-README, ALERTS, METRICS, SLO = (PAGES[n] for n in ("README.md", "docs/alerts.md", "docs/METRICS_GUIDE.md", "docs/SLO.md"))
+README, ALERTS, METRICS, SLO = (
+    PAGES[n] for n in ("README.md", "docs/alerts.md", "docs/METRICS_GUIDE.md", "docs/SLO.md")
+)
 LOCAL = "http://127.0.0.1:8080"
 SHOWN_DATA = ".f0ops/"
 NAMED_OTHERWISE = {"SLI": "Counts", "kill switch": "flag"}
@@ -71,7 +87,9 @@ def in_code_marks(page: str) -> set[str]:
 def test_every_path_of_the_product_is_described() -> None:
     rewrites = json.loads((ROOT / "firebase.json").read_text())["hosting"]["rewrites"]
     assert rewrites
-    assert [r["source"] for r in rewrites if not any(r["source"] in page for page in (README, METRICS))] == []
+    assert [
+        r["source"] for r in rewrites if not any(r["source"].rstrip("*") in page for page in (README, METRICS))
+    ] == []
 
 
 def test_every_function_is_described() -> None:
@@ -97,6 +115,84 @@ def test_every_metric_is_described_as_it_is() -> None:
         for name, m in registry.items()
     ]
     assert table(METRICS, "metric", "unit", "kind", "worse is", "read as", "aliases") == expected
+
+
+def test_what_each_metric_keeps_is_described_as_it_is() -> None:
+    expected = [
+        [
+            name,
+            ", ".join(m.labels or ()),
+            str(m.max_series),
+            ", ".join(f"{bound:g}" for bound in m.bounds),
+            ", ".join(m.otlp.names),
+        ]
+        for name, m in load_registry(CONFIG).metrics.items()
+    ]
+    assert table(METRICS, "metric", "labels", "series", "bounds", "OpenTelemetry") == expected
+
+
+def test_what_is_derived_is_described_as_it_is() -> None:
+    derived = {name: m.derived_from for name, m in load_registry(CONFIG).metrics.items() if m.derived_from}
+    expected = [
+        [name, d.metric, ", ".join(d.bad), ", ".join(d.good) or "any other number"] for name, d in derived.items()
+    ]
+    assert table(METRICS, "metric", "counted from", "bad", "good") == expected
+
+
+def test_a_metric_that_is_shown_could_be_declared() -> None:
+    (shown,) = [block for block in blocks(METRICS, "json") if '"metrics"' in block]
+    written = json.loads((CONFIG / "metrics.json").read_text())
+    Registry.model_validate({**written, "metrics": {**written["metrics"], **json.loads(shown)["metrics"]}})
+
+
+def test_the_agents_that_are_shown_could_be_configured() -> None:
+    (shown,) = [block for block in blocks(METRICS, "json") if '"agents"' in block]
+    shipped = load_agents(CONFIG)
+    assert Agents.model_validate_json(shown).default == shipped.default == Agents().default
+
+
+def test_what_opentelemetry_names_is_described_as_it_is() -> None:
+    registry = load_registry(CONFIG)
+    assert dict(table(METRICS, "attribute", "label")) == registry.label_names
+    assert dict(table(METRICS, "our unit", "what may be sent")) == {
+        own: ", ".join(sent) for own, sent in UNITS.items() if sent
+    }
+    quietly = METRICS.partition("dropped without a word: ")[2].partition("\n\n")[0]
+    assert tuple(re.findall(r"`([^`]+)`", quietly)) == registry.ignored
+
+
+def test_every_reason_against_opentelemetry_that_is_described_is_given() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "functions" / "metrics_ingest").glob("otlp*.py"))
+    assert [reason for _, reason in table(METRICS, "what", "reason") if reason not in source] == []
+
+
+def test_the_costs_in_the_guide_are_those_of_its_operations() -> None:
+    """The operations are measured by `python -m bench cost`, which takes minutes; what follows from them is checked."""
+    heads = ("metrics", *KINDS[:3], "by TTL", "a million", "one document each", "a day", "with the free quota")
+    for what, *cells in table(METRICS, *heads):
+        million = {kind: float(cell.replace(",", "")) for kind, cell in zip(KINDS, cells, strict=False)}
+        series, a_second = (int(n.replace(",", "")) for n in re.findall(r"[\d,]*\d", what))
+        (shape,) = [s for s in SHAPES if (s.series, s.per_second) == (series, a_second)]
+        day = {kind: n * shape.per_day / 1e6 for kind, n in million.items()}
+        assert cells[4] == f"${dollars(million):.4f}"
+        alone, times = re.findall(r"[\d.,]*\d", cells[5])
+        assert alone == f"{dollars(ONE_EACH):.2f}"
+        assert float(times) == pytest.approx(dollars(ONE_EACH) / dollars(million), abs=1)
+        shown = [float(cell.strip("$")) for cell in cells[6:]]
+        assert shown == pytest.approx([dollars(day), dollars(beyond_free(day))], abs=0.001)
+    for _, *cells in table(METRICS, "heartbeats", *KINDS[:3], "by TTL", "a day"):
+        day = {kind: float(cell.replace(",", "")) for kind, cell in zip(KINDS, cells, strict=False)}
+        assert cells[4] == f"${dollars(day):.4f}"
+
+
+def test_the_errors_in_the_guide_are_those_of_the_sketch() -> None:
+    for name, quantile, *shown in table(
+        METRICS, "values", "quantile", "exact", "sketch is off by", "histogram is off by", "low to high"
+    ):
+        found = measured(name, float(quantile[1:]) / 100)
+        errors = [f"{100 * found.sketch:.2f} %", f"{100 * found.histogram:.1f} %"]
+        assert shown == [f"{found.exact:.1f}", *errors, f"{found.low:.0f} to {found.high:.0f}"]
+        assert found.sketch <= 0.01
 
 
 def test_every_slo_is_described_as_it_is() -> None:
@@ -129,8 +225,18 @@ def test_the_limits_in_the_text_are_those_of_the_code() -> None:
         f"texts of at most {MAX_LABEL_LENGTH} characters",
         f"0, or from {SMALLEST:g} to {LARGEST:g}".replace("e+", "e"),
         f"keeps at most {MetricsClient.__init__.__kwdefaults__['max_queue']:,} metrics",
-        f"5-minute blocks {KEEP['m5'].days} days, hours and series' days {KEEP['h1'].days} days",
-        f"daily counts of each SLO {KEEP['slo_days'].days} days",
+        f"| points in an OTLP request | {MAX_POINTS:,} |",
+        f"| buckets of a histogram | {MOST_BUCKETS:,} |",
+        f"| an OTLP body unpacked | {MAX_DECODED // 2**20} MiB |",
+        f"| a body as sent, and a JSON body unpacked | {MAX_SENT // 2**20} MiB |",
+        f"| bodies that one instance unpacks at once | {MAX_HELD // 2**20} MiB",
+        f"| a weight | {MAX_WEIGHT:,} |",
+        f"a whole number from 1 to {MAX_WEIGHT}, counts",
+        f"At most {MAX_AGENTS} agents.",
+        f"until {FORGOTTEN_AFTER_MS // 86_400_000} days without one",
+        f"at most every {OWN_EVERY_SECONDS:g} seconds",
+        f"until its interval and grace are over: {Pace().lasts_ms // 1000} seconds",
+        f"at most {'two' if LOOKBACK_BLOCKS == 24 else LOOKBACK_BLOCKS} hours before",
     )
     alerts = (
         f"whose lease ends after {notification.LEASE.seconds} s",
@@ -142,6 +248,12 @@ def test_the_limits_in_the_text_are_those_of_the_code() -> None:
     )
     assert [text for text in metrics if text not in " ".join(METRICS.split())] == []
     assert [text for text in alerts if text not in " ".join(ALERTS.split())] == []
+
+
+def test_what_is_kept_is_kept_as_long_as_the_code_says() -> None:
+    kept = [("m5", KEEP["m5"]), ("points", KEEP["m5"]), ("h1", KEEP["h1"]), ("day", KEEP["day"])]
+    kept += [("storage", STORAGE_KEEP), ("slo_days", KEEP["slo_days"])]
+    assert [days for _, days in table(METRICS, "what", "how long")] == [f"{keep.days} days" for _, keep in kept]
 
 
 def problems(*places: str) -> set[tuple[str, str]]:
@@ -388,8 +500,14 @@ def test_a_curl_gives_the_answer_that_is_shown(command: str, answer: str, server
     assert json.loads(body) == json.loads(shown_body)
 
 
-def run_python(script: Path, server: DevServer, *path: Path) -> str:
-    env = {**os.environ, "OPS_URL": server.url, "OPS_KEY": server.key, "PYTHONPATH": os.pathsep.join(map(str, path))}
+def run_python(script: Path, server: DevServer, *path: Path, **settings: str) -> str:
+    env = {
+        **os.environ,
+        **settings,
+        "OPS_URL": server.url,
+        "OPS_KEY": server.key,
+        "PYTHONPATH": os.pathsep.join(map(str, path)),
+    }
     done = subprocess.run(
         [sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=120, check=False
     )
@@ -413,12 +531,85 @@ def test_the_readmes_app_sends_its_metrics(app_folder: Path, server: DevServer) 
     assert "accepted=3, rejected=0, lost=0, dropped=0, queued=0, sending=0" in told
 
 
+ALL_ACCEPTED = "rejected=0, lost=0, dropped=0, queued=0, sending=0"
+
+
+def example(mark: str) -> str:
+    """The guide's one example in Python that has these words in it."""
+    (found,) = [block for block in blocks(METRICS, "python") if mark in block]
+    return found
+
+
+def test_every_example_of_the_guide_is_run() -> None:
+    marks = ("client.timed", "client.wsgi", "client.asgi", "OTLPMetricExporter())", "keep_alive", "sample_one_in")
+    assert sorted(map(example, marks)) == sorted(blocks(METRICS, "python"))
+
+
 def test_the_clients_example_sends_its_metrics(app_folder: Path, server: DevServer) -> None:
-    (example,) = blocks(METRICS, "python")
-    (app_folder / "example.py").write_text(example)
-    assert "accepted=3, rejected=0, lost=0, dropped=0, queued=0, sending=0" in run_python(
-        app_folder / "example.py", server
-    )
+    (app_folder / "example.py").write_text(example("client.timed"))
+    assert f"accepted=4, {ALL_ACCEPTED}" in run_python(app_folder / "example.py", server)
+
+
+def test_the_sampled_example_sends_every_failure_and_some_others(app_folder: Path, server: DevServer) -> None:
+    (app_folder / "example.py").write_text(example("sample_one_in"))
+    told = run_python(app_folder / "example.py", server)
+    assert ALL_ACCEPTED in told
+    accepted, left_out = (int(re.findall(rf"{name}=(\d+)", told)[0]) for name in ("accepted", "sampled_out"))
+    assert accepted + left_out == 1000
+    assert 10 < accepted < 500
+
+
+def test_the_example_of_a_heartbeat_beats(app_folder: Path, server: DevServer) -> None:
+    (app_folder / "example.py").write_text(example("keep_alive"))
+    assert "beats=1, beats_failed=0" in run_python(app_folder / "example.py", server)
+
+
+def test_the_wsgi_example_sends_a_request(app_folder: Path, server: DevServer) -> None:
+    use = 'assert app.test_client().get("/orders/7").json == {"number": 7}\nclient.flush()\nprint(client.stats)\n'
+    (app_folder / "example.py").write_text(example("client.wsgi") + use)
+    assert f"accepted=1, {ALL_ACCEPTED}" in run_python(app_folder / "example.py", server)
+
+
+ONE_REQUEST = """
+import asyncio, socket, threading, urllib.request, uvicorn
+
+sock = socket.create_server(("127.0.0.1", 0))
+running = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+thread = threading.Thread(target=running.run, args=([sock],))
+thread.start()
+answer = urllib.request.urlopen("http://127.0.0.1:%d/orders/7" % sock.getsockname()[1]).read()
+running.should_exit = True
+thread.join()
+assert answer == b"a teapot", answer
+client.flush()
+print(client.stats)
+"""
+
+
+def test_the_asgi_example_sends_a_request(app_folder: Path, server: DevServer) -> None:
+    (app_folder / "example.py").write_text(example("client.asgi") + ONE_REQUEST)
+    assert f"accepted=1, {ALL_ACCEPTED}" in run_python(app_folder / "example.py", server)
+
+
+def test_the_opentelemetry_example_sends_its_requests(app_folder: Path, data: Path, server: DevServer) -> None:
+    (shown,) = [block for block in blocks(METRICS, "") if "OTEL_" in block]
+    settings = dict(line.split("=", 1) for line in here(shown, server.url, data).replace("KEY", server.key).split())
+    use = """
+from opentelemetry.metrics import get_meter_provider
+
+for _ in range(5):
+    assert app.test_client().get("/orders/7").json == {"number": 7}
+get_meter_provider().shutdown()
+"""
+    (app_folder / "example.py").write_text(example("OTLPMetricExporter())") + use)
+    assert run_python(app_folder / "example.py", server, **settings) == ""
+    assert server.run("alertRules").status_code == 200
+    store = SqliteStore(data / "store.db")
+    block = int(time.time()) // 300
+    found = read_blocks(store, [block - 1, block])
+    store.close()
+    counts = {split_key(key)[1].get("endpoint"): stats.count for of in found.values() for key, stats in of.items()}
+    assert counts.get("/orders/<int:number>") in (5, 6)  # the WSGI example may have asked once
 
 
 def test_the_readmes_alert_comes_and_goes(tmp_path: Path) -> None:
