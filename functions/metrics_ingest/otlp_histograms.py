@@ -35,7 +35,7 @@ def explicit(p: HistogramPoint, by: float) -> Histogram:
         raise Fault(f"explicitBounds: must rise, and be numbers of at most {LARGEST:g}")
     if sum(counts) != p.count:
         raise Fault("bucketCounts: must add up to count")
-    if any(count for bound, count in zip(bounds, counts, strict=False) if bound < 0):
+    if bounds and bounds[0] < 0 and any(count for bound, count in zip(bounds, counts, strict=False) if bound < 0):
         raise Fault("bucketCounts: values below 0 are not taken")
     return Histogram(p.count, _total(p, by), bounds, counts)
 
@@ -66,8 +66,8 @@ def exponential(p: ExponentialPoint, by: float) -> Exponential:
 def _total(p: HistogramPoint | ExponentialPoint, by: float) -> float:
     if p.count > MOST_VALUES:
         raise Fault(f"count: more than {MOST_VALUES:g}")
-    extremes = [x for x in (p.low, p.high) if x is not None]
-    if p.count and (not all(0 <= x <= LARGEST for x in extremes) or extremes != sorted(extremes)):
+    low, high = 0.0 if p.low is None else p.low, LARGEST if p.high is None else p.high
+    if p.count and not 0 <= low <= high <= LARGEST:
         raise Fault(f"min and max: must rise, and be from 0 to {LARGEST:g}")
     if p.total is None and p.count:
         raise Fault("sum: is missing, as it is where values lie below 0")

@@ -152,6 +152,16 @@ def test_a_body_is_taken_in_chunks_and_packed(served: Served) -> None:
     assert post(served.port, chunks, headers=GZIP).accepted == (0, "")
 
 
+def test_json_of_our_own_may_be_packed_too(served: Served) -> None:
+    sample = {"name": "api_latency", "value": 1, "timestamp": now_nanos(served) // 1_000_000}
+    packed = gzip.compress(json.dumps({"batchId": "batch-0001", "metrics": [sample]}).encode())
+    headers = {**GZIP, "Content-Type": "application/json"}
+    answer = post(served.port, packed, headers=headers, path="/api/metrics")
+    assert (answer.status, json.loads(answer.body)["accepted"]) == (202, 1)
+    broken = post(served.port, packed[:-3], headers=headers, path="/api/metrics")
+    assert (broken.status, json.loads(broken.body)["code"]) == (400, "unreadable_gzip")
+
+
 BAD = {
     "truncated gzip": (gzip.compress(DATA)[:-9], GZIP, 400, "unreadable_gzip"),
     "trailing garbage": (gzip.compress(b"") + b"x", GZIP, 400, "unreadable_gzip"),
