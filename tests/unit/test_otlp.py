@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from google.rpc.error_details_pb2 import BadRequest
 
+from shared import group_commit
 from shared.bootstrap import App
 from shared.domain.rollup import Stats
 from shared.fold import fold
@@ -422,14 +423,16 @@ def test_too_many_points_are_refused_as_a_whole(served: Client, sqlite_store: Sq
     assert not every_metric(sqlite_store)
 
 
-def test_so_many_series_that_they_fit_no_document_are_refused(served: Client) -> None:
+def test_what_fits_no_document_is_refused_as_a_whole(
+    served: Client, sqlite_store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "MAX_BYTES", 2000)
     export = Export()
-    for n in range(9000):
-        export.histogram(
-            [1] * 16, [float(b + n) for b in range(15)], labels={"http.route": f"/r/{'abcdefghij'[n % 10]}/{n}"}
-        )
-    answer = post(served.port, zipped(export.request.SerializeToString()), headers={"Content-Encoding": "gzip"})
-    assert answer.status in (200, 413)
+    for n in range(200):
+        export.histogram([n] * 4, [5.0, 50, 500], labels={"http.route": f"/r{n}"})
+    answer = post(served.port, export.request)
+    assert (answer.status, answer.error.message.partition(":")[0]) == (413, "batch_too_varied")
+    assert not every_metric(sqlite_store)
 
 
 @pytest.mark.parametrize("failing", ["before", "down"])
