@@ -121,10 +121,11 @@ class Derivation:
                 continue
             changed |= self._agents.reach(agent, times)
             joined = self.known[agent] = self._agents.joined(agent, known, seen) if known else seen
-            if known is None or joined.first != known.first:
-                until = known.first if known and joined.first < known.first else self._now
-                changed.update(range(joined.first // BLOCK_MS, until // BLOCK_MS + 1))
-                self._is_news = True
+            if (
+                seen.first == joined.first
+            ):  # its first beat is among these, whether or not a run that was killed knew it
+                changed.update(range(seen.first // BLOCK_MS, self._present + 1))
+            self._is_news |= known is None or joined.first != known.first
             self._is_news |= known is not None and joined.last - known.last > FORGOTTEN_AFTER_MS // 7
         return {block for block in changed if block <= self._present}  # another run may have counted the present one
 
