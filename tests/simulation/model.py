@@ -43,6 +43,13 @@ class Model:
 
     def add_counters(self, points: Iterable[tuple[str, Point]]) -> None:
         """Points of counters that are numbers. What each added is one observation, if it is known and not 0."""
+        by_metric: dict[str, list[tuple[str, Point]]] = defaultdict(list)
+        for own, point in points:
+            by_metric[own.partition("{")[0]].append((own, point))
+        for of in by_metric.values():
+            self._add_counters(of)
+
+    def _add_counters(self, points: Iterable[tuple[str, Point]]) -> None:
         told = sorted(
             {point: own for own, point in sorted(points, key=lambda of: of[0], reverse=True)}.items(),
             key=lambda of: of[0].time,

@@ -20,9 +20,9 @@ def stream(sender: str, labels: Mapping[str, str]) -> bytes:
     return stream_id(sender.encode(), json.dumps(labels, sort_keys=True).encode())
 
 
-def counter(at: int, value: Value, start: int, sender: str = "app-1", **labels: str) -> Sent:
-    """A point of a counter in token_cost."""
-    return "token_cost", labels, Point(stream(sender, labels), start, at, value)
+def counter(at: int, value: Value, start: int, sender: str = "app-1", name: str = "token_cost", **labels: str) -> Sent:
+    """A point of a counter."""
+    return name, labels, Point(stream(sender, labels), start, at, value)
 
 
 def beat(at: int, agent: str) -> Sent:

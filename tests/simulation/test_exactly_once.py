@@ -17,14 +17,22 @@ import pytest
 
 from functions.metrics_ingest.decode import hash_of
 from shared import fold as folding
+from shared import points as deriving
 from shared import rollups
 from shared.domain.building import Batch
+from shared.domain.cumulative import Point
+from shared.domain.heartbeat import Agents, Pace
+from shared.domain.rollup import Stats
+from shared.domain.series import key_of
 from shared.fold import fold
 from shared.group_commit import GroupCommit
+from shared.points import Derivation
+from shared.points_codec import decode_points
 from shared.store import protocol
 from shared.store.protocol import Data, Delete, Doc, Put, Store, StoreError, over
-from tests.core import batch_of, metric, new_table, registry, shipped
+from tests.core import batch_of, metric, ms, new_table, registry, shipped
 from tests.simulation.model import Model
+from tests.simulation.sending import Sent, batch_of_histogram, batch_of_points, beat, counter, keyed
 from tests.simulation.world import Faults, Killed, World, unused
 
 SEEDS = int(os.environ.get("F0_SIMULATION_SEEDS", "1500"))
@@ -32,25 +40,45 @@ FIRST = int(os.environ.get("F0_SIMULATION_FIRST", "1"))
 MUTANT_SEEDS = 3000
 NOON = datetime(2026, 3, 11, 12, tzinfo=UTC)
 MOMENTS = [NOON - timedelta(minutes=m) for m in (1, 3, 8, 62, 720, 727, 900)]  # the last three are of the day before
+EXPORTS = [NOON - timedelta(minutes=m) for m in (900, 727, 719, 64, 62, 58, 8, 3, 1)]
+BEATS = [NOON - timedelta(minutes=m) for m in (1, 2, 7, 9, 18, 62)]
+AGENTS = Agents(agents={"slow": Pace(intervalSeconds=600, graceSeconds=60)})
 ROUTES = ["/a", "/b"]
+HISTOGRAM = {"endpoint": "/a", "status": "200"}
+TABLE = new_table()
 DEFINITIONS = shipped().definitions
 
 
 class History:
-    """One seed: what clients send, through which instances, and when somebody folds."""
+    """One seed: what clients send, through which instances, and when somebody folds.
 
-    def __init__(self, seed: int, faults: Faults | None = None) -> None:
+    Batches are of values, some of them sampled; of a histogram; or of points: counters' exports and beats, of which
+    several batches may hold the same.
+    """
+
+    def __init__(self, seed: int, faults: Faults | None = None, *, values: bool = True) -> None:
         self.faults = faults or Faults()
         self.world = World(seed, self.faults)
         self.rng = random.Random(seed * 7919)
         self.sent: dict[str, list[dict[str, Any]]] = {}
+        self.histograms: dict[str, tuple[int, list[float]]] = {}
+        self.points: dict[str, list[Sent]] = {}
         self.made: dict[str, Batch] = {}
         self.acknowledged: set[str] = set()
-        table = new_table()
-        for n in range(self.rng.randint(3, 7)):
+        self.agents = AGENTS if self.rng.random() < 0.4 else None
+        for n in range(self.rng.randint(2, 6) if values else 0):
             name = f"batch-{n:04}"
             self.sent[name] = self._metrics(n)
-            self.made[name] = batch_of(self.sent[name], name, table=table, now=NOON)
+            self.made[name] = batch_of(self.sent[name], name, table=TABLE, now=NOON)
+        if values and self.rng.random() < 0.4:
+            at, those = ms(self.rng.choice(MOMENTS)), [float(self.rng.randint(1, 3000)) for _ in range(5)]
+            self.histograms["histogram"] = at, those
+            self.made["histogram"] = batch_of_histogram(at, those, HISTOGRAM, "histogram", TABLE)
+        exports = self._exports()
+        for n in range(self.rng.randint(0, 3) if values else self.rng.randint(2, 5)):
+            name = f"points-{n}"
+            self.points[name] = [point for point in exports if self.rng.random() < (0.6 if values else 0.3)]
+            self.made[name] = batch_of_points(self.points[name], name, TABLE)
 
     def _metrics(self, n: int) -> list[dict[str, Any]]:
         """Values of its own series tell how often a batch was counted; others it shares."""
@@ -59,22 +87,46 @@ class History:
             metrics.append(metric(1 + n, at=at, labels={"service": "abcdefgh"[n]}))
             for _ in range(rng.randint(0, 5)):
                 status = rng.choice(["200", "200", "503"])
-                metrics.append(
-                    metric(rng.randint(0, 600), at=at, labels={"endpoint": rng.choice(ROUTES), "status": status})
-                )
+                labels = {"endpoint": rng.choice(ROUTES), "status": status}
+                metrics.append(metric(rng.randint(0, 600), at=at, labels=labels, weight=rng.choice([1, 1, 1, 10])))
             if rng.random() < 0.5:
                 metrics.append(metric(rng.randint(0, 1), "agent_success_rate", at=at))
                 metrics.append(metric(rng.randint(0, 400), "firestore_write_latency", at=at))
         return metrics
 
+    def _exports(self) -> list[Sent]:
+        """What a few processes tell: one that began within the time known, and one long before."""
+        rng: random.Random = self.rng
+        points: list[Sent] = []
+        for sender, began in (
+            ("new", NOON - timedelta(minutes=rng.choice([65, 728]))),
+            ("old", NOON - timedelta(days=5)),
+        ):
+            values: dict[tuple[str, str], float] = {}
+            for at in EXPORTS:
+                if at < began or rng.random() < 0.3:
+                    continue
+                for name, model in (("firestore_write_latency", ""), ("token_cost", "small"), ("token_cost", "large")):
+                    stood = values.get((name, model))
+                    if stood is None and rng.random() < 0.3:
+                        continue
+                    values[name, model] = (stood or 0.0) + rng.choice([0, 0, 40, 150, 300])
+                    if stood and rng.random() < 0.1:
+                        values[name, model] = 1.0  # it began again
+                    labels = {"model": model} if model else {}
+                    points.append(counter(ms(at), values[name, model], ms(began), sender, name, **labels))
+        if self.agents:
+            points += [beat(ms(at), agent) for agent in ("bot", "slow") for at in BEATS if rng.random() < 0.3]
+        return points
+
     def play(self) -> None:
-        names = list(self.sent)
+        names = self.rng.sample(list(self.made), len(self.made))
         clients = self.rng.randint(1, 3)
         for n in range(clients):
             self.world.start(
                 self._client([name for i, name in enumerate(names) if i % clients == n or self.rng.random() < 0.2])
             )
-        for _ in range(self.rng.randint(1, 3)):
+        for _ in range(self.rng.randint(1, 3 if self.sent else 4)):
             self.world.start(self._folder(self.rng.randint(1, 3)))
         self.world.play()
 
@@ -113,18 +165,30 @@ class History:
 
     def _fold(self) -> None:
         pages = self.rng.choice([1, 1, 2, 9])
-        fold(self.world, registry(), DEFINITIONS, NOON, may_go_on=iter([True] * pages + [False] * 99).__next__)  # type: ignore[arg-type]
+        may_go_on = iter([True] * pages + [False] * 99).__next__
+        fold(self.world, registry(), DEFINITIONS, NOON, agents=self.agents, may_go_on=may_go_on)  # type: ignore[arg-type]
 
     def end(self) -> list[str]:
         """Fold once more with nothing going wrong, twice for the close of the day, and compare."""
         self.world.faults = None
         for _ in range(2):
-            assert fold(self.world, registry(), DEFINITIONS, NOON).complete  # type: ignore[arg-type]
+            assert fold(self.world, registry(), DEFINITIONS, NOON, agents=self.agents).complete  # type: ignore[arg-type]
         counted = self._counted()
         model = Model(DEFINITIONS)
         for name in counted:
-            model.add(self.sent[name])
-        missing = self.acknowledged - counted
+            model.add(self.sent.get(name, ()))
+            if name in self.histograms:
+                at, values = self.histograms[name]
+                model.add_histogram(at, key_of("api_latency", HISTOGRAM), values)
+        stored = self._stored()
+        model.add_counters((key, point) for key, point in stored if point.value is not None)
+        for agent in ("bot", "slow"):
+            beats = [point.time for key, point in stored if key == key_of("agent_uptime", {"agent": agent})]
+            if beats:
+                model.add_beats(agent, beats, AGENTS.pace_of(agent).lasts_ms, ms(NOON))
+        landed = {name for name, points in self.points.items() if set(keyed(points, TABLE)) <= stored}
+        assert stored <= {point for points in self.points.values() for point in keyed(points, TABLE)}
+        missing = self.acknowledged - counted - landed
         left = [path for path in self.world.documents if "/segments/" in path]
         yesterday = [day for day in model.days if day < "2026-03-11"]
         found = model.differences(self.world, yesterday)  # type: ignore[arg-type]
@@ -134,7 +198,12 @@ class History:
         """The batches with a receipt somewhere: the model then says that each must be everywhere, and once."""
         receipts = b"".join(data["receipts"] for path, (data, _) in self.world.documents.items() if "receipts" in data)
         known = {receipts[i : i + 8] for i in range(0, len(receipts), 8)}
-        return {name for name in self.sent if hash_of(name) in known}
+        return {name for name in (*self.sent, *self.histograms) if hash_of(name) in known}
+
+    def _stored(self) -> set[tuple[str, Point]]:
+        """The points that are in a set: the model then says what they must come to."""
+        documents = [data for path, (data, _) in self.world.documents.items() if "/points/" in path]
+        return {(key, p) for data in documents for key, of in decode_points(data["payload"]).items() for p in of}
 
 
 @pytest.fixture(autouse=True)
@@ -146,8 +215,8 @@ def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "token_hex", lambda n: f"{ids.getrandbits(8 * n):0{2 * n}x}")
 
 
-def played(seed: int, faults: Faults | None = None) -> list[str]:
-    history = History(seed, faults)
+def played(seed: int, faults: Faults | None = None, *, values: bool = True) -> list[str]:
+    history = History(seed, faults, values=values)
     history.play()
     return history.end()
 
@@ -177,12 +246,23 @@ def test_so_it_is_when_receipts_move_to_pages(monkeypatch: pytest.MonkeyPatch) -
         assert played(seed, Faults(*[0.03] * 6)) == [], f"seed {seed}"
 
 
+def test_points_need_no_receipts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are a set: whoever merges them again changes nothing."""
+    monkeypatch.setattr(folding, "_receipts", lambda store, doc: set())
+    for seed in range(FIRST, FIRST + SEEDS // 4):
+        assert played(seed, Faults(*[0.03] * 6), values=False) == [], f"seed {seed}"
+
+
 # --- mutants: the simulation must be able to fail
 
 
-def caught() -> bool:
-    """Whether any history ends wrong. A mutant may also end in an error of the product's own."""
-    return any(played(seed) for seed in range(1, MUTANT_SEEDS))
+def caught(*, values: bool = True) -> bool:
+    """Whether any history ends wrong. A mutant may also end in an error of the product's own.
+
+    Of points alone it is mostly several runs at once that bring it out, so there little else goes wrong.
+    """
+    faults = Faults() if values else Faults(*[0.002] * 6)
+    return any(played(seed, faults, values=values) for seed in range(1, MUTANT_SEEDS))
 
 
 def test_it_is_noticed_if_receipts_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,4 +347,57 @@ def test_it_is_noticed_if_a_client_is_answered_before_the_commit(monkeypatch: py
 
     write = GroupCommit.write
     monkeypatch.setattr(GroupCommit, "write", hopeful)
+    assert caught()
+
+
+def test_it_is_noticed_if_points_are_worked_out_before_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting: list[tuple[Any, ...]] = []
+    merge, work_out = folding.merge_points, Derivation.work_out
+
+    def early(self: Derivation, *given: Any) -> dict[int, set[str]]:
+        changed = work_out(self, *given)
+        while waiting:
+            merge(*waiting.pop())
+        return changed
+
+    monkeypatch.setattr(folding, "merge_points", lambda *given: waiting.append(given))
+    monkeypatch.setattr(Derivation, "work_out", early)
+    assert caught(values=False)
+
+
+def test_it_is_noticed_if_points_are_read_before_the_version_of_their_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late_version(store: Store, path: str, decide: Callable[[Doc | None], Data | None]) -> Data | None:
+        if "/m5/" not in path:
+            return protocol.compare_and_set(store, path, decide)
+        data = decide(store.get(path))
+        if data is not None:
+            store.commit([over(store.get(path), path, data)])
+        return data
+
+    monkeypatch.setattr(deriving, "compare_and_set", late_version)
+    assert caught(values=False)
+
+
+def test_it_is_noticed_if_blocks_after_a_late_point_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Derivation, "_successors", lambda self, touched: set())
+    assert caught(values=False)
+
+
+def test_it_is_noticed_if_a_run_knows_only_the_agents_that_it_began_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Derivation._uptime
+
+    def forgetful(self: Derivation, *given: Any) -> dict[str, Stats]:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(self, "_joined", lambda state: dict(self.known))
+            return whole(self, *given)
+
+    monkeypatch.setattr(Derivation, "_uptime", forgetful)
+    assert caught(values=False)
+
+
+def test_it_is_noticed_if_values_write_over_what_points_came_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forgetting(doc: Doc | None, path: str, data: Data) -> Any:
+        return over(doc, path, {**data, "derived": b""})
+
+    monkeypatch.setattr(folding, "over", forgetting)
     assert caught()

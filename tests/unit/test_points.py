@@ -144,20 +144,25 @@ def test_a_point_that_comes_late_changes_the_blocks_after_it(store: Store) -> No
     assert model_of([early, late, last]).differences(store) == []
 
 
-def test_what_a_late_point_takes_out_of_a_later_hour_leaves_it(store: Store) -> None:
-    """The counter stood still since: the later block has nothing in it any more, and so has its hour, and its day."""
-    midnight = datetime(2026, 3, 10, tzinfo=UTC)
-    start = ms(midnight - 20 * MINUTE)
-    first, later = counter(ms(midnight - MINUTE), 5.0, start), counter(ms(midnight + MINUTE), 5.0, start)
-    other = counter(ms(midnight + 2 * MINUTE), 1.0, start, model="large")
-    send(store, [later, other], "batch-0001", midnight + 5 * MINUTE)
-    run(store, midnight + 5 * MINUTE)
-    run(store, midnight + DAY + timedelta(hours=1))
-    assert model_of([later, other]).differences(store, ["2026-03-10"]) == []
-    send(store, [first], "batch-0002", midnight + DAY)
+@pytest.mark.parametrize(("border", "closed"), [((2026, 3, 10), ["2026-03-09", "2026-03-10"]), ((2026, 3, 10, 11), [])])
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_a_late_point_takes_out_of_a_later_hour_leaves_it(
+    store: Store, border: tuple[int, int, int], closed: list[str], alone: bool
+) -> None:
+    """The counter stood still since: the later block has nothing of it any more, nor has its hour, nor its day."""
+    at = datetime(*border, tzinfo=UTC)
+    start = ms(at - 20 * MINUTE)
+    first, later = counter(ms(at - MINUTE), 5.0, start), counter(ms(at + MINUTE), 5.0, start)
+    others = [] if alone else [counter(ms(at + 2 * MINUTE), 1.0, start, model="large")]
+    end = at + (DAY + timedelta(hours=1) if closed else timedelta(hours=2))
+    send(store, [later, *others], "batch-0001", at + 5 * MINUTE)
+    run(store, at + 5 * MINUTE)
+    run(store, end)
+    assert model_of([later, *others]).differences(store, closed[1:]) == []
+    send(store, [first], "batch-0002", end)
     for _ in range(2):
-        run(store, midnight + DAY + timedelta(hours=1))
-    assert model_of([first, later, other]).differences(store, ["2026-03-09", "2026-03-10"]) == []
+        run(store, end)
+    assert model_of([first, later, *others]).differences(store, closed) == []
 
 
 def test_points_of_a_sender_whose_clock_is_ahead_are_differenced_too(store: Store) -> None:
