@@ -56,7 +56,7 @@ README, ALERTS, METRICS, SLO = (
 )
 LOCAL = "http://127.0.0.1:8080"
 SHOWN_DATA = ".f0ops/"
-NAMED_OTHERWISE = {"SLI": "Counts", "kill switch": "flag"}
+NAMED_OTHERWISE = {"SLI": "Counts", "allow list": "allowed", "kill switch": "flag"}
 EXAMPLES = {name: PAGES[name] for name in ("README.md", "docs/METRICS_GUIDE.md")}
 
 
