@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 from shared.domain.rollup import Stats
@@ -195,56 +196,55 @@ def _edge(index: int, scale: int) -> float:
 def _stats(
     ranges: list[Range], total: float, low: float | None, high: float | None, bounds: Sequence[float]
 ) -> Stats | None:
-    """`ranges` rise and are not empty."""
+    """`ranges` and `bounds` rise, and no range is empty."""
     if not ranges:
         return None
     least = max(ranges[0][0] if low is None else low, 0.0)
     last = max(start if end is None else end for start, end, _ in ranges)
     most = max(least, last if high is None else high)
-    ends = [most if end is None and high is not None else end for _, end, _ in ranges]
-    if high is not None:
-        ends[-1] = most
-    starts = [max(least, start) for start, _, _ in ranges]
     buckets: dict[int, int] = {}
     spans: dict[Span, int] = {}
-    for start, end, (_, _, count) in zip(starts, ends, ranges, strict=True):
-        span = (index_of(start), UNBOUNDED if end is None else max(index_of(start), index_of(end)))
-        if span[0] == span[1]:
-            buckets[span[0]] = buckets.get(span[0], 0) + count
+    count = 0
+    for n, (start, end, some) in enumerate(ranges):
+        count += some
+        if high is not None and (end is None or n == len(ranges) - 1):
+            end = most
+        first = _index(max(least, start))
+        last_index = UNBOUNDED if end is None else max(first, _index(end))
+        if first == last_index:
+            buckets[first] = buckets.get(first, 0) + some
         else:
-            spans[span] = spans.get(span, 0) + count
-    stats = Stats(sum(count for _, _, count in ranges), total, least, most, {}, buckets, set(), spans)
-    for bound in bounds:
-        exact = _count_up_to(bound, ranges, least, None if high is None else most)
-        if exact is None:
-            stats.estimated.add(bound)
-        stats.up_to[bound] = _estimate(bound, zip(starts, ends, ranges, strict=True)) if exact is None else exact
+            spans[first, last_index] = spans.get((first, last_index), 0) + some
+    stats = Stats(count, total, least, most, {}, buckets, set(), spans)
+    _count_up_to(stats, ranges, None if high is None else most, bounds)
     return stats
 
 
-def _count_up_to(bound: float, ranges: list[Range], least: float, most: float | None) -> int | None:
-    """Exactly how many values are <= bound; None if that cannot be told."""
-    if most is not None and bound >= most:
-        return sum(count for _, _, count in ranges)
-    if bound < least:
-        return 0
-    below = 0
-    for start, end, count in ranges:
-        if bound <= start and start != end:
-            return below
-        if end is None or bound < end * (1 - 1e-12):
-            return None
-        below += count
-    return below
+_index = lru_cache(maxsize=10_000)(index_of)  # the same edges come with every point
 
 
-def _estimate(bound: float, ranges: Iterable[tuple[float, float | None, Range]]) -> int:
-    """Values are taken to lie evenly between a bucket's edges; of one without an end none is taken to be below."""
-    below = 0.0
-    for start, end, (_, _, count) in ranges:
-        if end is not None and bound > start:
-            below += count * min(1.0, (bound - start) / (end - start)) if end > start else count
-    return round(below)
+def _count_up_to(stats: Stats, ranges: list[Range], most: float | None, bounds: Sequence[float]) -> None:
+    """Set how many values are <= each bound: exact where no range is cut by it, else estimated, and marked.
+
+    Values are taken to lie evenly between a range's edges; of one without an end none is taken to be below.
+    """
+    below = n = 0
+    for bound in bounds:
+        while n < len(ranges) and (end := ranges[n][1]) is not None and bound >= end * (1 - 1e-12):
+            below += ranges[n][2]
+            n += 1
+        if most is not None and bound >= most:
+            stats.up_to[bound] = stats.count
+        elif bound < stats.low:
+            stats.up_to[bound] = 0
+        elif n == len(ranges) or bound <= ranges[n][0]:
+            stats.up_to[bound] = below
+        else:
+            start, end, count = ranges[n]
+            start, stop = max(stats.low, start), end if n < len(ranges) - 1 or most is None else most
+            share = 0.0 if stop is None or bound <= start else min(1.0, (bound - start) / (stop - start))
+            stats.up_to[bound] = below + round(count * share)
+            stats.estimated.add(bound)
 
 
 def increment_stats(added: Value, bounds: Sequence[float]) -> Stats | None:
