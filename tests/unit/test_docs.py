@@ -12,12 +12,13 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.cost import KINDS, ONE_EACH, SHAPES, beyond_free, dollars, measured
+from bench.cost import KINDS, ONE_EACH, SHAPES, beyond_free, dollars, measured, operations_a_day
 from functions.metrics_ingest.body import MAX_HELD
 from functions.metrics_ingest.decode import MAX_METRICS, MAX_WEIGHT, read_batch
 from functions.metrics_ingest.handler import MAX_BODY
@@ -183,6 +184,16 @@ def test_the_costs_in_the_guide_are_those_of_its_operations() -> None:
     for _, *cells in table(METRICS, "heartbeats", *KINDS[:3], "by TTL", "a day"):
         day = {kind: float(cell.replace(",", "")) for kind, cell in zip(KINDS, cells, strict=False)}
         assert cells[4] == f"${dollars(day):.4f}"
+
+
+def test_the_operations_are_counted_with_each_batch_a_segment() -> None:
+    """An hour of the smallest shape. A document each would be 86,400 writes."""
+    (smallest,) = [shape for shape in SHAPES if shape.per_second == 1]
+    day = operations_a_day(replace(smallest, hours=1))
+    assert day["deletes"] == 86_400 / 5
+    assert 86_400 / 5 < day["writes"] < 86_400 / 4
+    assert day["reads"] > day["deletes"]
+    assert day["ttl_deletes"] > 288
 
 
 def test_the_errors_in_the_guide_are_those_of_the_sketch() -> None:
