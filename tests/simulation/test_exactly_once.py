@@ -35,7 +35,7 @@ from tests.simulation.model import Model
 from tests.simulation.sending import Sent, batch_of_histogram, batch_of_points, beat, counter, keyed
 from tests.simulation.world import Faults, Killed, World, unused
 
-SEEDS = int(os.environ.get("F0_SIMULATION_SEEDS", "1500"))
+SEEDS = int(os.environ.get("F0_SIMULATION_SEEDS", "1200"))
 FIRST = int(os.environ.get("F0_SIMULATION_FIRST", "1"))
 MUTANT_SEEDS = 3000
 NOON = datetime(2026, 3, 11, 12, tzinfo=UTC)

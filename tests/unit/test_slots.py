@@ -22,7 +22,9 @@ from shared.rollups import decode_month, encode_month, sum_day
 from shared.slo_history import SloHistory
 from shared.store.protocol import Put
 from shared.store.sqlite import SqliteStore
-from tests.core import registry
+from tests.core import NOW, metric, registry
+from tests.unit.test_alerting import RUN, Watch
+from tests.unit.test_fold import append
 
 ERRORS = Definition("error_rate", None)
 SUCCESS = Definition("agent_success_rate", None)
@@ -158,3 +160,14 @@ def test_the_parts_of_a_day_add_up_to_the_whole(slots: dict[int, tuple[int, int]
         row.set(slot, Counts(good, good + bad))
     edges = [0, *sorted(cuts), SLOTS_A_DAY]
     assert add_up(row.between(a, b) for a, b in pairwise(edges) if a < b) == row.between(0, SLOTS_A_DAY)
+
+
+def test_what_an_evaluation_reports_says_whether_it_is_an_estimate(sqlite_store: SqliteStore) -> None:
+    at, watch = NOW - timedelta(minutes=5), Watch(sqlite_store)
+    watch.requests(20, 0, at)
+    watch.run()
+    assert [slo["estimated"] for slo in watch.doc(RUN)["slos"]] == [False] * 4
+    append(sqlite_store, [metric(100, at=at, labels={"status": "200"}, weight=10)], "sampled-1", at)
+    watch.run()
+    marked = {slo["id"] for slo in watch.doc(RUN)["slos"] if slo["estimated"]}
+    assert marked == {"api-availability", "api-latency-p95"}
