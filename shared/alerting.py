@@ -99,7 +99,7 @@ class AlertRun:
                     except Conflict as error:  # one alert that cannot be settled must not keep the others back
                         log.error("an alert could not be settled; the next run tries again", error, alert=name)
                 self._close_orphans(open_alerts, result)
-            self._finish(evaluations)
+            self._finish(evaluations, folded)
         except Overtaken:
             result.overtaken = True
         return result
@@ -184,10 +184,12 @@ class AlertRun:
 
     # --- the end
 
-    def _finish(self, evaluations: Sequence[Evaluation]) -> None:
-        slos = [self._report(e) for e in evaluations]
+    def _finish(self, evaluations: Sequence[Evaluation], folded: Folded) -> None:
+        report: Data = {"slos": [self._report(e) for e in evaluations], "finishedAt": self.now}
+        if folded.complete:
+            report["foldedUntil"] = self.guard.facts_at
         for _ in range(TRIES):
-            if self.guard.commit([], self.guard.open_alerts, {"slos": slos, "finishedAt": self.now}):
+            if self.guard.commit([], self.guard.open_alerts, report):
                 return
         raise Conflict(f"{RUN} kept changing")
 

@@ -49,7 +49,8 @@ class Answer:
 def read_stored(store: Store, now: datetime) -> Stored:
     """What there is to read now. Two document reads."""
     run, fold = store.get_many([RUN, FOLD_RUN])
-    complete = int(run.data["factsAt"].timestamp()) * 1000 // BLOCK_MS if run else None
+    until: datetime | None = run.data.get("foldedUntil") if run else None
+    complete = int(until.timestamp()) * 1000 // BLOCK_MS if until else None
     days: list[str] = fold.data["days"] if fold else []
     closed_through: str = fold.data["closedThrough"] if fold else ""
     return Stored(

@@ -6,6 +6,7 @@ import hashlib
 from datetime import datetime, timedelta
 
 from scripts.dev.server import Plan
+from scripts.ops.client import LOCAL
 
 _METRIC = '{"name":"api_latency","value":123,"labels":{"endpoint":"/api/orders"},"timestamp":%s,"aggregation":"p95"}'
 
@@ -22,6 +23,7 @@ def banner(plan: Plan, key: str, last: datetime | None) -> str:
         f"  Status page   {url}/status",
         f"  Health        {url}/api/status/healthz",
         f"  Inbox         {url}/dev/inbox  {'' if own_slack else '(Slack messages go to your webhook)'}".rstrip(),
+        f"  Metrics       {_look(url)}",
         f"  Data folder   {plan.folder.path}",
     ]
     if plan.schedules:
@@ -37,6 +39,12 @@ def banner(plan: Plan, key: str, last: datetime | None) -> str:
         )
         lines.append(paint(warning, "yellow"))
     return "\n".join([*lines, "", "  Send a metric:", "", _curl(plan, key), "", paint("  Times are UTC.", "dim"), ""])
+
+
+def _look(url: str) -> str:
+    """The command that draws a metric, which takes the usual address by itself."""
+    command = ".venv/bin/python -m scripts.ops metrics api_latency"
+    return command if url == LOCAL else f"{command} --url {url}"
 
 
 def _curl(plan: Plan, key: str) -> str:

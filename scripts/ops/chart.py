@@ -15,6 +15,8 @@ DRAWN = 8  # series; more are only listed
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of a braille cell, by row and column
 _MINUTES = (5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 4320, 10_080, 20_160, 43_200)
 _DAY = 1440
+_SMALLEST, _LARGEST = 1e-300, 1e300  # beyond them even a difference of two values may be no number any more
+_FLAT = 1e-9  # of the largest value: less than that between the highest and the lowest is drawn as a level line
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Line:
 
 def chart(lines: Sequence[Line], first: int, last: int, unit: str, screen: Screen) -> list[str]:
     """`first` and `last`: ms at the left and at the right edge. Series are told apart by colour, else by letters."""
-    values = [value for line in lines for value in line.values]
+    values = [_drawable(value) for line in lines for value in line.values]
     if not values or last <= first:
         return []
     ticks = _ticks(min(values), max(values))
@@ -49,7 +51,7 @@ def chart(lines: Sequence[Line], first: int, last: int, unit: str, screen: Scree
                 before = None
                 continue
             x = min(columns * across - 1, max(0, int((moment - first) / (last - first) * columns * across)))
-            y = round((high - value) / (high - low) * (HEIGHT * down - 1))
+            y = round((high - _drawable(value)) / (high - low) * (HEIGHT * down - 1))
             for dot in [(x, y)] if before is None or letters else _between(before, (x, y)):
                 canvas.set(*dot, number)
             before = (x, y)
@@ -101,12 +103,19 @@ def _between(start: tuple[int, int], end: tuple[int, int]) -> Iterator[tuple[int
         )
 
 
+def _drawable(value: float) -> float:
+    """The value itself, or the nearest that can be reckoned with."""
+    return 0.0 if abs(value) < _SMALLEST else min(max(value, -_LARGEST), _LARGEST)
+
+
 def _ticks(low: float, high: float) -> list[float]:
     """Round values from below the lowest to above the highest; from 0 unless all lie close together far from it."""
-    if low >= 0 and high - low > 0.25 * high:
+    if low == high == 0:
+        high = 1.0
+    elif high - low < _FLAT * max(abs(low), abs(high)):
+        low, high = min(low, 0.0), max(high, 0.0)
+    elif low >= 0 and high - low > 0.25 * high:
         low = 0.0
-    if high == low:
-        low, high = (0.0, high) if high > 0 else (0.0, 1.0)
     rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * (1 - 1e-9))

@@ -90,11 +90,18 @@ def drawn(answer: Answer, screen: Screen) -> list[str]:
     if not any(line.values for line in lines):
         return [*body, "There is no data in this time.", *_complete(answer, screen)]
     body += chart(lines[:DRAWN], first, last, unit, screen)
-    return [*body, "", *_legend(series, lines, unit, screen), "", *_notes(answer, screen), *_complete(answer, screen)]
+    growing = [_grows(one, answer) for one in series]
+    legend = _legend(series, lines, growing, unit, screen)
+    return [*body, "", *legend, "", *_notes(answer, screen, any(growing)), *_complete(answer, screen)]
 
 
 def _events(one: Answer) -> int:
     return sum(point["count"] for point in one["points"])
+
+
+def _grows(one: Answer, answer: Answer) -> bool:
+    """Whether the last point has a value, and its step ends later than all is folded."""
+    return one["points"][-1]["value"] is not None and answer["to"] > answer["complete_until"]
 
 
 def _middles(points: Sequence[Answer], last: int) -> list[tuple[float, float | None]]:
@@ -109,7 +116,9 @@ def _span(first: int, last: int, screen: Screen) -> str:
     return f"{start:%Y-%m-%d %H:%M} – {end:{'%H:%M' if same else '%Y-%m-%d %H:%M'}} {end:%Z}"
 
 
-def _legend(series: Sequence[Answer], lines: Sequence[Line], unit: str, screen: Screen) -> list[str]:
+def _legend(
+    series: Sequence[Answer], lines: Sequence[Line], growing: Sequence[bool], unit: str, screen: Screen
+) -> list[str]:
     apart = len(series) > 1
     rows = []
     for number, (one, line) in enumerate(zip(series[:LISTED], lines, strict=False)):
@@ -118,8 +127,10 @@ def _legend(series: Sequence[Answer], lines: Sequence[Line], unit: str, screen: 
             mark = letter(number) if not (screen.braille and screen.colours) else "•"
         values = line.values
         numbers = [figure(f(values) if values else None, unit) for f in (min, max, lambda given: given[-1])]
-        rows.append([mark, _name(one["labels"]), *numbers, f"{_events(one):,}"])
-    found = table(screen, ["", "series", "min", "max", "last", "events"], rows, (2, 3, 4, 5))
+        row = [mark, _name(one["labels"]), *numbers, f"{_events(one):,}"]
+        rows.append([*row, "still growing" if growing[number] else ""] if any(growing) else row)
+    heads = ["", "series", "min", "max", "last", "events", *([""] if any(growing) else [])]
+    found = table(screen, heads, rows, (2, 3, 4, 5, 6))
     painted = [
         line.replace("•", screen.paint("•", number), 1) if screen.colours else line
         for number, line in enumerate(found[1:])
@@ -132,8 +143,8 @@ def _name(labels: Mapping[str, str]) -> str:
     return printable(" ".join(f"{name}={value or '(none)'}" for name, value in labels.items())) or "all"
 
 
-def _notes(answer: Answer, screen: Screen) -> list[str]:
-    """How far the values may be from the truth, and what was put together."""
+def _notes(answer: Answer, screen: Screen, growing: bool) -> list[str]:
+    """How far the values may be from the truth, what was put together, and what is not all there yet."""
     points = [point for one in answer["series"] for point in one["points"] if point["value"] is not None]
     notes = [_error(answer["agg"], answer["unit"], points)] if points and "low" in points[0] else []
     estimated = sum(point["estimated"] for point in points)
@@ -143,6 +154,8 @@ def _notes(answer: Answer, screen: Screen) -> list[str]:
         )
     if "folded_groups" in answer:
         notes.append(f"{answer['folded_groups']} groups with the fewest events are together in other=true.")
+    if growing:
+        notes.append("The last point is still growing: it holds what has been folded of its time so far.")
     return [wrapped for note in notes for wrapped in _wrapped(note, screen.width)]
 
 
@@ -184,7 +197,7 @@ def catalog(answer: Answer, screen: Screen) -> list[str]:
         ]
         for m in answer["metrics"]
     ]
-    return table(screen, ["metric", "unit", "kind", "read as", "series", "labels"], rows, (4,))
+    return table(screen, ["metric", "unit", "kind", "read as", "series", "labels"], rows, (4,), wrapped=5)
 
 
 def cardinality(answer: Answer, screen: Screen) -> list[str]:

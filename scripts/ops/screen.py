@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ NARROWEST = 40
 _COLOURS = (36, 33, 35, 32, 34, 31, 96, 93)
 _DIM, _BOLD = 2, 1
 _SHORTEST = 8  # columns that a cut cell keeps
+_WRAPPED = 16  # and one that is wrapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +82,24 @@ def padded(text: str, width: int, right: bool = False) -> str:
     return space + text if right else text + space
 
 
-def table(screen: Screen, heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[str]:
+def table(
+    screen: Screen,
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Sequence[int],
+    wrapped: int | None = None,
+) -> list[str]:
     """Lines of a table. Columns in `numbers` are set to the right.
 
-    To fit the screen the widest of the others are cut; where that is not enough, the last columns are left out.
+    To fit the screen the column `wrapped` goes on in further lines, and then the widest of the others are cut; where
+    that is not enough, the last columns are left out.
     """
     widths = [max(width_of(row[n]) for row in (heads, *rows)) for n in range(len(heads))]
     while sum(widths) + 2 * (len(widths) - 1) > screen.width:
-        widest = max((n for n in range(len(widths)) if n not in numbers), key=lambda n: widths[n])
-        if widths[widest] > _SHORTEST:
+        widest = max((n for n in range(len(widths)) if n not in (*numbers, wrapped)), key=lambda n: widths[n])
+        if wrapped is not None and wrapped < len(widths) and widths[wrapped] > _WRAPPED:
+            widths[wrapped] -= 1
+        elif widths[widest] > _SHORTEST:
             widths[widest] -= 1
         else:
             widths.pop()
@@ -97,4 +108,11 @@ def table(screen: Screen, heads: Sequence[str], rows: Sequence[Sequence[str]], n
         cells = (padded(cut(cell, w), w, n in numbers) for n, (cell, w) in enumerate(zip(row, widths, strict=False)))
         return "  ".join(cells).rstrip()
 
-    return [screen.dim(line(heads)), *map(line, rows)]
+    def lines(row: Sequence[str]) -> list[str]:
+        if wrapped is None or wrapped >= len(widths):
+            return [line(row)]
+        first, *more = textwrap.wrap(row[wrapped], widths[wrapped]) or [""]
+        further = [["" if n != wrapped else part for n in range(len(row))] for part in more]
+        return [line([*row[:wrapped], first, *row[wrapped + 1 :]]), *map(line, further)]
+
+    return [screen.dim(line(heads)), *(text for row in rows for text in lines(row))]

@@ -76,7 +76,7 @@ def parse_query(args: Mapping[str, Sequence[str]], registry: Registry, stored: S
     if labels is not None:
         faults += [Fault("group_by", _unknown_label(label, labels)) for label in group_by if label not in labels]
     filters = _filters(args.get("filter", ()), labels, faults)
-    span = _range(one, stored, now, faults)
+    span = _range(one, agg, stored, now, faults)
     if faults or span is None or metric is None or name is None:
         raise InvalidQuery(faults)
     sources = (name, metric.derived_from.metric) if metric.derived_from else (name,)
@@ -135,7 +135,8 @@ def _filters(given: Sequence[str], labels: Iterable[str] | None, faults: list[Fa
     return {name: frozenset(values) for name, values in filters.items()}
 
 
-def _range(one: Mapping[str, str], stored: Stored, now: datetime, faults: list[Fault]) -> Range | None:
+def _range(one: Mapping[str, str], agg: str, stored: Stored, now: datetime, faults: list[Fault]) -> Range | None:
+    """A rate ends before the running block, whose events would be divided by time that has not been yet."""
     before = len(faults)
     times: dict[str, int] = {}
     for name, usual in (("from", "-6h"), ("to", "now")):
@@ -153,7 +154,7 @@ def _range(one: Mapping[str, str], stored: Stored, now: datetime, faults: list[F
     if times["from"] >= times["to"]:
         faults.append(Fault("from", "must be before `to`"))
         return None
-    first, end = aligned(times["from"], times["to"], stored)
+    first, end = aligned(times["from"], times["to"], stored, running=agg != "rate")
     if first < stored.hours_from:
         faults.append(Fault("from", f"metrics are not kept so long: the earliest is {iso(stored.hours_from)}"))
     elif step and first < stored.blocks_from and step % 12:

@@ -29,8 +29,10 @@ _LATEST_MS = 253_402_300_799_000  # the last second of the year 9999
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What there is to read. `complete_until`: the block that is not folded yet; None if nothing ever was.
+    """What there is to read. `complete_until`: the block in which the last complete fold ran; None if none ever did.
 
+    All that had come by then of earlier blocks is folded. That block is the running one: it holds what was folded of
+    it so far, and so may still grow.
     5-minute blocks are kept from block `blocks_from` on, hours and days from `hours_from` on. `days`: the numbers of
     the days since 1970 that have data; those up to `closed_through` have a rollup of the whole day, if not too old.
     """
@@ -149,13 +151,14 @@ def step_that_fits(blocks: int, smallest: int = 1) -> str:
     return step_text(next(usual, NICE_STEPS[-1]))
 
 
-def aligned(from_ms: int, to_ms: int, stored: Stored) -> tuple[int, int]:
+def aligned(from_ms: int, to_ms: int, stored: Stored, *, running: bool = True) -> tuple[int, int]:
     """First block and end of what is really read: outward to whole blocks, where those are gone to whole hours.
 
-    Never past what is folded; nothing at all (the end is the first) if nothing of it is folded yet.
+    Never past the running block, and only up to it if `running` is false; nothing at all (the end is the first) if no
+    fold was ever complete.
     """
     first, end = from_ms // BLOCK_MS, -(-to_ms // BLOCK_MS)
-    end = min(end, first if stored.complete_until is None else stored.complete_until)
+    end = min(end, first if stored.complete_until is None else stored.complete_until + running)
     if first < stored.blocks_from:
         first = first // HOUR * HOUR
     if end < stored.blocks_from:

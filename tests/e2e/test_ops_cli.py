@@ -7,9 +7,11 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -67,6 +69,32 @@ def test_a_chart_of_the_local_server_needs_no_token(server: DevServer) -> None:
     assert "within 1 %" in done.stdout
     assert "\x1b" not in done.stdout
     assert re.search(r"all +\d+(\.\d+)? ms .* 20$", done.stdout, re.MULTILINE)
+
+
+def newcomer(server: DevServer) -> str:
+    """What is shown to somebody who does what the banner says: sends a metric, runs alertRules, looks at the metric."""
+    banner = server.output()
+    sent = subprocess.run(
+        ["bash", "-c", banner.partition("Send a metric:")[2].partition("Times are UTC")[0]], check=True, timeout=60
+    )
+    assert sent.returncode == 0
+    assert server.run("alertRules").status_code == 200
+    (look,) = re.findall(r"^  Metrics +\S+python -m scripts\.ops (.*)$", banner, re.MULTILINE)
+    return ops(*look.split()).stdout
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_who_sends_a_metric_as_the_banner_says_sees_it_at_once(tmp_path: Path) -> None:
+    """Once more, with a folder of its own, should a five-minute mark pass meanwhile."""
+    told = ""
+    for attempt in ("one", "two"):
+        with DevServer(tmp_path / attempt, "--no-schedules") as server:
+            mark = time.time() // 300
+            told = newcomer(server)
+        if time.time() // 300 == mark:
+            break
+    assert re.search(r"^   all +123 ms +123 ms +123 ms +1  still growing$", told, re.MULTILINE)
+    assert "The last point is still growing" in told
 
 
 def test_the_address_may_be_in_the_environment(server: DevServer) -> None:

@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.alerting import run_alert_rules
 from shared.domain.metric_query import parse_query
 from shared.domain.rollup import Stats, merge
 from shared.domain.series import split_key
@@ -123,9 +123,9 @@ def requests_in(series: dict[str, Stats]) -> Requests:
 
 def errors(store: Store) -> tuple[int, int]:
     """How many requests of the last hour the query of error_rate calls errors, of how many."""
-    running = int(now().timestamp()) // 300
-    stored = replace(read_stored(store, now()), complete_until=running + 1)  # the running block, too
-    args = {"metric": ["error_rate"], "from": ["-1h"], "to": [str((running + 1) * 300_000)], "step": ["5m"]}
+    run_alert_rules(make_app(store), now(), lambda: True)
+    stored = read_stored(store, now())
+    args = {"metric": ["error_rate"], "from": ["-1h"], "step": ["5m"]}
     answer = run_query(store, parse_query(args, registry(), stored, now()), registry(), stored)
     points = [p for p in answer.points[()] if p.value is not None]
     return round(sum(p.value * p.count / 100 for p in points if p.value)), sum(p.count for p in points)

@@ -18,6 +18,7 @@ from shared.components import load_components
 from shared.domain.slo import SloConfig
 from shared.domain.status import ComponentStatus, derive
 from shared.flags import flatten, load_defaults
+from shared.metric_query import read_stored
 from shared.slo_history import SloHistory
 from shared.slo_loader import SloLoader, digest_of
 from shared.store.protocol import Conflict, Delete, Merge, Put, Query, Store, Unavailable, Write
@@ -407,6 +408,37 @@ def test_an_incident_that_people_work_on_is_not_resolved_over_their_heads(quick:
     found = quick.doc(path)
     assert (found["status"], found["resolvedAt"]) == ("identified", None)
     assert found["updates"][-1]["message"].startswith("The alert cleared after 5 min")
+
+
+# --- until when everything is folded
+
+
+def test_an_unfinished_fold_does_not_move_until_when_everything_is_folded(watch: Watch) -> None:
+    def folded_until() -> tuple[datetime | None, int | None]:
+        return watch.doc(RUN).get("foldedUntil"), read_stored(watch.store, NOW).complete_until
+
+    def block(moment: datetime) -> int:
+        return int(moment.timestamp()) // 300
+
+    watch.requests(10, 0)
+    watch.run(NOW, lambda: False)
+    assert folded_until() == (None, None)
+    watch.run(NOW)
+    assert folded_until() == (MARK, block(MARK))
+
+    watch.requests(10, 0, IN_SLOT + SLOT)
+    watch.run(NOW + SLOT, lambda: False)
+    assert watch.doc(RUN)["factsAt"] == MARK + SLOT
+    assert folded_until() == (MARK, block(MARK))
+    watch.run(NOW + SLOT)
+    assert folded_until() == (MARK + SLOT, block(MARK + SLOT))
+
+
+def test_a_run_that_was_overtaken_does_not_move_it_back(quick: Watch) -> None:
+    late = quick.make(NOW)
+    quick.run(NOW + SLOT)
+    assert late(lambda: True).overtaken
+    assert quick.doc(RUN)["foldedUntil"] == MARK + SLOT
 
 
 # --- the run guard

@@ -222,10 +222,12 @@ def test_any_query_gives_what_the_raw_values_give(
     span = query.range
     blocks_from = ms(NOW.replace(hour=0, minute=0, second=0)) // BLOCK_MS - 8 * DAY
     assert span.first == outward(ms(first), -1, HOUR if span.first < blocks_from else 1)
-    complete = ms(NOW) // BLOCK_MS
-    if span.first < span.end < complete:
-        assert span.end == outward(ms(last), 1, HOUR if span.end <= blocks_from else 1)
-    assert span.end <= complete
+    if span.end <= blocks_from:
+        assert span.end == outward(ms(last), 1, HOUR)
+    else:
+        running = ms(NOW) // BLOCK_MS
+        limit = running if query.agg == "rate" else running + 1
+        assert span.end == max(span.first, min(outward(ms(last), 1, 1), limit))
     assert answer.reads <= MAX_DOCUMENTS
     event(f"{len(str(span.points))} digits of points, {answer.level}")
     assert_right(query, answer, history.events)
@@ -276,9 +278,44 @@ def test_a_closed_day_without_a_document_of_its_own_is_read_from_its_hours(histo
     assert from_hours.reads == whole.reads + 24 * whole.reads
 
 
-def test_nothing_that_is_not_folded_yet_is_in_an_answer(history: History) -> None:
-    query, _ = history.ask(metric="api_latency", from_="-1h", to="+1h")
-    assert query.range.end == ms(NOW) // BLOCK_MS
+def test_an_answer_may_hold_the_running_block_and_no_later_one(store: Store) -> None:
+    running = ms(NOW) // BLOCK_MS
+    times = {100.0: running - 1, 200.0: running, 300.0: running + 1}  # clocks may be up to five minutes ahead
+    events = [Event("api_latency", value, block * BLOCK_MS + 1000, {}) for value, block in times.items()]
+    send(store, events, NOW, "batch-0001")
+    _, answer = History(store, events).ask(metric="api_latency", agg="sum", from_="-10m", to="+1h", step="5m")
+    assert [(p.t // BLOCK_MS, p.value) for p in answer.points[()]] == [
+        (running - 2, None),
+        (running - 1, 100),
+        (running, 200),
+    ]
+    assert read_stored(store, NOW).complete_until == running
+
+
+def test_the_running_block_grows_with_each_fold_and_what_is_complete_stays(sqlite_store: SqliteStore) -> None:
+    seen = []
+    for n, second in enumerate((5, 65, 125)):
+        now = NOW.replace(minute=0, second=0) + timedelta(seconds=second)
+        send(sqlite_store, [Event("api_latency", 100.0, ms(now) - 1000, {})], now, f"batch-{n:04}")
+        _, answer = History(sqlite_store, []).ask(now, metric="api_latency", agg="count", from_="-10m", step="5m")
+        seen.append([p.value for p in answer.points[()]])
+    assert seen == [[None, None, 1], [None, None, 2], [None, None, 3]]
+
+
+def test_a_rate_ends_before_the_running_block_so_that_no_time_is_counted_that_has_not_been(
+    sqlite_store: SqliteStore,
+) -> None:
+    """150 s of the running block's 300 are over: its 30 events are 0.2 a second, not 0.1."""
+    running = ms(NOW) // BLOCK_MS
+    times = [(block, second) for block in (running - 1, running) for second in range(30)]
+    events = [Event("api_latency", 100.0, block * BLOCK_MS + second * 1000, {}) for block, second in times]
+    send(sqlite_store, events, NOW, "batch-0001")
+    asked = History(sqlite_store, events)
+    for step, rates in (("5m", [None, 0.1]), ("10m", [0.05])):
+        _, answer = asked.ask(metric="api_latency", agg="rate", from_="2026-03-10T11:50Z", step=step)
+        assert [(p.value) for p in answer.points[()]] == rates
+    assert sum(p.count for p in asked.ask(metric="api_latency", agg="count")[1].points[()]) == 60
+    assert asked.ask(metric="api_latency", agg="rate", from_="-1m")[1].points == {(): []}
 
 
 def test_an_empty_store_has_no_points(sqlite_store: SqliteStore) -> None:
@@ -295,7 +332,7 @@ def test_what_was_worked_out_from_counters_and_beats_is_counted_with_what_was_se
     sqlite_store.commit(
         [
             Create(block_path(block, shard_of("api_latency")), document),
-            Create(RUN, {"factsAt": NOW}),
+            Create(RUN, {"foldedUntil": NOW}),
             Create(FOLD_RUN, {"days": [day_of(block)], "closedThrough": ""}),
         ]
     )
@@ -470,5 +507,5 @@ def test_counts_of_a_ratio_are_the_slots_own() -> None:
 
 def test_purged_levels_are_never_asked_for(history: History) -> None:
     query, answer = history.ask(metric="api_latency", agg="count", from_="-12d", step="1h")
-    assert query.range.points == 12 * 24
+    assert query.range.points == 12 * 24 + 1
     assert_right(query, answer, history.events)

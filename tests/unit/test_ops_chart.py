@@ -16,7 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scripts.ops.chart import Line, chart, figure
@@ -44,7 +44,9 @@ def wave(n: int) -> float | None:
     return None if 30 < n < 38 else 200 + 150 * math.sin(n / 6) + n % 7 * 9
 
 
-def answer(*series: tuple[dict[str, str], Callable[[int], float | None]], **more: Any) -> dict[str, Any]:
+def answer(
+    *series: tuple[dict[str, str], Callable[[int], float | None]], steps: int = 72, **more: Any
+) -> dict[str, Any]:
     return {
         "metric": "api_latency",
         "agg": "p95",
@@ -55,7 +57,7 @@ def answer(*series: tuple[dict[str, str], Callable[[int], float | None]], **more
         "level": ["m5"],
         "complete_until": "2026-03-10T16:00:00Z",
         "reads": 74,
-        "series": [{"labels": labels, "points": [point(n, f(n)) for n in range(72)]} for labels, f in series],
+        "series": [{"labels": labels, "points": [point(n, f(n)) for n in range(steps)]} for labels, f in series],
         **more,
     }
 
@@ -68,7 +70,14 @@ GROUPS = answer(
     ({"other": "true"}, lambda n: 40.0 + n % 2),
     folded_groups=17,
 )
-METRICS = {
+GROWING = answer(
+    ({"endpoint": "/api/orders"}, lambda n: 120.0 + n),
+    ({"endpoint": "/api/carts"}, lambda n: 80.0 if n < 72 else None),
+    steps=73,
+    to="2026-03-10T16:05:00Z",
+    reads=75,
+)
+METRICS: dict[str, Any] = {
     "metrics": [
         {
             "name": "api_latency",
@@ -126,14 +135,26 @@ def assert_golden(name: str, lines: Sequence[str]) -> None:
         ("one_narrow.txt", ONE, screen(40)),
         ("groups.txt", GROUPS, screen()),
         ("groups_coloured.txt", GROUPS, screen(100, colours=True)),
+        ("growing.txt", GROWING, screen()),
+        ("growing_narrow.txt", GROWING, screen(40)),
     ],
 )
 def test_a_chart(name: str, given: dict[str, Any], on: Screen) -> None:
     assert_golden(name, drawn(given, on))
 
 
-def test_the_table_of_metrics() -> None:
-    assert_golden("catalog.txt", catalog(METRICS, screen()))
+@pytest.mark.parametrize(("name", "width"), [("catalog.txt", 80), ("catalog_wide.txt", 140)])
+def test_the_table_of_metrics(name: str, width: int) -> None:
+    assert_golden(name, catalog(METRICS, screen(width)))
+
+
+@given(st.integers(80, 200))
+def test_the_table_of_metrics_has_every_label_whole(width: int) -> None:
+    lines = catalog(METRICS, screen(width))
+    assert "…" not in "".join(lines)
+    assert max(map(width_of, lines)) <= width
+    column = lines[0].index("labels")
+    assert " ".join(line[column:].strip() for line in lines[1:-1]) == ", ".join(METRICS["metrics"][0]["labels"])
 
 
 def test_the_table_of_what_labels_cost() -> None:
@@ -153,9 +174,28 @@ def test_without_data_the_chart_says_so_and_until_when_it_knows() -> None:
     assert "alertRules" in "\n".join(drawn(answer(series=[], complete_until=None), screen()))
 
 
+@pytest.mark.parametrize(
+    ("to", "grows"),
+    [
+        ("2026-03-10T10:10:00Z", False),  # complete until then exactly
+        ("2026-03-10T10:15:00Z", True),
+    ],
+)
+def test_a_point_still_grows_if_its_step_ends_later_than_all_is_folded(to: str, grows: bool) -> None:
+    given = answer(({}, lambda n: 5.0), steps=2, to=to, complete_until="2026-03-10T10:10:00Z")
+    told = "\n".join(drawn(given, screen()))
+    assert ("The last point is still growing" in told) == grows
+    assert bool(re.search(r"^   all .* still growing$", told, re.MULTILINE)) == grows
+
+
+def test_a_point_without_a_value_does_not_grow() -> None:
+    assert "growing" not in "\n".join(drawn(answer(({}, lambda n: None if n == 72 else 5.0), steps=73), screen()))
+
+
 # --- what holds for every chart
 
-numbers = st.one_of(st.none(), st.floats(0, 1e15, allow_nan=False), st.sampled_from([0.0, 1e-280, 1e15, 99.99, 100.0]))
+SPECIAL = [0.0, -0.0, 5e-324, 1e-280, 99.99, 100.0, 1e15, 1.7976931348623157e308, math.inf]
+numbers = st.one_of(st.none(), st.floats(allow_nan=False), st.sampled_from([*SPECIAL, *(-value for value in SPECIAL)]))
 
 
 @given(
@@ -176,12 +216,35 @@ def test_no_line_is_wider_than_the_screen(
         assert width_of(re.sub(r"\x1b\[\d+m", "", line)) <= width, line
 
 
-@given(st.lists(st.floats(0, 1e12), min_size=1, max_size=60))
+some_values = st.lists(numbers.filter(lambda value: value is not None), min_size=1, max_size=60)
+
+
+@given(some_values)
+@example([5e-324])
+@example([-0.0])
+@example([-5.0, -5.0])
+@example([math.inf])
+@example([-1.7976931348623157e308, 1.7976931348623157e308])
+@example([3.0, 3.0000000000000004])
+@example([0.1 + 0.2, 0.3])
 def test_the_highest_and_the_lowest_value_lie_within_the_axis(values: list[float]) -> None:
-    lines = chart([Line([(n + 0.5, v) for n, v in enumerate(values)])], 0, len(values), "count", screen(60))
-    marked = [n for n, line in enumerate(lines[:-2]) if re.search("[\u2801-\u28ff]", line)]
-    assert marked
+    highest, lowest = Line([(0.5, max(values))]), Line([(1.5, min(values))])
+    lines = chart([highest, lowest], 0, 2, "count", screen(60))  # two: letters
     assert len(lines) == 14
+    plot = [re.split("[│┤]", line, maxsplit=1)[1] for line in lines[:12]]
+    row = {mark: n for n, text in enumerate(plot) for mark in text.replace(" ", "")}
+    assert row.keys() == {"a", "b"}
+    assert row["a"] <= row["b"]
+
+
+@given(some_values)
+@example([-7.0])
+def test_the_values_at_the_axis_rise(values: list[float]) -> None:
+    """The labels are the values rounded, so that neighbours may read alike; none is below the one under it."""
+    lines = chart([Line([(n + 0.5, v) for n, v in enumerate(values)])], 0, len(values), "count", screen(60))
+    told = [float(line.partition("┤")[0].replace(",", "")) for line in lines if "┤" in line]
+    assert len(told) >= 2
+    assert told == sorted(told, reverse=True)
 
 
 def test_a_gap_is_left_where_there_is_no_data() -> None:

@@ -42,7 +42,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     data = {"payload": encode_rollup({key_of("api_latency", {}): stats_of([100.0, 200.0], ())})}
     noon = NOW.replace(minute=0, second=0)
     days = [(NOW - timedelta(days=n)).strftime("%Y-%m-%d") for n in range(91)][::-1]
-    store.commit([Create(RUN, {"factsAt": noon}), Create(FOLD_RUN, {"days": days, "closedThrough": days[-2]})])
+    store.commit([Create(RUN, {"foldedUntil": noon}), Create(FOLD_RUN, {"days": days, "closedThrough": days[-2]})])
     for day in days:
         paths = [hour_path(day, hour, shard) for hour in range(24)]
         paths += [] if day == days[-1] else [whole_day_path(day, shard)]
@@ -91,4 +91,4 @@ def test_days_on_which_nothing_came_cost_nothing(store: Watched) -> None:
     store.commit([Put(FOLD_RUN, {**fold.data, "days": days})])
     stored = read_stored(store, NOW)
     query = parse_query({"metric": ["api_latency"], "from": ["-90d"], "step": ["1d"]}, registry(), stored, NOW)
-    assert run_query(store, query, registry(), stored).reads == 1 + 12
+    assert run_query(store, query, registry(), stored).reads == 1 + 12 + 1

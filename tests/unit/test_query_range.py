@@ -77,10 +77,17 @@ def test_what_is_no_step_is_refused(text: str) -> None:
 # --- alignment
 
 
-def test_a_range_is_rounded_outward_to_whole_blocks_and_ends_with_what_is_folded() -> None:
+def test_a_range_is_rounded_outward_to_whole_blocks_and_ends_with_the_running_block() -> None:
     first, end = aligned(ms(2026, 3, 10, 9, 7), ms(2026, 3, 10, 11, 1), ALL)
     assert (iso(first), iso(end)) == ("2026-03-10T09:05:00Z", "2026-03-10T11:05:00Z")
-    assert iso(aligned(ms(2026, 3, 10, 9, 7), ms(2026, 3, 10, 13), ALL)[1]) == "2026-03-10T12:00:00Z"
+    assert iso(aligned(ms(2026, 3, 10, 9, 7), ms(2026, 3, 10, 13), ALL)[1]) == "2026-03-10T12:05:00Z"
+
+
+def test_a_range_may_be_had_without_the_running_block() -> None:
+    for to, end in ((ms(2026, 3, 10, 13), "2026-03-10T12:00:00Z"), (ms(2026, 3, 10, 11, 1), "2026-03-10T11:05:00Z")):
+        assert iso(aligned(ms(2026, 3, 10, 9, 7), to, ALL, running=False)[1]) == end
+    first, end_block = aligned(ms(2026, 3, 10, 12), ms(2026, 3, 10, 13), ALL, running=False)
+    assert first == end_block
 
 
 def test_where_blocks_are_gone_a_range_is_rounded_outward_to_whole_hours() -> None:
@@ -88,8 +95,8 @@ def test_where_blocks_are_gone_a_range_is_rounded_outward_to_whole_hours() -> No
     assert (iso(first), iso(end)) == ("2026-02-20T09:00:00Z", "2026-02-20T12:00:00Z")
 
 
-def test_a_range_after_what_is_folded_is_empty() -> None:
-    first, end = aligned(ms(2026, 3, 10, 12), ms(2026, 3, 10, 13), ALL)
+def test_a_range_after_the_running_block_is_empty() -> None:
+    first, end = aligned(ms(2026, 3, 10, 12, 5), ms(2026, 3, 10, 13), ALL)
     assert first == end
     assert Range(first, end, 1).points == 0
     assert list(Range(first, end, 1).steps()) == []
