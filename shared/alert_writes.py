@@ -13,8 +13,8 @@ from shared.evaluation import Evaluation
 from shared.store.protocol import Create, Data, Doc, Store, Write, new_rev, over
 
 FACTS = (
-    "sloId", "sloName", "severity", "metric", "unit", "aggregation", "value", "threshold", "comparison", "good",
-    "total", "windowSeconds", "component", "firedAt", "resolvedAt", "incidentId", "reason",
+    "sloId", "sloName", "severity", "metric", "labels", "unit", "under", "aggregation", "value", "threshold",
+    "comparison", "good", "total", "windowSeconds", "component", "firedAt", "resolvedAt", "incidentId", "reason",
 )  # fmt: skip
 
 
@@ -41,6 +41,8 @@ class AlertWrites:
             "severity": slo.alert.severity,
             "metric": slo.metric,
             "unit": slo.unit,
+            "under": slo.under_text,
+            "labels": dict(slo.labels),
             "aggregation": slo.aggregation,
             "value": value,
             "threshold": float(slo.threshold),
@@ -108,6 +110,8 @@ def told_briefly(facts: Mapping[str, Any]) -> str:
     """`error rate 12.3 %, threshold 0.5 %`."""
     unit = facts["unit"]
     name = facts["metric"].replace("_", " ")
+    if facts.get("under"):
+        name = f"{name} within {facts['under']}:"
     if facts["aggregation"].startswith("p") and facts["aggregation"][1:].isdigit():
         name = f"{facts['aggregation']} of {name}"
     value = "no value" if facts["value"] is None else f"{facts['value']:.4g} {unit}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared import log
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from shared.bootstrap import App
 
 TRIES = 20
+_NONE = timedelta()
 
 Data = dict[str, Any]
 
@@ -84,7 +85,8 @@ class AlertRun:
             self.store, self.registry, self.config.definitions, self.now, agents=self.agents, may_go_on=may_go_on
         )
         result = RunResult(last_mark(self.now), folded, [], [], [])
-        ready, written = backfill(self.store, self.registry, self.config.definitions, self.now, may_go_on)
+        reach = timedelta(days=1) + max((self.now - slo.start_of(self.now) for slo in self.config.slos), default=_NONE)
+        ready, written = backfill(self.store, self.registry, self.config.definitions, self.now, may_go_on, reach)
         self.history.forget(None if written else folded.days)
         try:
             self.guard.check()
@@ -166,7 +168,7 @@ class AlertRun:
                 if name in configured or alert is None or _open_state(alert) == "ok":
                     break
                 taken = Step("resolved", "slo_removed", "clear")
-                facts = {k: alert.data[k] for k in FACTS} | {"resolvedAt": self.now, "reason": taken.reason}
+                facts = {k: alert.data.get(k) for k in FACTS} | {"resolvedAt": self.now, "reason": taken.reason}
                 channels = sorted(alert.data["channels"])
                 writes = self.writes.change(name, facts, taken, alert, alert.data["seq"] + 1, channels)
                 if self._commit(name, taken.state, writes):
@@ -201,6 +203,8 @@ class AlertRun:
             "id": slo.id,
             "name": slo.name,
             "metric": slo.metric,
+            "kind": slo.kind,
+            "labels": dict(slo.labels),
             "component": evaluation.component,
             "objective": str(slo.target),
             "unit": slo.unit,
@@ -209,7 +213,7 @@ class AlertRun:
             "good": counts.good,
             "total": counts.total,
             "estimated": counts.estimated or evaluation.facts.counts.estimated,
-            "windowSeconds": slo.window,
+            "windowSeconds": round(evaluation.window_length.total_seconds()),
             "alertTotal": evaluation.facts.counts.total,
             "budgetLeft": None if left is None else float(left),
             "alertState": taken.state,

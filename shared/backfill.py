@@ -15,7 +15,8 @@ from shared.rollups import BLOCKS_AN_HOUR, read_blocks, sum_day
 from shared.store.protocol import Data, Doc, Store, compare_and_set
 
 BLOCK_DAYS = timedelta(days=7)  # within these the 5-minute blocks are surely there
-SLOT_DAYS = timedelta(days=32)
+LEAST_DAYS = timedelta(days=32)
+MOST_DAYS = timedelta(days=90)  # hours are kept no longer
 
 
 def backfill(
@@ -24,8 +25,9 @@ def backfill(
     definitions: Sequence[Definition],
     now: datetime,
     may_go_on: Callable[[], bool],
+    reach: timedelta = LEAST_DAYS,
 ) -> tuple[set[str], bool]:
-    """Hashes of the definitions that are ready, and whether anything was written.
+    """Hashes of the definitions that are ready, and whether anything was written. `reach`: how far back it counts.
 
     The latest day comes first; it goes on at the next run where it was stopped. A definition that leaves the
     configuration is forgotten, since from then on it is not counted.
@@ -43,7 +45,7 @@ def backfill(
     hashes = sorted(d.hash for d in fresh)
     progress = state.data.get("backfilling") or {}
     before = progress["before"] if progress.get("hashes") == hashes else "9999"
-    oldest = (now - SLOT_DAYS).strftime("%Y-%m-%d")
+    oldest = (now - min(MOST_DAYS, max(LEAST_DAYS, reach))).strftime("%Y-%m-%d")
     for day in sorted((d for d in state.data["days"] if oldest <= d < before), reverse=True):
         if not may_go_on():
             return done, True

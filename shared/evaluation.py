@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from shared.domain.alert import Facts
 from shared.domain.component import Components
 from shared.domain.rollup import Stats, distribution
+from shared.domain.series import split_key
 from shared.domain.slo import SLOT_SECONDS, Counts, Slo, SloConfig
 from shared.fold import Folded
 from shared.rollups import read_blocks
@@ -17,11 +18,12 @@ from shared.store.protocol import Store
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one SLO reads now. `window`: counts over its own window; `facts`: over the alert's."""
+    """What one SLO reads now. `window`: counts over its own window, of this length; `facts`: over the alert's."""
 
     slo: Slo
     component: str | None
     window: Counts
+    window_length: timedelta
     facts: Facts
     value: float | None
     ready: bool
@@ -51,26 +53,29 @@ class Evaluator:
         self.folded = folded
         self.now = now
         self.facts_at = last_mark(now)
-        self._merged: dict[tuple[str, int], Stats | None] = {}
+        self._merged: dict[tuple[str, tuple[tuple[str, str], ...], int], Stats | None] = {}
 
     def evaluate(self, ready: set[str]) -> list[Evaluation]:
         """Every SLO; `ready`: hashes of the definitions that are counted over the whole history."""
         if not self.config.slos:
             return []
-        longest = max(max(slo.window, slo.alert.window) for slo in self.config.slos)
-        window = self.history.load(self.facts_at - timedelta(seconds=longest), self.facts_at, self.now)
+        longest_alert = max(slo.alert.window for slo in self.config.slos)
+        start = min(slo.start_of(self.facts_at) for slo in self.config.slos)
+        start = min(start, self.facts_at - timedelta(seconds=longest_alert))
+        window = self.history.load(start, self.facts_at, self.now)
         return [self._evaluate_one(slo, window, ready) for slo in self.config.slos]
 
     def _evaluate_one(self, slo: Slo, window: Window, ready: set[str]) -> Evaluation:
         start = self.facts_at - timedelta(seconds=slo.alert.window)
         facts = Facts(window.count(slo.trigger, start, self.facts_at), self.folded.complete)
-        whole = window.count(slo.objective, self.facts_at - timedelta(seconds=slo.window), self.facts_at)
+        begins = slo.start_of(self.facts_at)
+        whole = window.count(slo.objective, begins, self.facts_at)
         value = slo.ratio_percent(facts.counts)
         if slo.quantile is not None and facts.counts.total:
             value = self.quantile(slo, required=slo.exceeds(facts.counts))
         component = self.components.component_of(slo.metric)
         is_ready = {slo.objective.hash, slo.trigger.hash} <= ready
-        return Evaluation(slo, component, whole, facts, value, is_ready)
+        return Evaluation(slo, component, whole, self.facts_at - begins, facts, value, is_ready)
 
     def quantile(self, slo: Slo, *, required: bool) -> float | None:
         """The quantile over the alert window, from the blocks at hand; read from the store only if somebody is told."""
@@ -79,12 +84,19 @@ class Evaluator:
         missing = [block for block in range(first, last) if block not in blocks]
         if missing and not required:
             return None
-        if (slo.metric, first) not in self._merged:  # many SLOs read the same metric over the same window
+        wanted = (slo.metric, slo.labels, first)
+        if wanted not in self._merged:  # many SLOs read the same metric over the same window
             for at in range(0, len(missing), 50):
                 blocks.update(read_blocks(self.store, missing[at : at + 50]))
-            prefix = f"{slo.metric}{{"
-            self._merged[slo.metric, first] = distribution(
-                stats for block in range(first, last) for key, stats in blocks[block].items() if key.startswith(prefix)
+            self._merged[wanted] = distribution(
+                stats for block in range(first, last) for key, stats in blocks[block].items() if _is_of(slo, key)
             )
-        merged = self._merged[slo.metric, first]
+        merged = self._merged[wanted]
         return merged.quantile((slo.quantile or 0) / 100) if merged else None
+
+
+def _is_of(slo: Slo, key: str) -> bool:
+    """Whether a series is one of those that the SLO counts."""
+    if not key.startswith(f"{slo.metric}{{"):
+        return False
+    return not slo.labels or set(slo.labels) <= set(split_key(key)[1].items())

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from shared.domain.slo import SLOT_SECONDS, Counts, Definition
-from shared.domain.slots import SLOTS_A_DAY, SlotDay, add_up
-from shared.layout import slots_path
+from shared.domain.slots import SLOTS_A_DAY, SlotDay, SlotRow, add_up
+from shared.layout import KEEP, month_path, slots_path
 from shared.rollup_codec import decode_slots
+from shared.rollups import decode_month
 from shared.store.protocol import Store
 
 SETTLED_AFTER = timedelta(hours=49)  # data is refused after 48 h, and a fold may be late
@@ -43,6 +44,8 @@ class SloHistory:
         missing = [name for name in names if name not in self._settled]
         docs = self._store.get_many([slots_path(name) for name in missing]) if missing else []
         fresh = {n: decode_slots(doc.data["payload"]) if doc else {} for n, doc in zip(missing, docs, strict=True)}
+        gone = [name for name, doc in zip(missing, docs, strict=True) if doc is None and _is_gone(name, now)]
+        fresh.update(self._from_months(gone))
         for name, at in zip(names, wanted, strict=True):
             days[name] = self._settled[name] if name in self._settled else fresh[name]
             if now - (at + timedelta(days=1)) >= SETTLED_AFTER:
@@ -50,6 +53,21 @@ class SloHistory:
         while len(self._settled) > KEPT_DAYS:
             self._settled.popitem(last=False)
         return Window(wanted, [days[name] for name in names])
+
+    def _from_months(self, names: Sequence[str]) -> dict[str, SlotDay]:
+        """Days whose slots are kept no longer, from the sums of their month: whole days only."""
+        months = sorted({month_path(name) for name in names})
+        docs = self._store.get_many(months) if months else []
+        sums = {day: rows for doc in docs if doc for day, rows in decode_month(doc.data["payload"]).items()}
+        return {
+            name: {digest: SlotRow.of_a_day(counts) for digest, counts in sums[name].items()}
+            for name in names
+            if name in sums
+        }
+
+
+def _is_gone(day: str, now: datetime) -> bool:
+    return datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1) + KEEP["day"] < now
 
 
 class Window:

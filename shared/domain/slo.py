@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from hashlib import blake2b
@@ -25,6 +26,7 @@ from pydantic import (
     field_validator,
 )
 
+from shared.domain.calendar_window import CalendarWindow
 from shared.domain.faults import ConfigError, faults_of
 from shared.domain.metric import Metric, Registry
 
@@ -64,6 +66,18 @@ def _one_each(channels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Duration = Annotated[int, BeforeValidator(_seconds)]
+
+
+def _window(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return _seconds(value)
+    try:
+        return CalendarWindow.model_validate(value)
+    except ValidationError as error:
+        raise ValueError("; ".join(faults_of(error))) from None
+
+
+SloWindow = Annotated[int | CalendarWindow, BeforeValidator(_window)]
 Exact = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, le=Decimal(10) ** 12)]
 
 
@@ -81,13 +95,15 @@ class AlertPolicy(_Model):
 
 
 class SloSpec(_Model):
-    """One entry of `slos`, as written."""
+    """One entry of `slos`, as written. Events up to `under` are good; only series with these `labels` count."""
 
     name: str = Field(min_length=1, max_length=80)
     id: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     target: Exact
-    window: Duration
+    window: SloWindow
     metric: str
+    labels: dict[str, str] = {}
+    under: Exact | None = None
     threshold: Exact
     alert: AlertPolicy
 
@@ -109,15 +125,18 @@ class SloFile(_Model):
 class Definition:
     """What is counted in each 5-minute slot. For a distribution, good events are values <= `bound`.
 
-    The objective is not part of it: changing a target of a ratio changes nothing that was counted.
+    `labels`: only series that have all of them count; in the order of their names. The objective is not part of it:
+    changing a target of a ratio changes nothing that was counted.
     """
 
     metric: str
     bound: float | None
+    labels: tuple[tuple[str, str], ...] = ()
 
     @property
     def hash(self) -> str:
-        return blake2b(f"{self.metric}|{self.bound!r}".encode(), digest_size=8).hexdigest()
+        text = f"{self.metric}|{self.bound!r}" + (f"|{self.labels!r}" if self.labels else "")
+        return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +154,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """An SLO that was checked against the registry. Durations are in seconds, `quantile` in percent (95) or None."""
+    """An SLO that was checked against the registry. Durations are in seconds, `quantile` in percent (95) or None.
+
+    Kinds: `ratio` of good events; `share` of events up to `under`; `quantile`, which must not be above the target.
+    """
 
     id: str
     name: str
@@ -146,18 +168,35 @@ class Slo:
     more_is_worse: bool
     target: Decimal
     threshold: Decimal
-    window: int
+    window: int | CalendarWindow
     alert: AlertPolicy
+    under: Decimal | None = None
+    under_text: str | None = None  # with the unit of the metric
+    labels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def kind(self) -> Literal["ratio", "share", "quantile"]:
+        if self.quantile is not None:
+            return "quantile"
+        return "ratio" if self.under is None else "share"
+
+    def start_of(self, end: datetime) -> datetime:
+        """Where the window that ends at `end` begins."""
+        return end - timedelta(seconds=self.window) if isinstance(self.window, int) else self.window.start_of(end)
 
     @property
     def objective(self) -> Definition:
         """What compliance and the error budget are counted by."""
-        return Definition(self.metric, None if self.quantile is None else float(self.target))
+        return self._definition(self.target)
 
     @property
     def trigger(self) -> Definition:
         """What the alert is judged by."""
-        return Definition(self.metric, None if self.quantile is None else float(self.threshold))
+        return self._definition(self.threshold)
+
+    def _definition(self, limit: Decimal) -> Definition:
+        bound = self.under if self.quantile is None else limit
+        return Definition(self.metric, None if bound is None else float(bound), self.labels)
 
     @property
     def good_percent(self) -> Decimal:
@@ -251,6 +290,12 @@ def _faults_of_the_sound(data: Any, registry: Registry) -> list[str]:
     return faults
 
 
+def _aggregation(spec: SloSpec, metric: Metric, quantile: int | None) -> str:
+    if spec.under is not None:
+        return "share"
+    return metric.aggregation if quantile is None else f"p{quantile}"
+
+
 def slug_of(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63] or "slo"
 
@@ -265,30 +310,53 @@ def _resolve(spec: SloSpec, registry: Registry, path: str, faults: list[str]) ->
     name, quantile = _split(spec.metric)
     own = registry.canonical(name) or name
     metric: Metric = registry.metrics[own]
-    if metric.kind == "ratio":
-        if quantile is not None:
-            faults.append(f"{path}.metric: {own} is a ratio and has no p{quantile}")
+    if metric.kind == "ratio" and quantile is not None:
+        faults.append(f"{path}.metric: {own} is a ratio and has no p{quantile}")
+    if metric.kind == "ratio" and spec.under is not None:
+        faults.append(f"{path}.under: {own} is a ratio: its samples are good or bad already")
+    if metric.kind == "distribution" and quantile is None and spec.under is None:
+        faults.append(
+            f"{path}.metric: {own} is a distribution; say which quantile, such as {own}_p95, or `under` which value"
+        )
+    if metric.kind == "distribution" and quantile is not None and spec.under is not None:
+        faults.append(f"{path}.under: either a quantile of {own}, or the share of what is under a value")
+    if metric.kind == "distribution" and metric.direction == "less_is_worse":
+        faults.append(f"{path}.metric: of {own} less is worse, and values are judged by what is too much")
+    if metric.kind == "ratio" or spec.under is not None:
         faults += [
             f"{path}.{field}: {value} is no percentage"
             for field, value in (("target", spec.target), ("threshold", spec.threshold))
             if value > 100
         ]
-    elif quantile is None:
-        faults.append(f"{path}.metric: {own} is a distribution; say which quantile, such as {own}_p95")
-    elif metric.direction == "less_is_worse":
-        faults.append(f"{path}.metric: of {own} less is worse, and a quantile is judged by what is too much")
+    faults += [
+        f"{path}.labels.{label}: {own} does not keep this label; it keeps {', '.join(kept) or 'none'}"
+        for kept in _kept(metric, registry)
+        for label in spec.labels
+        if label not in kept
+    ]
     if spec.alert.window > MAX_ALERT_WINDOW:
         faults.append(f"{path}.alert.window: at most 30d")
     return Slo(
         id=spec.id or slug_of(spec.name),
         name=spec.name,
         metric=own,
-        unit=metric.unit,
-        aggregation=metric.aggregation if quantile is None else f"p{quantile}",
+        unit=metric.unit if spec.under is None else "%",
+        aggregation=_aggregation(spec, metric, quantile),
         quantile=quantile,
-        more_is_worse=metric.direction == "more_is_worse",
+        more_is_worse=metric.direction == "more_is_worse" and spec.under is None,
         target=spec.target,
         threshold=spec.threshold,
         window=spec.window,
         alert=spec.alert,
+        under=spec.under,
+        under_text=None if spec.under is None else f"{spec.under:,f} {metric.unit}",
+        labels=tuple(sorted(spec.labels.items())),
     )
+
+
+def _kept(metric: Metric, registry: Registry) -> list[tuple[str, ...]]:
+    """The labels that an SLO on a metric may name, as one list; none where any is kept. With those of its source."""
+    source = registry.metrics[metric.derived_from.metric] if metric.derived_from else metric
+    if metric.labels is None or source.labels is None:
+        return []
+    return [tuple(dict.fromkeys((*metric.labels, *source.labels)))]

@@ -31,6 +31,11 @@ class SlotRow:
     totals: array[int] = field(default_factory=_zeros)
     estimates: int = 0
 
+    @staticmethod
+    def of_a_day(counts: Counts) -> SlotRow:
+        """A day of which only the sums are known: nothing can be counted within it."""
+        return SlotRow(counts.good, counts.total, estimates=int(counts.estimated))
+
     def set(self, slot: int, counts: Counts) -> None:
         self.good += counts.good - self.goods[slot]
         self.total += counts.total - self.totals[slot]
@@ -64,11 +69,20 @@ def _count(
     definition: Definition, by_metric: Mapping[str, list[tuple[dict[str, str], Stats]]], registry: Registry
 ) -> Counts:
     if definition.bound is None:
+        if definition.labels:
+            by_metric = {
+                metric: [(labels, stats) for labels, stats in own if _has(labels, definition.labels)]
+                for metric, own in by_metric.items()
+            }
         return count_ratio(definition.metric, by_metric, registry)
-    own = [stats for _, stats in by_metric.get(definition.metric, [])]
+    own = [stats for labels, stats in by_metric.get(definition.metric, []) if _has(labels, definition.labels)]
     good = sum(stats.count_up_to(definition.bound) for stats in own)
     estimated = any(stats.weighted or stats.is_estimate(definition.bound) for stats in own)
     return Counts(good, sum(stats.count for stats in own), estimated)
+
+
+def _has(labels: Mapping[str, str], wanted: Sequence[tuple[str, str]]) -> bool:
+    return all(labels.get(name) == value for name, value in wanted)
 
 
 def count_ratio(name: str, by_metric: Mapping[str, list[tuple[dict[str, str], Stats]]], registry: Registry) -> Counts:

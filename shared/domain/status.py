@@ -161,6 +161,8 @@ def _figures(component: Component, measured: Sequence[Data]) -> tuple[dict[str, 
         source = component.source(slo.get("metric") or "")
         if source is None or source.shows is None or source.shows in figures:
             continue
+        if slo.get("labels") or slo.get("kind") == "share":  # of a part only, or no value in the metric's unit
+            continue
         if source.shows == "uptime":
             figures["uptime"] = percent_down(slo["good"], slo["total"])
             window = timedelta(seconds=slo["windowSeconds"])

@@ -26,9 +26,18 @@ _QUANTILE = re.compile(r"p(\d\d?)")
 
 
 def expectation(facts: Facts) -> str:
-    """What should hold: '95 % of requests should finish within 400 ms'."""
+    """What should hold: '95 % of requests should finish within 400 ms (endpoint /api/pay)'."""
+    labels = facts.get("labels") or {}  # alerts of earlier releases have none
+    where = ", ".join(f"{name} {value}" for name, value in sorted(labels.items()))
+    return _expectation(facts) + (f" ({where})" if where else "")
+
+
+def _expectation(facts: Facts) -> str:
     metric, limit = _metric(facts), threshold(facts)
     most = "at least" if facts["comparison"] == "below" else "at most"
+    if facts.get("under"):
+        subject, verb = _SUBJECTS.get(metric, (f"{metric} measurements", "stay"))
+        return f"{most.capitalize()} {limit} of {subject} should {verb} within {facts['under']}"
     quantile = _QUANTILE.fullmatch(str(facts["aggregation"]))
     if quantile and facts["unit"] == "ms" and facts["comparison"] == "above":
         subject, verb = _SUBJECTS.get(metric, (f"{metric} measurements", "stay"))
@@ -44,6 +53,8 @@ def measurement(facts: Facts) -> str:
     when = f"in the last {_window(facts)}"
     if facts["value"] is None:
         return f"{when} there was no data"
+    if facts.get("under"):
+        return f"{when} {value(facts)} did"
     share = _SHARES.get(_metric(facts))
     if facts["unit"] == "%" and share:
         return f"{when} {value(facts)} {share[1]}"
