@@ -1,6 +1,7 @@
 """The SLO configuration in force: the document `config/slo` if there is one, else `config/slo.json`.
 
 A broken document is told with every fault; the last good one (`config/slo_last_good`, else the file) stays in force.
+`python -m scripts.upload_slo_config` writes the document, and with it `config/slo/versions/{n}`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
@@ -19,10 +21,12 @@ from shared import log
 from shared.domain.faults import ConfigError, faults_of
 from shared.domain.metric import Registry
 from shared.domain.slo import SloConfig, parse_slos
-from shared.store.protocol import Put, Store, StoreError
+from shared.store.protocol import Doc, Put, Store, StoreError
 
 DOCUMENT = "config/slo"
 LAST_GOOD = "config/slo_last_good"
+VERSIONS = f"{DOCUMENT}/versions"
+OWN_FIELDS = ("rev", "version", "hash", "updatedAt", "updatedBy")
 CACHE_SECONDS = 60.0
 
 
@@ -83,9 +87,10 @@ class SloLoader:
         try:
             data = _read(self._file) if doc is None else without_rev(doc.data)
             digest = digest_of(data)
+            version = None if doc is None else version_of(doc.data, digest)
             if digest == self._seen and self._good is not None:
-                return self._good
-            good = parse_slos(data, self.registry, source=source, digest=digest)
+                return replace(self._good, version=version) if self._good.hash == digest else self._good
+            good = replace(parse_slos(data, self.registry, source=source, digest=digest), version=version)
         except ConfigError as error:
             if doc is None and self._good is None:
                 raise
@@ -94,7 +99,7 @@ class SloLoader:
             return self._good or self._last_good()
         self._seen, self.faults = digest, ()
         if doc is not None:
-            self._keep(data)
+            self._keep(data if version is None else data | {"version": version, "hash": digest})
         return good
 
     def _keep(self, data: Mapping[str, Any]) -> None:
@@ -110,10 +115,23 @@ class SloLoader:
         kept = self._store.get(LAST_GOOD)
         if kept is not None:
             try:
-                return parse_slos(kept.data, self.registry, source=LAST_GOOD, digest=digest_of(kept.data))
+                return parse_document(kept, self.registry)
             except ConfigError as error:  # it was good for another release's metrics
                 log.error("the last good SLO configuration is not usable either", faults=error.faults)
         return load_file(self._file, self.registry)
+
+
+def parse_document(doc: Doc, registry: Registry) -> SloConfig:
+    """The SLOs of a document, with their version. Raises `ConfigError` with every fault."""
+    data = without_rev(doc.data)
+    digest = digest_of(data)
+    return replace(parse_slos(data, registry, source=doc.path, digest=digest), version=version_of(doc.data, digest))
+
+
+def version_of(data: Mapping[str, Any], digest: str) -> int | None:
+    """The version that a document was uploaded as; None if its content is not that of the upload any more."""
+    version = data.get("version")
+    return version if isinstance(version, int) and data.get("hash") == digest else None
 
 
 def digest_of(data: Any) -> str:
@@ -121,5 +139,5 @@ def digest_of(data: Any) -> str:
 
 
 def without_rev(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What a person wrote: `rev` and `version` are the product's own."""
-    return {key: value for key, value in data.items() if key not in ("rev", "version", "updatedAt", "updatedBy")}
+    """What a person wrote: the rest is the product's own."""
+    return {key: value for key, value in data.items() if key not in OWN_FIELDS}

@@ -239,10 +239,11 @@ class Slo:
 
 @dataclass(frozen=True, slots=True)
 class SloConfig:
-    """All SLOs in force, with the hash of what they were made from."""
+    """All SLOs in force, with the hash of what they were made from, and its version if it was uploaded as one."""
 
     slos: tuple[Slo, ...]
     hash: str
+    version: int | None = None
 
     @property
     def definitions(self) -> tuple[Definition, ...]:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from shared.domain.faults import ConfigError
-from shared.slo_loader import DOCUMENT, LAST_GOOD, SloLoader
+from shared.slo_loader import DOCUMENT, LAST_GOOD, SloLoader, digest_of
 from shared.store.protocol import Delete, Put, Store, Unavailable, Write
 from shared.store.sqlite import SqliteStore
-from tests.core import CONFIG
+from tests.core import CONFIG, NOW
 
 
 class Time:
@@ -201,3 +201,48 @@ def test_broken_metrics_are_told_with_every_fault(sqlite_store: SqliteStore, tmp
     assert [fault.partition(":")[0] for fault in caught.value.faults] == [
         "metrics.api_latency.unit", "metrics.api_latency.extra",
     ]  # fmt: skip
+
+
+def uploaded(store: Store, target: Any, version: int) -> None:
+    """As the upload script leaves the document."""
+    content = json.loads((CONFIG / "slo.json").read_text())
+    content["slos"][0]["target"] = target
+    mine = {"rev": "r", "version": version, "hash": digest_of(content), "updatedAt": NOW, "updatedBy": "ada"}
+    store.commit([Put(DOCUMENT, content | mine)])
+
+
+def test_an_uploaded_document_says_its_version_and_the_file_has_none(store: Store) -> None:
+    found = loader(store)
+    assert found.current().version is None
+    uploaded(store, 98.7, 3)
+    assert found.current(max_age=0).version == 3
+    assert loader(store).current().version == 3
+
+
+def test_a_document_that_was_changed_by_hand_is_no_version_any_more(store: Store) -> None:
+    found = loader(store)
+    uploaded(store, 98.7, 3)
+    assert found.current(max_age=0).version == 3
+    doc = store.get(DOCUMENT)
+    assert doc
+    doc.data["slos"][0]["target"] = 97
+    store.commit([Put(DOCUMENT, doc.data)])
+    assert (target(found), found.current(max_age=0).version) == (97, None)
+
+
+def test_the_same_content_uploaded_again_has_its_new_version(sqlite_store: SqliteStore) -> None:
+    found = loader(sqlite_store)
+    uploaded(sqlite_store, 98.7, 3)
+    assert found.current(max_age=0).version == 3
+    uploaded(sqlite_store, 98.7, 5)
+    assert found.current(max_age=0).version == 5
+
+
+def test_the_last_good_one_keeps_its_version_while_the_document_is_broken(store: Store) -> None:
+    found = loader(store)
+    uploaded(store, 98.7, 3)
+    found.current(max_age=0)
+    uploaded(store, "high", 4)
+    for read in (found, found, loader(store)):
+        current = read.current(max_age=0)
+        assert (float(current.slos[0].target), current.version) == (98.7, 3)
