@@ -29,9 +29,11 @@ CASES = (
     ("gauge", 20, DELTA, 0.5),
     ("gauge", 500, DELTA, None),
     ("sum", 20, DELTA, 0.5),
+    ("sum", 20, CUMULATIVE, 0.5),
     ("sum", 500, CUMULATIVE, None),
-    ("histogram", 20, DELTA, None),
+    ("histogram", 20, DELTA, 0.5),
     ("histogram", 500, DELTA, None),
+    ("histogram", 20, CUMULATIVE, 0.5),
     ("histogram", 500, CUMULATIVE, None),
 )
 

@@ -232,7 +232,8 @@ def _remember_days(store: Store, days: set[str]) -> set[str]:
 
 def _keys_of(entry: Entry) -> Iterator[str]:
     batch, block = entry
-    for number in {*block.raw_series, *(part[0] for part in block.parts), *(whole[0] for whole in block.wholes)}:
+    worked_out = {*(part[0] for part in block.parts), *(whole[0] for whole in block.wholes)}
+    for number in {*block.raw_series, *worked_out, *(histogram[0] for histogram in block.histograms)}:
         yield batch.series[number][0]
 
 

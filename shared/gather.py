@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from operator import call
 
-from shared.domain.cumulative import Point
+from shared.domain.cumulative import Point, put_together
 from shared.domain.rollup import Gathered, shard_of
 from shared.segment import StoredBatch, StoredBlock
 
@@ -78,8 +78,14 @@ def gather(
             gathered.indexes.append(buckets)
         for number, stats in block.wholes:
             homes[number].wholes.append(stats)
+        for number, (place, total, least, most, held) in block.histograms:
+            homes[number].deltas.append((batch.bounds[place], total, least, most, held))
         # for number, value in zip(raw_series, raw_values): appends[number](value), without the interpreter's loop
         deque(map(call, map(appends.__getitem__, block.raw_series), block.raw_values), maxlen=0)
+    for shard_fresh in fresh:
+        for gathered in shard_fresh.values():
+            if gathered.deltas:
+                gathered.wholes += put_together(gathered.deltas, gathered.bounds)
     return fresh, added
 
 

@@ -13,14 +13,15 @@ from typing import Any
 
 import msgspec
 
-from shared.domain.building import Batch, Block, Part
-from shared.domain.cumulative import Point
+from shared.domain.building import Batch, Block, DeltaHistogram, Part, Reading
+from shared.domain.cumulative import Histogram, Point, Value
 from shared.domain.rollup import Stats
 from shared.points_codec import PackedPoint, pack
 from shared.rollup_codec import packed
 
 VERSION = 1
 VERSION_WITH_MORE = 2  # has wholes or points, which version 1 cannot read
+VERSION_WITH_HISTOGRAMS = 3  # has histograms or readings besides
 COMPRESS_FROM = 600_000  # raw values hardly shrink: only what would not fit is worth the work
 MAX_BYTES = 900_000
 
@@ -55,11 +56,14 @@ class _Block(msgspec.Struct, array_like=True, gc=False):
     parts: list[tuple[int, float, float, float, list[int], bytes]]
     wholes: list[_Whole] = []
     points: list[tuple[int, PackedPoint]] = []
+    histograms: list[tuple[int, DeltaHistogram]] = []
+    readings: list[Reading] = []
 
 
 class _Batch(msgspec.Struct, array_like=True, gc=False):
     hash: bytes
     blocks: list[_Block]
+    bounds: list[tuple[float, ...]] = []
 
 
 class _Segment(msgspec.Struct, array_like=True):
@@ -80,7 +84,7 @@ class CorruptSegment(Exception):
 
 @dataclass(slots=True)
 class StoredBlock:
-    """What one batch brings to one 5-minute block."""
+    """What one batch brings to one 5-minute block. `points`: the batch's readings too."""
 
     number: int
     raw_series: array[int]
@@ -88,6 +92,7 @@ class StoredBlock:
     parts: list[Part]
     wholes: list[tuple[int, Stats]]
     points: list[tuple[int, Point]]
+    histograms: list[tuple[int, DeltaHistogram]]
 
 
 @dataclass(slots=True)
@@ -95,33 +100,42 @@ class StoredBatch:
     hash: bytes
     series: dict[int, tuple[str, tuple[float, ...]]]
     blocks: list[StoredBlock]
+    bounds: list[tuple[float, ...]]
 
 
 def encode_segment(batches: Sequence[Batch]) -> bytes:
     """The payload; batches of one instance share series numbers."""
     places: dict[tuple[float, ...], int] = {}
-    series = {
-        n: (s.key, places.setdefault(s.bounds, len(places))) for batch in batches for n, s in batch.series.items()
-    }
-    more = any(block.wholes or block.points for batch in batches for block in batch.blocks)
+    touched = {number: series for batch in batches for number, series in batch.series.items()}
+    series = {n: (s.key, places.setdefault(s.bounds, len(places))) for n, s in touched.items()}
+    version = max((_version(block) for batch in batches for block in batch.blocks), default=VERSION)
     body = _encode(
         (
-            VERSION_WITH_MORE if more else VERSION,
+            version,
             list(places),
             series,
-            [(batch.hash, [_packed_block(block) for block in batch.blocks]) for batch in batches],
+            [(batch.hash, [_packed_block(block) for block in batch.blocks], batch.bounds) for batch in batches],
         )
     )
     kind, body = (b"z", zlib.compress(body, 1)) if len(body) > COMPRESS_FROM else (b"m", body)
     return kind + zlib.crc32(body).to_bytes(4, "big") + body
 
 
+def _version(block: Block) -> int:
+    if block.histograms or block.readings:
+        return VERSION_WITH_HISTOGRAMS
+    return VERSION_WITH_MORE if block.wholes or block.points else VERSION
+
+
 def _packed_block(block: Block) -> tuple[Any, ...]:
     fields = (block.number, block.raw_series.tobytes(), block.raw_values.tobytes(), block.parts)
-    if not (block.wholes or block.points):
+    version = _version(block)
+    if version == VERSION:
         return fields
     wholes = [(number, *packed(stats)) for number, stats in block.wholes]
-    return (*fields, wholes, [(number, pack(point)) for number, point in block.points])
+    points = [(number, pack(point)) for number, point in block.points]
+    more = (block.histograms, block.readings) if version == VERSION_WITH_HISTOGRAMS else ()
+    return (*fields, wholes, points, *more)
 
 
 def decode_segment(payload: bytes) -> list[StoredBatch]:
@@ -131,7 +145,7 @@ def decode_segment(payload: bytes) -> list[StoredBatch]:
         if payload[:1] not in (b"m", b"z") or payload[1:5] != zlib.crc32(body).to_bytes(4, "big"):
             raise CorruptSegment("checksum")
         segment = _decode(zlib.decompress(body) if payload[:1] == b"z" else body)
-        if segment.version not in (VERSION, VERSION_WITH_MORE):
+        if segment.version not in (VERSION, VERSION_WITH_MORE, VERSION_WITH_HISTOGRAMS):
             raise CorruptSegment("version")
         series = {number: (key, segment.bounds[place]) for number, (key, place) in segment.series.items()}
         return [
@@ -145,12 +159,26 @@ def decode_segment(payload: bytes) -> list[StoredBatch]:
                         array("d", b.raw_values),
                         b.parts,
                         [(whole.number, whole.stats()) for whole in b.wholes],
-                        [(number, point.unpack()) for number, point in b.points],
+                        [(number, point.unpack()) for number, point in b.points]
+                        + [_point(reading, batch.bounds) for reading in b.readings],
+                        b.histograms,
                     )
                     for b in batch.blocks
                 ],
+                batch.bounds,
             )
             for batch in segment.batches
         ]
     except (zlib.error, msgspec.DecodeError, ValueError, IndexError) as error:
         raise CorruptSegment(type(error).__name__) from error
+
+
+def _point(reading: Reading, bounds: Sequence[tuple[float, ...]]) -> tuple[int, Point]:
+    number, stream, start, time, value = reading
+    read: Value
+    if isinstance(value, tuple):
+        place, total, counts = value
+        read = Histogram(sum(counts), total, bounds[place], counts)
+    else:
+        read = value
+    return number, Point(stream, start, time, read)

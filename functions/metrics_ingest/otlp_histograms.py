@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
 from functions.metrics_ingest.otlp_read import ExponentialPoint, HistogramPoint
 from functions.metrics_ingest.otlp_units import converted
 from shared.domain.building import LARGEST
-from shared.domain.cumulative import Exponential, Histogram
+from shared.domain.cumulative import Exponential
 
 MOST_VALUES = 10**12  # in one histogram
 MOST_BUCKETS = 2000
+_LARGEST_TOTAL = LARGEST * MOST_VALUES
 _SCALES = range(-10, 21)
 _LARGEST_EDGE = 900  # as a power of 2: what a sketch has buckets for
 
@@ -21,23 +24,39 @@ class Fault(Exception):
     """Why the point is refused; the text quotes nothing of it."""
 
 
-def explicit(p: HistogramPoint, by: float) -> Histogram:
-    """Raises `Fault`."""
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What bounds alone tell: themselves in our unit, how many of them are below 0, and what is wrong with them."""
+
+    bounds: tuple[float, ...]
+    below_zero: int
+    fault: str | None
+
+
+@lru_cache(maxsize=1000)
+def layout_of(bounds: tuple[float, ...], by: float) -> Layout:
+    if len(bounds) >= MOST_BUCKETS:
+        return Layout((), 0, f"bucketCounts: more than {MOST_BUCKETS}")
+    own = tuple(converted(bound, by) for bound in bounds)
+    if any(not a < b for a, b in pairwise(own)) or any(not abs(bound) <= LARGEST for bound in own):
+        return Layout((), 0, f"explicitBounds: must rise, and be numbers of at most {LARGEST:g}")
+    return Layout(own, bisect_left(own, 0), None)
+
+
+def explicit(p: HistogramPoint, layout: Layout) -> tuple[tuple[int, ...], float]:
+    """How many values each bucket holds, and their sum, in the unit sent. `layout`: of its bounds. Raises `Fault`."""
     counts = p.counts
     if not counts and not p.bounds:
         counts = (p.count,)
     if len(counts) != len(p.bounds) + 1:
         raise Fault("bucketCounts: must be one more than explicitBounds")
-    if len(counts) > MOST_BUCKETS:
-        raise Fault(f"bucketCounts: more than {MOST_BUCKETS}")
-    bounds = _own_bounds(p.bounds, by)
-    if bounds is None:
-        raise Fault(f"explicitBounds: must rise, and be numbers of at most {LARGEST:g}")
+    if layout.fault:
+        raise Fault(layout.fault)
     if sum(counts) != p.count:
         raise Fault("bucketCounts: must add up to count")
-    if bounds and bounds[0] < 0 and any(count for bound, count in zip(bounds, counts, strict=False) if bound < 0):
+    if layout.below_zero and any(counts[: layout.below_zero]):
         raise Fault("bucketCounts: values below 0 are not taken")
-    return Histogram(p.count, _total(p, by), bounds, counts)
+    return counts, _total(p)
 
 
 def exponential(p: ExponentialPoint, by: float) -> Exponential:
@@ -59,27 +78,20 @@ def exponential(p: ExponentialPoint, by: float) -> Exponential:
     if filled and (highest > _LARGEST_EDGE or highest - width > math.log2(LARGEST)):
         raise Fault(f"offset: values above {LARGEST:g}")
     offset, counts = p.offset + first, p.counts[first : last + 1]
-    total = _total(p, by)
+    total = converted(_total(p), by)
     return Exponential(p.count, total, p.scale, p.zero_count, p.zero_up_to, offset, counts, by)
 
 
-def _total(p: HistogramPoint | ExponentialPoint, by: float) -> float:
-    if p.count > MOST_VALUES:
+def _total(p: HistogramPoint | ExponentialPoint) -> float:
+    count, total = p.count, p.total
+    if count > MOST_VALUES:
         raise Fault(f"count: more than {MOST_VALUES:g}")
     low, high = 0.0 if p.low is None else p.low, LARGEST if p.high is None else p.high
-    if p.count and not 0 <= low <= high <= LARGEST:
+    if count and not 0 <= low <= high <= LARGEST:
         raise Fault(f"min and max: must rise, and be from 0 to {LARGEST:g}")
-    if p.total is None and p.count:
+    if total is None and count:
         raise Fault("sum: is missing, as it is where values lie below 0")
-    total = p.total or 0.0
-    if not 0 <= total <= LARGEST * MOST_VALUES:
+    total = total or 0.0
+    if not 0 <= total <= _LARGEST_TOTAL:
         raise Fault("sum: must be finite and not negative")
-    return converted(total, by)
-
-
-@lru_cache(maxsize=1000)
-def _own_bounds(bounds: tuple[float, ...], by: float) -> tuple[float, ...] | None:
-    """None if they are not sound."""
-    own = tuple(converted(bound, by) for bound in bounds)
-    rising = all(a < b for a, b in pairwise(own))
-    return own if rising and all(abs(bound) <= LARGEST for bound in own) else None
+    return total

@@ -27,32 +27,49 @@ class Target:
     stream: bytes
 
 
+class TargetsOfOne(dict[Attributes, Target | str]):
+    """The targets of one metric, resource and scope, or why there is none: made at the first meeting."""
+
+    def __init__(self, targets: Targets, own: str, metric: Metric) -> None:
+        super().__init__()
+        self._targets, self._own, self._resource = targets, own, metric.resource
+        self._sender = b"\n".join((metric.name.encode(), metric.resource.canonical(), metric.scope.canonical()))
+
+    def __missing__(self, attributes: Attributes) -> Target | str:
+        found = self[attributes] = self._make(attributes)
+        self._targets.made += 1
+        return found
+
+    def _make(self, attributes: Attributes) -> Target | str:
+        table = self._targets.table
+        labels = labels_of(self._resource, attributes, table.registry, table.registry.metrics[self._own])
+        series = table.resolve(self._own, _encode(labels))
+        if isinstance(series, list):
+            return "; ".join(series)
+        return Target(series, stream_id(self._sender, attributes.canonical()))
+
+
 class Targets:
-    """Finds the series of (metric, resource, scope, attributes), each once for each configuration."""
+    """Finds the series of (metric, resource, scope, attributes), each once for each configuration.
+
+    `made`: how many are kept; all are forgotten once they are many.
+    """
 
     def __init__(self, table: SeriesTable) -> None:
         self.table = table
-        self._found: dict[tuple[object, ...], Target | str] = {}
+        self.made = 0
+        self._found: dict[tuple[object, ...], TargetsOfOne] = {}
 
-    def find(self, own: str, metric: Metric, attributes: Attributes) -> Target | str:
-        """The target, or why there is none."""
-        key = (metric.name, metric.resource, metric.scope, attributes)
+    def of(self, own: str, metric: Metric) -> TargetsOfOne:
+        if self.made >= MAX_CACHED:
+            self._found.clear()
+            self.made = 0
+        key = (metric.name, metric.resource, metric.scope)
         found = self._found.get(key)
         if found is None:
-            found = self._make(own, metric, attributes)
-            if len(self._found) >= MAX_CACHED:
-                self._found.clear()
-            self._found[key] = found
+            found = self._found[key] = TargetsOfOne(self, own, metric)
+            self.made += 1
         return found
-
-    def _make(self, own: str, metric: Metric, attributes: Attributes) -> Target | str:
-        registry = self.table.registry
-        labels = labels_of(metric.resource, attributes, registry, registry.metrics[own])
-        series = self.table.resolve(own, _encode(labels))
-        if isinstance(series, list):
-            return "; ".join(series)
-        sender = b"\n".join((metric.name.encode(), metric.resource.canonical(), metric.scope.canonical()))
-        return Target(series, stream_id(sender, attributes.canonical()))
 
 
 def labels_of(resource: Attributes, attributes: Attributes, registry: Registry, declared: Declared) -> dict[str, str]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from functools import partial
 
-from functions.metrics_ingest.otlp_histograms import Fault, explicit, exponential
+from functions.metrics_ingest.otlp_histograms import Fault, explicit, exponential, layout_of
 from functions.metrics_ingest.otlp_labels import Target, Targets
 from functions.metrics_ingest.otlp_read import (
     CUMULATIVE,
@@ -21,18 +19,13 @@ from functions.metrics_ingest.otlp_read import (
 from functions.metrics_ingest.otlp_units import converted, factor
 from shared.domain.aggregate import AHEAD_MS, OLDEST_MS, value_faults
 from shared.domain.building import BLOCK_MS, LARGEST, Batch, BatchBuilder
-from shared.domain.cumulative import Exponential, Histogram, Point, exponential_stats, histogram_stats
-from shared.domain.rollup import Stats
+from shared.domain.cumulative import Point, exponential_stats
 from shared.domain.scrub import scrub_value
-from shared.domain.series import Series
 from shared.domain.sketch import SMALLEST
 
 NS = 1_000_000  # nanoseconds in a millisecond
 _BLOCK_NS = BLOCK_MS * NS
 _SHOWN_NAME = 100
-
-
-_Delta = tuple[Series, Histogram, float | None, float | None]  # with its least and largest value, where known
 
 
 class Refusals:
@@ -66,11 +59,9 @@ class Intake:
         self.refused = Refusals()
         self._targets = targets
         self._builder = BatchBuilder(targets.table)
-        self._deltas: defaultdict[tuple[int, tuple[str, ...], int, tuple[float, ...]], list[_Delta]] = defaultdict(list)
         self._oldest, self._newest = (now_ms - OLDEST_MS) * NS, (now_ms + AHEAD_MS) * NS
 
     def batch(self, batch_hash: bytes) -> Batch:
-        self._put_together()
         return self._builder.batch(batch_hash, self.accepted)
 
     def add(self, metric: Metric) -> None:
@@ -95,15 +86,16 @@ class Intake:
             self._counters(metric, own, by)
         elif metric.kind in ("gauge", "sum"):
             self._values(metric, own, by)
-        for point in metric.histograms:
-            self._histogram(metric, own, point, partial(explicit, point, by), by)
-        for exponential_point in metric.exponentials:
-            self._histogram(metric, own, exponential_point, partial(exponential, exponential_point, by), by)
+        elif metric.kind == "histogram":
+            self._histograms(metric, own, by)
+        else:
+            self._exponentials(metric, own, by)
 
     def _values(self, metric: Metric, own: str, by: float) -> None:
         """Observations, or levels. Increments of 0 are no events."""
         oldest, newest = self._oldest, self._newest
         groups: defaultdict[tuple[Attributes, int], list[float]] = defaultdict(list)
+        targets = self._targets.of(own, metric)
         counted = 0
         for attributes, _, time, value, flags in metric.numbers:
             if flags & NO_RECORDED_VALUE:
@@ -114,8 +106,9 @@ class Intake:
                 groups[attributes, time // _BLOCK_NS].append(value)
         self.accepted += counted
         for (attributes, block), values in groups.items():
-            target = self._target(metric, own, attributes, len(values))
-            if target is None:
+            target = targets[attributes]
+            if isinstance(target, str):
+                self.refused.add(metric.name, target, len(values))
                 continue
             values = [converted(value, by) for value in values] if by != 1 else list(map(float, values))
             self._group(metric, target, block, values)
@@ -139,6 +132,7 @@ class Intake:
             self._builder.values(target.series, block, values)
 
     def _counters(self, metric: Metric, own: str, by: float) -> None:
+        targets, reading = self._targets.of(own, metric), self._builder.reading
         for attributes, start, time, value, flags in metric.numbers:
             if flags & NO_RECORDED_VALUE:
                 self.accepted += 1
@@ -149,83 +143,95 @@ class Intake:
             if fault is not None or value is None:
                 self.refused.add(metric.name, str(fault))
                 continue
-            target = self._target(metric, own, attributes, 1)
-            if target is not None:
-                self._point(target, start, time, converted(float(value), by))
-
-    def _histogram(
-        self,
-        metric: Metric,
-        own: str,
-        point: HistogramPoint | ExponentialPoint,
-        read: Callable[[], Histogram | Exponential],
-        by: float,
-    ) -> None:
-        if point.flags & NO_RECORDED_VALUE:
+            target = targets[attributes]
+            if isinstance(target, str):
+                self.refused.add(metric.name, target)
+                continue
             self.accepted += 1
-            return
-        is_delta = metric.temporality == DELTA
-        try:
-            fault = self._time_fault(point.time, 0 if is_delta else point.start)
-            if fault:
-                raise Fault(fault)
-            value = read()
-        except Fault as found:
-            self.refused.add(metric.name, str(found))
-            return
-        target = self._target(metric, own, point.attributes, 1)
-        if target is None:
-            return
-        if not is_delta:
-            self._point(target, point.start, point.time, value)
-            return
-        low = None if point.low is None else converted(point.low, by)
-        high = None if point.high is None else converted(point.high, by)
-        self.accepted += 1
-        series, block = target.series, point.time // _BLOCK_NS
-        if isinstance(value, Histogram) and value.count:
-            alike = self._deltas[series.number, series.dropped, block, value.bounds]
-            alike.append((series, value, low, high))
-        elif isinstance(value, Exponential):
-            self._whole(series, block, exponential_stats(value, low, high, series.bounds))
+            value = float(value) if by == 1 else converted(float(value), by)
+            reading(target.series, time // _BLOCK_NS, target.stream, start // NS, time // NS, value)
 
-    def _put_together(self) -> None:
-        """Histograms of the same series, block and bounds as one: a collector sends those of many processes at once."""
-        for (_, _, block, bounds), alike in self._deltas.items():
-            series, histograms = alike[0][0], [histogram for _, histogram, _, _ in alike]
-            lows = [low for _, _, low, _ in alike if low is not None]
-            highs = [high for _, _, _, high in alike if high is not None]
-            low = min(lows) if len(lows) == len(alike) else None
-            high = max(highs) if len(highs) == len(alike) else None
-            counts = tuple(map(sum, zip(*(h.counts for h in histograms), strict=True)))
-            total = math.fsum(h.total for h in histograms)
-            whole = Histogram(sum(counts), total, bounds, counts)
-            self._whole(series, block, histogram_stats(whole, low, high, series.bounds))
-        self._deltas.clear()
+    def _histograms(self, metric: Metric, own: str, by: float) -> None:
+        """What depends on the bounds alone is looked up where they change, which is hardly ever."""
+        targets, builder, is_delta = self._targets.of(own, metric), self._builder, metric.temporality == DELTA
+        oldest, newest = self._oldest, self._newest
+        layout, sent, place = layout_of((), by), None, 0
+        for point in metric.histograms:
+            if point.flags & NO_RECORDED_VALUE:
+                self.accepted += 1
+                continue
+            if point.bounds is not sent:
+                sent = point.bounds
+                layout = layout_of(sent, by)
+                place = builder.place_of(layout.bounds)
+            time, start = point.time, 0 if is_delta else point.start
+            try:
+                if not oldest <= time <= newest or start > time:
+                    raise Fault(self._time_fault(time, start))
+                counts, total = explicit(point, layout)
+            except Fault as found:
+                self.refused.add(metric.name, str(found))
+                continue
+            target = targets[point.attributes]
+            if isinstance(target, str):
+                self.refused.add(metric.name, target)
+                continue
+            self.accepted += 1
+            low, high = point.low, point.high
+            if by != 1:
+                total, low, high = converted(total, by), _own(low, by), _own(high, by)
+            if not is_delta:
+                value = place, total, counts
+                builder.reading(target.series, time // _BLOCK_NS, target.stream, start // NS, time // NS, value)
+            elif point.count:
+                row = place, total, low, high, counts
+                builder.histogram(target.series, time // _BLOCK_NS, point.count, row)
 
-    def _whole(self, series: Series, block: int, stats: Stats | None) -> None:
-        if stats is not None:
-            self._builder.whole(series, block, stats)
+    def _exponentials(self, metric: Metric, own: str, by: float) -> None:
+        targets, is_delta = self._targets.of(own, metric), metric.temporality == DELTA
+        for point in metric.exponentials:
+            if point.flags & NO_RECORDED_VALUE:
+                self.accepted += 1
+                continue
+            try:
+                self._check_time(point, is_delta)
+                value = exponential(point, by)
+            except Fault as found:
+                self.refused.add(metric.name, str(found))
+                continue
+            target = targets[point.attributes]
+            if isinstance(target, str):
+                self.refused.add(metric.name, target)
+                continue
+            self.accepted += 1
+            series, block = target.series, point.time // _BLOCK_NS
+            if not is_delta:
+                self._builder.point(series, block, Point(target.stream, point.start // NS, point.time // NS, value))
+                continue
+            stats = exponential_stats(value, _own(point.low, by), _own(point.high, by), series.bounds)
+            if stats is not None:
+                self._builder.whole(series, block, stats)
 
-    def _point(self, target: Target, start: int, time: int, value: float | Histogram | Exponential) -> None:
-        self.accepted += 1
-        self._builder.point(target.series, time // _BLOCK_NS, Point(target.stream, start // NS, time // NS, value))
-
-    def _target(self, metric: Metric, own: str, attributes: Attributes, points: int) -> Target | None:
-        target = self._targets.find(own, metric, attributes)
-        if isinstance(target, Target):
-            return target
-        self.refused.add(metric.name, target, points)
-        return None
+    def _check_time(self, point: HistogramPoint | ExponentialPoint, is_delta: bool) -> None:
+        """Raises `Fault`."""
+        fault = self._time_fault(point.time, 0 if is_delta else point.start)
+        if fault:
+            raise Fault(fault)
 
     def _time_fault(self, time: int, start: int = 0) -> str | None:
+        if self._oldest <= time <= self._newest and start <= time:
+            return None
         if not time:
             return "timeUnixNano: is missing"
         if time < self._oldest:
             return "timeUnixNano: older than 48 hours"
         if time > self._newest:
             return "timeUnixNano: more than 5 minutes ahead"
-        return "startTimeUnixNano: after timeUnixNano" if start > time else None
+        return "startTimeUnixNano: after timeUnixNano"
+
+
+def _own(value: float | None, by: float) -> float | None:
+    return None if value is None else converted(value, by)
 
 
 def _fault(metric: Metric, is_ratio: bool) -> str | None:

@@ -6,9 +6,10 @@ What the quick way relies on is checked for each point: its tags, and that the r
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from struct import Struct, error, unpack_from
+from struct import Struct, error
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -33,10 +34,31 @@ _KINDS: tuple[Kind, ...] = ("gauge", "sum", "histogram", "exponential_histogram"
 _DOUBLE, _INT = 0x21, 0x31  # tags: field number << 3 | wire type
 _START_TIME_VALUE = {_DOUBLE: Struct("<xQBQxd"), _INT: Struct("<xQBQxq")}  # counters: 27 bytes, three tags among them
 _TIME_VALUE = {_DOUBLE: Struct("<BQxd"), _INT: Struct("<BQxq")}  # gauges, which often have no start: 18 bytes
-_HISTOGRAM = Struct("<BQBQBQBdB")  # start, time, count, sum, and the tag of the bucket counts
-_HISTOGRAM_TAGS = (0x11, 0x19, 0x21, 0x29, 0x32)
-_LOW_AND_HIGH = Struct("<BdBd")
+_HISTOGRAM_TAGS = b"\x11\x19\x21\x29\x32"  # start, time, count, sum, and bucket counts: each 9 bytes after the other
+_HISTOGRAM = Struct("<xQxQxQxd")
+_LOW_AND_HIGH = Struct("<xdxd")
 _Found = tuple[Attributes, int]  # with the flags
+_FoundOfHistogram = tuple[Attributes, int, tuple[float, ...]]  # with the flags and the bounds
+
+
+class _Counts(dict[bytes, Struct]):
+    """A histogram up to its last bucket count, by the bytes from their tag on, which tell how many there are."""
+
+    def __missing__(self, tag_and_size: bytes) -> Struct:
+        """Raises `IndexError` where that is cut off, no whole number, or larger than usual."""
+        size, after = tag_and_size[1], 1
+        if size >= 0x80:
+            size, after = size & 0x7F | tag_and_size[2] << 7, 2
+        if size & 7 or tag_and_size[0] != _HISTOGRAM_TAGS[4] or size >= 1 << 14:
+            raise IndexError
+        made = Struct(f"<{37 + after}x{size >> 3}Q")
+        if len(self) < _MOST_SIZES:
+            self[tag_and_size] = made
+        return made
+
+
+_MOST_SIZES = 1000
+_COUNTS = _Counts()
 
 
 class ProtobufReader:
@@ -44,7 +66,7 @@ class ProtobufReader:
 
     def __init__(self) -> None:
         self._numbers_rest: dict[bytes, _Found | None] = {}
-        self._histograms_rest: dict[bytes, _Found | None] = {}
+        self._histograms_rest: dict[bytes, _FoundOfHistogram | None] = {}
         self._cache = AttributesCache(self._numbers_rest, self._histograms_rest)
 
     def read(self, body: bytes) -> list[Metric]:
@@ -79,7 +101,7 @@ class ProtobufReader:
         if kind in ("gauge", "sum"):
             made.numbers = self._numbers(points)
         elif kind == "histogram":
-            made.histograms = [self._histogram(p) or self._any_histogram(p) for p in points]
+            made.histograms = self._histograms(points)
         elif kind == "exponential_histogram":
             made.exponentials = [self._exponential(p) for p in points]
         return made
@@ -97,7 +119,7 @@ class ProtobufReader:
                     start, rest = 0, p[18:]
             except (KeyError, IndexError, error):
                 tag = 0
-            found = (known.get(rest) or self._rest("Number", rest, known)) if tag == 0x19 else None
+            found = (known.get(rest) or self._number_rest(rest)) if tag == 0x19 else None
             read.append((found[0], start, time, value, found[1]) if found else self._any_number(p))
         return read
 
@@ -106,35 +128,32 @@ class ProtobufReader:
         which = p.WhichOneof("one")
         return self._of(p.attributes), p.start, p.time, getattr(p, which) if which else None, p.flags
 
-    def _histogram(self, p: bytes) -> HistogramPoint | None:
-        """None where it is laid out in another way than usual."""
-        try:
-            first, start, second, time, third, count, fourth, total, fifth = _HISTOGRAM.unpack_from(p)
-            if (first, second, third, fourth, fifth) != _HISTOGRAM_TAGS:
-                return None
-            at, size = _length(p, 37)
-            counts = unpack_from(f"<{size >> 3}Q", p, at)
-            at += size
-            if p[at] != 0x3A:
-                return None
-            after, more = _length(p, at + 1)
-            bounds = _bounds(p[after : after + more])
-            at = after + more
-            low = high = None
-            end = len(p)
-            if end - at >= 18 and p[-18] == 0x59 and p[-9] == 0x61:
-                _, low, _, high = _LOW_AND_HIGH.unpack_from(p, end - 18)
-                end -= 18
-        except (IndexError, error):
-            return None
-        if size & 7 or after + more > len(p):
-            return None
-        rest = p[at:end]
+    def _histograms(self, points: Iterable[bytes]) -> list[HistogramPoint]:
+        """The usual layout: start, time, count, sum, bucket counts, anything but these, and perhaps min and max."""
+        read = []
         known = self._histograms_rest
-        found = known.get(rest) or self._rest("Histogram", rest, known)
-        if found is None:
-            return None
-        return HistogramPoint(found[0], start, time, found[1], count, total, low, high, counts, bounds)
+        for p in points:
+            found = None
+            try:
+                start, time, count, total = _HISTOGRAM.unpack_from(p)
+                counts = _COUNTS[p[36:39]]
+                end = len(p)
+                low = high = None
+                if p[-18] == 0x59 and p[-9] == 0x61:
+                    end -= 18
+                    low, high = _LOW_AND_HIGH.unpack_from(p, end)
+                if p[:37:9] == _HISTOGRAM_TAGS and end >= counts.size:
+                    rest = p[counts.size : end]
+                    found = known.get(rest) or self._histogram_rest(rest)
+            except (IndexError, error):
+                pass
+            if found is None:
+                read.append(self._any_histogram(p))
+            else:
+                attributes, flags, bounds = found
+                of = counts.unpack_from(p)
+                read.append(HistogramPoint(attributes, start, time, flags, count, total, low, high, of, bounds))
+        return read
 
     def _any_histogram(self, point: bytes) -> HistogramPoint:
         p = messages()["Histogram"].FromString(point)
@@ -170,18 +189,24 @@ class ProtobufReader:
             any(p.negative.counts),
         )
 
-    def _rest(self, of: str, rest: bytes, known: dict[bytes, _Found | None]) -> _Found | None:
+    def _number_rest(self, rest: bytes) -> _Found | None:
         """What follows the fields at fixed places; None if it is more than attributes and flags, or ends amid one."""
-        if rest in known:
-            return known[rest]
-        try:
-            p = messages()[of].FromString(rest)
-        except DecodeError:
+        if rest in self._numbers_rest:
             return None
-        others = any(field.name not in ("attributes", "flags") for field, _ in p.ListFields())
-        found = None if others else (self._of(p.attributes), p.flags)
+        p = _only("Number", rest, "attributes", "flags")
+        found = None if p is None else (self._of(p.attributes), p.flags)
         self._cache.make_room(len(rest))
-        known[rest] = found
+        self._numbers_rest[rest] = found
+        return found
+
+    def _histogram_rest(self, rest: bytes) -> _FoundOfHistogram | None:
+        """The same for a histogram, whose bounds follow too."""
+        if rest in self._histograms_rest:
+            return None
+        p = _only("Histogram", rest, "attributes", "flags", "bounds")
+        found = None if p is None else (self._of(p.attributes), p.flags, _bounds(array("d", p.bounds).tobytes()))
+        self._cache.make_room(len(rest))
+        self._histograms_rest[rest] = found
         return found
 
     def _of(self, sent: Sequence[bytes]) -> Attributes:
@@ -203,21 +228,19 @@ class ProtobufReader:
         return self._cache.keep((of, sent), len(sent), values)
 
 
-def _length(p: bytes, at: int) -> tuple[int, int]:
-    """Where a field's content begins, and its size. Raises `IndexError` where it is cut off, or larger than usual."""
-    size = p[at]
-    if size < 0x80:
-        return at + 1, size
-    if p[at + 1] < 0x80:
-        return at + 2, size & 0x7F | p[at + 1] << 7
-    raise IndexError
+def _only(of: str, sent: bytes, *fields: str) -> Any:
+    """The message; None if it has other fields than these, or cannot be read."""
+    try:
+        p = messages()[of].FromString(sent)
+    except DecodeError:
+        return None
+    return p if all(field.name in fields for field, _ in p.ListFields()) else None
 
 
 @lru_cache(maxsize=1000)
-def _bounds(sent: bytes) -> tuple[float, ...]:
-    if len(sent) & 7:
-        raise IndexError
-    return unpack_from(f"<{len(sent) >> 3}d", sent)
+def _bounds(as_bytes: bytes) -> tuple[float, ...]:
+    """Always the same object for the same bounds, so that they need not be compared."""
+    return tuple(array("d", as_bytes))
 
 
 def _counted(items: Sequence[bytes], allowance: Allowance) -> Sequence[bytes]:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from math import fsum
 
-from shared.domain.rollup import Stats
+from shared.domain.rollup import Delta, Stats
 from shared.domain.sketch import UNBOUNDED, index_of
 from shared.domain.spans import Span
 
@@ -172,6 +173,23 @@ def histogram_stats(
     ends: list[float | None] = [*edges[1:], None]
     ranges = [(a, b, n) for a, b, n in zip(edges, ends, histogram.counts, strict=True) if n]
     return _stats(ranges, histogram.total, low, high, bounds)
+
+
+def put_together(histograms: Iterable[Delta], bounds: Sequence[float]) -> list[Stats]:
+    """Delta histograms of one series as rollups: one for all that have the same bounds and tell as much."""
+    alike: dict[tuple[tuple[float, ...], bool, bool], list[Delta]] = {}
+    for histogram in histograms:
+        own, _, low, high, _ = histogram
+        alike.setdefault((own, low is None, high is None), []).append(histogram)
+    found = []
+    for (own, _, _), group in alike.items():
+        lows = [low for _, _, low, _, _ in group if low is not None]
+        highs = [high for _, _, _, high, _ in group if high is not None]
+        counts = tuple(map(sum, zip(*(counts for *_, counts in group), strict=True)))
+        total = fsum(total for _, total, _, _, _ in group)
+        low, high = min(lows, default=None), max(highs, default=None)
+        found.append(histogram_stats(Histogram(sum(counts), total, own, counts), low, high, bounds))
+    return [stats for stats in found if stats is not None]
 
 
 def exponential_stats(

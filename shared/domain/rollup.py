@@ -15,6 +15,8 @@ from shared.domain import sketch, spans
 from shared.domain.spans import Span
 
 SHARDS = 2  # of a block, an hour; by metric name
+# A delta histogram: bounds, sum, least and largest value (None: unknown), and how many values each bucket holds.
+Delta = tuple[tuple[float, ...], float, float | None, float | None, tuple[int, ...]]
 
 
 @lru_cache(maxsize=20_000)
@@ -141,7 +143,7 @@ def merge_all(groups: Iterable[Mapping[str, Stats]]) -> dict[str, Stats]:
 class Gathered:
     """What many batches bring to one series of a block, before it is worked out."""
 
-    __slots__ = ("bounds", "counts", "highs", "indexes", "lows", "sums", "values", "wholes")
+    __slots__ = ("bounds", "counts", "deltas", "highs", "indexes", "lows", "sums", "values", "wholes")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
@@ -152,6 +154,7 @@ class Gathered:
         self.counts: list[list[int]] = []
         self.indexes: list[bytes] = []
         self.wholes: list[Stats] = []  # worked out before: histograms, weighted samples
+        self.deltas: list[Delta] = []  # histograms that are to become wholes once they are all here
 
     def stats(self) -> Stats:
         if not self.wholes:
