@@ -77,7 +77,7 @@ def run_query(store: Store, query: MetricQuery, registry: Registry, stored: Stor
     If there are too many groups, everything is read twice, the first time only to learn which are the largest: what
     merges into `other` cannot be kept for every group and step in a bounded memory.
     """
-    reader = _Reader(store, query, registry, stored)
+    reader = Reader(store, query, registry, stored)
     steps = list(query.range.steps())
     total: Counter[Group] = Counter()
     found: dict[Group, dict[int, Point]] = {}
@@ -107,8 +107,8 @@ def _put_together(cells: dict[Group, Cell], kept: frozenset[Group]) -> dict[Grou
     return {g: cell for g, cell in cells.items() if g in kept} | ({OTHER: merged(rest)} if rest else {})
 
 
-class _Reader:
-    """`reads` counts documents over all calls of `steps`."""
+class Reader:
+    """`reads` counts documents over all calls of `steps` and `rollups`."""
 
     def __init__(self, store: Store, query: MetricQuery, registry: Registry, stored: Stored) -> None:
         self._store = store
@@ -120,7 +120,7 @@ class _Reader:
 
     def steps(self) -> Iterator[tuple[int, dict[Group, Cell]]]:
         """The number of each step that has events, and what they come to by group."""
-        for number, parts in groupby(self._rollups(), key=lambda part: part[0]):
+        for number, parts in groupby(self.rollups(), key=lambda part: part[0]):
             cells: dict[Group, Cell] = {}
             for _, rollup in parts:
                 for group, cell in self._selection.cells(rollup.items()).items():
@@ -128,8 +128,8 @@ class _Reader:
             if cells:
                 yield number, cells
 
-    def _rollups(self) -> Iterator[tuple[int, dict[str, Stats]]]:
-        """Step and series of each document."""
+    def rollups(self) -> Iterator[tuple[int, dict[str, Stats]]]:
+        """Step and series of each document, all series of its shard. Raises `TooManyDocuments`, `StoreError`."""
         wanted = ((piece, shard) for piece in self._query.range.pieces(self._stored) for shard in self._query.shards)
         while chunk := list(islice(wanted, CHUNK)):
             for (piece, shard), doc in zip(chunk, self._read([_path(*unit) for unit in chunk]), strict=True):
