@@ -78,7 +78,7 @@ def gather(
             gathered.indexes.append(buckets)
         for number, stats in block.wholes:
             homes[number].wholes.append(stats)
-        for number, (place, total, least, most, held) in block.histograms:
+        for number, place, total, least, most, held in block.histograms:
             homes[number].deltas.append((batch.bounds[place], total, least, most, held))
         # for number, value in zip(raw_series, raw_values): appends[number](value), without the interpreter's loop
         deque(map(call, map(appends.__getitem__, block.raw_series), block.raw_values), maxlen=0)

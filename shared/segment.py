@@ -56,7 +56,7 @@ class _Block(msgspec.Struct, array_like=True, gc=False):
     parts: list[tuple[int, float, float, float, list[int], bytes]]
     wholes: list[_Whole] = []
     points: list[tuple[int, PackedPoint]] = []
-    histograms: list[tuple[int, DeltaHistogram]] = []
+    histograms: list[DeltaHistogram] = []
     readings: list[Reading] = []
 
 
@@ -92,7 +92,7 @@ class StoredBlock:
     parts: list[Part]
     wholes: list[tuple[int, Stats]]
     points: list[tuple[int, Point]]
-    histograms: list[tuple[int, DeltaHistogram]]
+    histograms: list[DeltaHistogram]
 
 
 @dataclass(slots=True)

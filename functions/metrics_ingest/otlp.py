@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from hashlib import blake2b
+from hashlib import sha256
 from threading import Lock
 
 from flask import Request, Response
@@ -50,7 +50,7 @@ class Otlp:
                 raise Problem(400, "unreadable_body", str(error)) from None
             except TooMany:
                 raise Problem(413, "too_many_metrics", f"more than {MAX_POINTS} points in one request") from None
-            return intake.batch(blake2b(body, digest_size=8).digest()), intake
+            return intake.batch(sha256(body).digest()[:8]), intake  # processors help with it, unlike with blake2b
 
     def news(self, batch: Batch) -> str:
         """Says which labels were left out, once for each: an SDK sends the same ones for ever."""

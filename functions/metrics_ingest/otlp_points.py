@@ -18,7 +18,7 @@ from functions.metrics_ingest.otlp_read import (
 )
 from functions.metrics_ingest.otlp_units import converted, factor
 from shared.domain.aggregate import AHEAD_MS, OLDEST_MS, value_faults
-from shared.domain.building import BLOCK_MS, LARGEST, Batch, BatchBuilder
+from shared.domain.building import BLOCK_MS, LARGEST, Batch, BatchBuilder, Block
 from shared.domain.cumulative import Point, exponential_stats
 from shared.domain.scrub import scrub_value
 from shared.domain.sketch import SMALLEST
@@ -132,10 +132,11 @@ class Intake:
             self._builder.values(target.series, block, values)
 
     def _counters(self, metric: Metric, own: str, by: float) -> None:
-        targets, reading = self._targets.of(own, metric), self._builder.reading
+        targets, builder = self._targets.of(own, metric), self._builder
+        noted, block, accepted = builder.noted, Block(-1), 0
         for attributes, start, time, value, flags in metric.numbers:
             if flags & NO_RECORDED_VALUE:
-                self.accepted += 1
+                accepted += 1
                 continue
             fault = self._time_fault(time, start)
             if fault is None and (value is None or not 0 <= value * by <= LARGEST):
@@ -147,18 +148,25 @@ class Intake:
             if isinstance(target, str):
                 self.refused.add(metric.name, target)
                 continue
-            self.accepted += 1
+            accepted += 1
+            series, number = target.series, time // _BLOCK_NS
+            if number != block.number:
+                block = builder.block(number)
+            if series.number not in noted or series.dropped:
+                builder.note(series, number, 1)
             value = float(value) if by == 1 else converted(float(value), by)
-            reading(target.series, time // _BLOCK_NS, target.stream, start // NS, time // NS, value)
+            block.readings.append((series.number, target.stream, start // NS, time // NS, value))
+        self.accepted += accepted
 
     def _histograms(self, metric: Metric, own: str, by: float) -> None:
         """What depends on the bounds alone is looked up where they change, which is hardly ever."""
         targets, builder, is_delta = self._targets.of(own, metric), self._builder, metric.temporality == DELTA
         oldest, newest = self._oldest, self._newest
+        noted, block, accepted = builder.noted, Block(-1), 0
         layout, sent, place = layout_of((), by), None, 0
         for point in metric.histograms:
             if point.flags & NO_RECORDED_VALUE:
-                self.accepted += 1
+                accepted += 1
                 continue
             if point.bounds is not sent:
                 sent = point.bounds
@@ -176,16 +184,23 @@ class Intake:
             if isinstance(target, str):
                 self.refused.add(metric.name, target)
                 continue
-            self.accepted += 1
+            accepted += 1
+            if is_delta and not point.count:
+                continue
+            series, number = target.series, time // _BLOCK_NS
+            if number != block.number:
+                block = builder.block(number)
+            if series.number not in noted or series.dropped:
+                builder.note(series, number, point.count if is_delta else 1)
             low, high = point.low, point.high
             if by != 1:
                 total, low, high = converted(total, by), _own(low, by), _own(high, by)
-            if not is_delta:
+            if is_delta:
+                block.histograms.append((series.number, place, total, low, high, counts))
+            else:
                 value = place, total, counts
-                builder.reading(target.series, time // _BLOCK_NS, target.stream, start // NS, time // NS, value)
-            elif point.count:
-                row = place, total, low, high, counts
-                builder.histogram(target.series, time // _BLOCK_NS, point.count, row)
+                block.readings.append((series.number, target.stream, start // NS, time // NS, value))
+        self.accepted += accepted
 
     def _exponentials(self, metric: Metric, own: str, by: float) -> None:
         targets, is_delta = self._targets.of(own, metric), metric.temporality == DELTA

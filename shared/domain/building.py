@@ -21,11 +21,11 @@ DROPPED = "dropped_labels"
 
 # A part: series number, sum, min, max, exact counts of values <= each bound, and the sketch bucket of each value.
 Part = tuple[int, float, float, float, list[int], bytes]
-# A delta histogram: place of its bounds in the batch's, sum, least and largest value (None: unknown), and how many
-# values each bucket holds.
-DeltaHistogram = tuple[int, float, float | None, float | None, tuple[int, ...]]
+# A delta histogram: series number, place of its bounds in the batch's, sum, least and largest value (None: unknown),
+# and how many values each bucket holds. It is sound, and not empty.
+DeltaHistogram = tuple[int, int, float, float | None, float | None, tuple[int, ...]]
 # What a counter read: series number, stream, start, time, and a number, or a histogram as place of its bounds, sum and
-# buckets. It becomes a `Point`, which would cost too much at ingest.
+# buckets. It becomes a `Point` in the fold, which would cost too much at ingest.
 HistogramReading = tuple[int, float, tuple[int, ...]]
 Reading = tuple[int, bytes, int, int, float | HistogramReading]
 
@@ -38,8 +38,8 @@ class Suspect(Exception):
 class Block:
     """What one batch brings to a 5-minute block. Few values stay raw: `raw_series[i]` has the value `raw_values[i]`.
 
-    `wholes`: worked out already. `histograms`: to be added up first. `readings` and `points`: of counters that only
-    grow, and beats; they mean something only beside the points before them. All by series number.
+    `wholes`: worked out already. `histograms`: to be added up first, see `put_together`. `readings` and `points`: of
+    counters that only grow, and beats; they mean something only beside the points before them. All by series number.
     """
 
     number: int
@@ -48,7 +48,7 @@ class Block:
     parts: list[Part] = field(default_factory=list)
     wholes: list[tuple[int, Stats]] = field(default_factory=list)
     points: list[tuple[int, Point]] = field(default_factory=list)
-    histograms: list[tuple[int, DeltaHistogram]] = field(default_factory=list)
+    histograms: list[DeltaHistogram] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
 
 
@@ -72,7 +72,7 @@ class BatchBuilder:
 
     def __init__(self, table: SeriesTable) -> None:
         self._table = table
-        self._touched: dict[int, Series] = {}
+        self.noted: dict[int, Series] = {}
         self._blocks: dict[int, Block] = {}
         self._dropped: Counter[tuple[str, str, int]] = Counter()
         self._bounds: dict[tuple[float, ...], int] = {}
@@ -107,16 +107,6 @@ class BatchBuilder:
         """Where a histogram's bounds are kept: it costs too much to look them up for each point."""
         return self._bounds.setdefault(bounds, len(self._bounds))
 
-    def histogram(self, series: Series, number: int, count: int, histogram: DeltaHistogram) -> None:
-        """One that is sound, of `count` values, more than 0; the fold adds up those of a series, see `put_together`."""
-        self._block(series, number, count).histograms.append((series.number, histogram))
-
-    def reading(
-        self, series: Series, number: int, stream: bytes, start: int, time: int, value: float | HistogramReading
-    ) -> None:
-        """A point of a counter, unless it is an exponential histogram; see `Point`."""
-        self._block(series, number, 1).readings.append((series.number, stream, start, time, value))
-
     def point(self, series: Series, number: int, point: Point) -> None:
         self._block(series, number, 1).points.append((series.number, point))
 
@@ -128,17 +118,24 @@ class BatchBuilder:
             series = self._table.own(DROPPED, {"metric": metric, "label": label})
             if series is not None and metric != DROPPED:
                 self.values(series, number, [samples])
-        return Batch(batch_hash, self._touched, list(self._blocks.values()), count, dict(dropped), list(self._bounds))
+        return Batch(batch_hash, self.noted, list(self._blocks.values()), count, dict(dropped), list(self._bounds))
 
-    def _block(self, series: Series, number: int, samples: int) -> Block:
-        self._touched[series.number] = series
-        if series.dropped:
-            for label in series.dropped:
-                self._dropped[series.metric, label, number] += samples
+    def block(self, number: int) -> Block:
+        """For rows that are added by hand, where a call for each is too much: their series must be `noted`."""
         block = self._blocks.get(number)
         if block is None:
             block = self._blocks[number] = Block(number)
         return block
+
+    def note(self, series: Series, number: int, samples: int) -> None:
+        self.noted[series.number] = series
+        if series.dropped:
+            for label in series.dropped:
+                self._dropped[series.metric, label, number] += samples
+
+    def _block(self, series: Series, number: int, samples: int) -> Block:
+        self.note(series, number, samples)
+        return self.block(number)
 
 
 def _part(series: Series, values: list[float]) -> Part:

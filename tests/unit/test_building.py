@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from shared.domain.building import DROPPED, Batch, BatchBuilder, Suspect
 from shared.domain.cumulative import Exponential, Histogram, Point, histogram_stats
-from shared.domain.rollup import Stats, merge_all, stats_of
+from shared.domain.rollup import Delta, Stats, merge, merge_all, stats_of
 from shared.domain.series import Series, SeriesTable
+from shared.domain.sketch import UNBOUNDED
 from shared.gather import gather, gather_points
 from shared.segment import decode_segment, encode_segment
 from tests.core import new_table
@@ -112,13 +113,88 @@ def test_histograms_and_points_come_back_from_a_segment_as_they_were() -> None:
     assert [by_key for by_key in found if by_key] == [{own.key: set(points)}]
 
 
+BOUNDS = (10.0, 50.0)
+HISTOGRAMS = st.integers(0, 50).flatmap(
+    lambda low: st.tuples(
+        st.sampled_from([BOUNDS, (20.0,)]),
+        st.floats(0, 1e6),
+        st.sampled_from([None, float(low)]),
+        st.sampled_from([None, 60.0]),
+        st.tuples(st.integers(1, 9), st.integers(0, 9), st.integers(0, 9)),
+    )
+)
+
+
+def batch_of(histograms: list[Delta], table: SeriesTable, name: bytes = b"12345678") -> Batch:
+    """Delta histograms of one series in one block."""
+    own, builder = series(table), BatchBuilder(table)
+    for bounds, total, low, high, counts in histograms:
+        builder.note(own, BLOCK, sum(counts))
+        row = (own.number, builder.place_of(bounds), total, low, high, counts)
+        builder.block(BLOCK).histograms.append(row)
+    return builder.batch(name, len(histograms))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(HISTOGRAMS, min_size=1, max_size=8))
+def test_delta_histograms_add_up_to_what_each_alone_would(drawn: list[Delta]) -> None:
+    table = new_table()
+    histograms = [(bounds, total, low, high, counts[: len(bounds) + 1]) for bounds, total, low, high, counts in drawn]
+    (found,) = gathered(batch_of(histograms, table)).values()
+    each = [
+        histogram_stats(Histogram(sum(counts), total, bounds, counts), low, high, series(table).bounds)
+        for bounds, total, low, high, counts in histograms
+    ]
+    alone = merge([stats for stats in each if stats is not None])
+    assert (found.count, found.low, found.high) == (alone.count, alone.low, alone.high)
+    assert found.total == pytest.approx(alone.total)
+    assert sum(found.spans.values()) + sum(found.buckets.values()) == found.count
+    exact = found.up_to.keys() - found.estimated - alone.estimated
+    assert {bound: found.up_to[bound] for bound in exact} == {bound: alone.up_to[bound] for bound in exact}
+
+
+def test_a_delta_histogram_counts_once_however_many_segments_hold_it() -> None:
+    table = new_table()
+    (batch,) = decode_segment(encode_segment([batch_of([(BOUNDS, 75.0, 1.0, 70.0, (1, 1, 1))], table)]))
+    entries = [(batch, block) for block in batch.blocks]
+    fresh, added = gather(entries + entries, [set(), set()])
+    assert [g.stats().count for shard in fresh for g in shard.values()] == [3]
+    again, _ = gather(entries, [set(of) for of in added])
+    assert not any(again)
+
+
+def test_of_histograms_without_a_largest_value_the_others_keep_theirs() -> None:
+    table = new_table()
+    known, unknown = (BOUNDS, 9.0, 1.0, 70.0, (0, 0, 1)), (BOUNDS, 9.0, None, None, (0, 0, 1))
+    (found,) = gathered(batch_of([known, unknown], table)).values()
+    assert sorted(last == UNBOUNDED for _, last in found.spans) == [False, True]
+
+
+def test_readings_come_back_from_a_segment_as_points() -> None:
+    table = new_table()
+    own, builder = series(table), BatchBuilder(table)
+    builder.note(own, BLOCK, 1)
+    stream, place = b"s" * 12, builder.place_of(BOUNDS)
+    builder.block(BLOCK).readings += [
+        (own.number, stream, 1, 2, 5.0),
+        (own.number, stream, 1, 3, (place, 75.0, (1, 0, 2))),
+    ]
+    (batch,) = decode_segment(encode_segment([builder.batch(b"12345678", 2)]))
+    values = (5.0, Histogram(3, 75.0, BOUNDS, (1, 0, 2)))
+    expected = [(own.number, Point(stream, 1, time, value)) for time, value in zip((2, 3), values, strict=True)]
+    assert batch.blocks[0].points == expected
+
+
 def test_a_segment_without_histograms_and_points_stays_readable_for_an_older_version() -> None:
     table = new_table()
-    plain, more = BatchBuilder(table), BatchBuilder(table)
+    plain, more, histogram = BatchBuilder(table), BatchBuilder(table), BatchBuilder(table)
     plain.values(series(table), BLOCK, [1.0])
+    histogram.block(BLOCK).histograms.append((series(table).number, 0, 9.0, None, None, (1,)))
     more.point(series(table), BLOCK, Point(b"", 0, BLOCK * 300_000, None))
-    versions = [encode_segment([b.batch(b"12345678", 1)])[6] for b in (plain, more)]  # the first field of the tuple
-    assert versions == [1, 2]
+    versions = [
+        encode_segment([b.batch(b"12345678", 1)])[6] for b in (plain, more, histogram)
+    ]  # the first field of the tuple
+    assert versions == [1, 2, 3]
 
 
 def test_labels_left_out_are_counted_by_metric_label_and_block() -> None:
