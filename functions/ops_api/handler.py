@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
-from functions.ops_api import metrics
+from functions.ops_api import metrics, slos
 from shared.admin import require_admin
 from shared.http import Problem, require_method
 from shared.settings import Settings
@@ -44,6 +44,8 @@ ROUTES = (
     Route("/api/ops/metrics/query", {"GET": metrics.query}),
     Route("/api/ops/metrics/catalog", {"GET": metrics.catalog}),
     Route("/api/ops/metrics/cardinality", {"GET": metrics.cardinality}),
+    Route("/api/ops/slos", {"GET": slos.all_slos}),
+    Route("/api/ops/slos/{id}", {"GET": slos.one_slo}),
 )
 
 
