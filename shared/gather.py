@@ -56,6 +56,7 @@ def gather(
     added: list[list[bytes]] = [[] for _ in receipts]
     seen = [set(known) for known in receipts]
     tables: dict[tuple[int, tuple[bool, ...]], tuple[_Homes, _Appends]] = {}
+    same: dict[tuple[float, ...], tuple[float, ...]] = {}
     for batch, block in entries:
         wanted = tuple(batch.hash not in known for known in seen)
         if not any(wanted):
@@ -78,8 +79,9 @@ def gather(
             gathered.indexes.append(buckets)
         for number, stats in block.wholes:
             homes[number].wholes.append(stats)
+        bounds = [same.setdefault(of, of) for of in batch.bounds]
         for number, place, total, least, most, held in block.histograms:
-            homes[number].deltas.append((batch.bounds[place], total, least, most, held))
+            homes[number].deltas.append((bounds[place], total, least, most, held))
         # for number, value in zip(raw_series, raw_values): appends[number](value), without the interpreter's loop
         deque(map(call, map(appends.__getitem__, block.raw_series), block.raw_values), maxlen=0)
     for shard_fresh in fresh:
