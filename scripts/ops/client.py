@@ -80,7 +80,7 @@ class Client:
             raise CannotAsk(f"The token was not accepted: {told}. It lasts an hour; get a new one.", NOT_ALLOWED)
         if answer.status_code == 403:
             raise CannotAsk(f"Not allowed: {told}.", NOT_ALLOWED)
-        if answer.status_code in (400, 422):
+        if answer.status_code in (400, 422) or _code(answer) == "unknown_slo":
             raise CannotAsk(told, WRONG)
         raise CannotAsk(f"{self._url} answered {answer.status_code}: {told}", FAILED)
 
@@ -94,6 +94,13 @@ def _json(answer: requests.Response) -> Any:
         return answer.json()
     except ValueError:
         raise CannotAsk("The answer is not JSON: is this the address of F0 Ops?", FAILED) from None
+
+
+def _code(answer: requests.Response) -> Any:
+    try:
+        return answer.json()["code"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _told(answer: requests.Response) -> str:

@@ -134,6 +134,20 @@ def test_the_tables(server: DevServer) -> None:
     assert json.loads(ops("metrics", "--cardinality", "--json", "--url", server.url).stdout)["metrics"]
 
 
+def test_slos_as_a_table_as_one_and_as_json(server: DevServer) -> None:
+    table = ops("slos", "--url", server.url).stdout
+    assert re.search(r"^API Availability +100\.00 % +99\.5 % +█+ +100 % +0\.00 +0\.00 +lasts +ok$", table, re.MULTILINE)
+    assert "\x1b" not in table
+    one = ops("slos", "api-availability", "--over", "1h", "--url", server.url).stdout
+    assert "(20 of 20 good), objective 99.5 %: met" in one
+    assert json.loads(ops("slos", "api-availability", "--json", "--url", server.url).stdout)["total"] == 20
+
+
+def test_an_unknown_slo_is_told_with_those_there_are(server: DevServer) -> None:
+    assert "api-availability" in failed(2, "slos", "api-availabilty", "--url", server.url)
+    assert "must be from 1h to 30d" in failed(2, "slos", "api-availability", "--over", "31d", "--url", server.url)
+
+
 def test_an_unknown_metric_is_told_with_the_nearest(server: DevServer) -> None:
     told = failed(2, "metrics", "api_latncy", "--url", server.url)
     assert "nearest: api_latency" in told
@@ -191,6 +205,7 @@ def test_in_the_cloud_a_token_must_be_given() -> None:
         ("metrics", "api_latency", "--last", "6h", "--to", "now"),
         ("metrics", "api_latency", "--json", "--csv"),
         ("metrics", "api_latency", "--url", "nonsense"),
+        ("slos", "--over", "1d"),
         ("incidents",),
     ],
 )
