@@ -75,7 +75,7 @@ class AlertRun:
         self.enforced = flags["ops.slo_enforced"] is True
         self.now = now
         self.agents = agents
-        self.guard = RunGuard(store, before, last_mark(now), config.hash)
+        self.guard = RunGuard(store, before, last_mark(now), config.hash, config.version)
         self.writes = AlertWrites(store, flags, configured, now)
         self.steps: dict[str, Step] = {}
 

@@ -21,12 +21,15 @@ class Overtaken(Exception):
 class RunGuard:
     """`before`: the run's document as it was when the configuration was not yet read; None if there was none."""
 
-    def __init__(self, store: Store, before: Doc | None, facts_at: datetime, config_hash: str) -> None:
+    def __init__(
+        self, store: Store, before: Doc | None, facts_at: datetime, config_hash: str, config_version: int | None = None
+    ) -> None:
         self.store = store
         self.run = before
         self.base_hash: str | None = before.data["configHash"] if before else None
         self.facts_at = facts_at
         self.config_hash = config_hash
+        self.config_version = config_version
         self.run_id = secrets.token_hex(8)
 
     @property
@@ -54,6 +57,7 @@ class RunGuard:
             "factsAt": self.facts_at,
             "runId": self.run_id,
             "configHash": self.config_hash,
+            "configVersion": self.config_version,
             "openAlerts": sorted(open_alerts),
             **(more or {}),
             "rev": new_rev(),
