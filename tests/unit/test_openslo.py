@@ -1,0 +1,314 @@
+"""OpenSLO v1: what is converted, exactly, and that nothing is left out without a word."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts.slo_config.source import Proposal, read
+from shared.domain.faults import ConfigError
+from shared.slo_loader import load_registry
+from tests.core import CONFIG
+
+REGISTRY = load_registry(CONFIG)
+PAGE = (CONFIG.parent / "docs" / "SLO.md").read_text()
+
+
+def slo(**spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "openslo/v1",
+        "kind": "SLO",
+        "metadata": {"name": "api"},
+        "spec": {
+            "indicator": ratio("error_rate"),
+            "timeWindow": [{"duration": "30d", "isRolling": True}],
+            "budgetingMethod": "Occurrences",
+            "objectives": [{"target": 0.995}],
+            "alertPolicies": [policy()],
+            **spec,
+        },
+    }
+
+
+def ratio(metric: str, part: str = "good") -> dict[str, Any]:
+    source = {"metricSource": {"type": "f0ops", "spec": {"metric": metric}}}
+    return {"metadata": {"name": "sli"}, "spec": {"ratioMetric": {part: source, "total": source}}}
+
+
+def threshold(metric: str) -> dict[str, Any]:
+    source = {"metricSource": {"type": "f0ops", "spec": {"metric": metric}}}
+    return {"metadata": {"name": "sli"}, "spec": {"thresholdMetric": source}}
+
+
+def policy(burn_rate: float = 1, severity: str = "page", **spec: Any) -> dict[str, Any]:
+    return {
+        "kind": "AlertPolicy",
+        "metadata": {"name": "policy"},
+        "spec": {
+            "conditions": [
+                {
+                    "kind": "AlertCondition",
+                    "metadata": {"name": "burn"},
+                    "spec": {
+                        "severity": severity,
+                        "condition": {"kind": "burnrate", "threshold": burn_rate, "lookbackWindow": "5m"},
+                    },
+                }
+            ],
+            "notificationTargets": [{"targetRef": "slack"}],
+            **spec,
+        },
+    }
+
+
+def calendar(duration: str, zone: str) -> dict[str, Any]:
+    return {"duration": duration, "calendar": {"startTime": "2026-01-01", "timeZone": zone}}
+
+
+def converted(tmp_path: Path, *documents: Any) -> Proposal:
+    path = tmp_path / "slos.yaml"
+    path.write_text(documents[0] if isinstance(documents[0], str) else yaml.safe_dump_all(documents, sort_keys=False))
+    return read(path, REGISTRY)
+
+
+def one(tmp_path: Path, *documents: Any) -> dict[str, Any]:
+    (found,) = converted(tmp_path, *documents).content["slos"]
+    entry: dict[str, Any] = found
+    return entry
+
+
+def faults(tmp_path: Path, *documents: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        converted(tmp_path, *documents)
+    assert caught.value.source == str(tmp_path / "slos.yaml")
+    return caught.value.faults
+
+
+def test_the_example_in_the_documents_is_converted_as_is_shown_there(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    (ours,) = re.findall(r"in our form -->\n```json\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    found = converted(tmp_path, shown)
+    assert found.content == json.loads(ours)
+    assert [s.kind for s in found.config.slos] == ["share", "ratio", "ratio"]
+
+
+def test_a_ratio_is_a_share_of_good_events_and_its_burn_rate_a_share_of_bad_ones(tmp_path: Path) -> None:
+    assert one(tmp_path, slo()) == {
+        "name": "api", "id": "api", "window": "30d", "metric": "error_rate", "target": 99.5, "threshold": 0.5,
+        "alert": {"severity": "critical", "channels": ["slack"], "window": "5m"},
+    }  # fmt: skip
+    same = one(tmp_path, slo(indicator=ratio("error_rate", "bad")))
+    assert same == one(tmp_path, slo(objectives=[{"targetPercent": 99.5}]))
+
+
+@pytest.mark.parametrize(
+    ("target", "burn_rate", "expected"), [(0.999, 14.4, 1.44), (0.9995, 6, 0.3), (0.995, 3, 1.5), (0.3, 0.1, 7)]
+)
+def test_burn_rates_are_exact(tmp_path: Path, target: float, burn_rate: float, expected: float) -> None:
+    """In floats, 14.4 times 0.1 % is not 1.44 %."""
+    document = slo(objectives=[{"target": target}], alertPolicies=[policy(burn_rate)])
+    found = one(tmp_path, document)
+    assert found["threshold"] == expected
+    document["spec"]["indicator"] = ratio("availability")
+    assert Decimal(str(one(tmp_path, document)["threshold"])) == 100 - Decimal(str(expected))
+
+
+def test_a_value_is_a_share_of_a_distribution(tmp_path: Path) -> None:
+    document = slo(
+        indicator=threshold("api_latency"),
+        objectives=[{"op": "lte", "value": 300, "target": 0.99}],
+        alertPolicies=[policy(5)],
+    )
+    found = one(tmp_path, document)
+    assert (found["under"], found["target"], found["threshold"]) == (300, 99, 95)
+    document["spec"]["objectives"][0]["op"] = "lt"
+    below = one(tmp_path, document)["under"]
+    assert below < 300
+    assert (below + 300) / 2 in (below, 300), "nothing lies between them"
+
+
+def test_a_quantile_keeps_its_value_and_must_mean_its_own_share(tmp_path: Path) -> None:
+    p95 = slo(indicator=threshold("api_latency_p95"), objectives=[{"op": "lte", "value": 300, "target": 0.95}])
+    found = one(tmp_path, p95)
+    assert (found["metric"], found["target"], found["threshold"]) == ("api_latency_p95", 300, 300)
+    p95["spec"]["objectives"][0]["target"] = 0.99
+    p95["spec"]["alertPolicies"] = [policy(2)]
+    assert [fault.partition(": ")[2].partition(": ")[0] for fault in faults(tmp_path, p95)] == [
+        "spec.objectives[0]", "spec.alertPolicies[0].spec.conditions[0].spec.condition.threshold",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("duration", "start", "unit"),
+    [
+        ("1d", "2026-03-10 00:00:00", "day"),
+        ("1w", "2026-03-09", "week"),
+        ("1M", "2026-03-01 00:00:00", "month"),
+        ("1Q", "2026-04-01 00:00:00", "quarter"),
+    ],
+)
+def test_a_calendar_is_ours_where_it_begins_as_ours(tmp_path: Path, duration: str, start: str, unit: str) -> None:
+    window: dict[str, Any] = {
+        "duration": duration,
+        "calendar": {"startTime": start, "timeZone": "America/New_York"},
+    }
+    found = one(tmp_path, slo(timeWindow=[window]))
+    assert found["window"] == {"calendar": unit, "timeZone": "America/New_York"}
+    for wrong in ("2026-03-11 12:00:00", "2026-03-10 00:00:00+01:00", "soon"):
+        window["calendar"]["startTime"] = wrong
+        assert f"must be where a {unit} begins" in faults(tmp_path, slo(timeWindow=[window]))[0]
+
+
+def test_an_unquoted_time_in_yaml_is_read_as_it_is_written(tmp_path: Path) -> None:
+    window = {"duration": "1M", "calendar": {"startTime": "2026-03-01 00:00:00", "timeZone": "UTC"}}
+    text = yaml.safe_dump(slo(timeWindow=[window])).replace("'2026-03-01 00:00:00'", "2026-03-01 00:00:00")
+    assert one(tmp_path, text)["window"]["calendar"] == "month"
+
+
+def test_objects_that_are_referred_to_are_found_in_any_order(tmp_path: Path) -> None:
+    def named(kind: str, name: str, spec: Any) -> dict[str, Any]:
+        return {"apiVersion": "openslo/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+    condition = policy(2)["spec"]["conditions"][0]["spec"]
+    to_chat = [{"targetRef": "chat"}]
+    documents = [
+        named("AlertNotificationTarget", "chat", {"target": "Slack"}),
+        slo(indicator=None, indicatorRef="errors", alertPolicies=[{"alertPolicyRef": "page"}]),
+        named("Service", "shop", {}),
+        named("AlertCondition", "burn", condition),
+        named("AlertPolicy", "page", {"conditions": [{"conditionRef": "burn"}], "notificationTargets": to_chat}),
+        named("SLI", "errors", ratio("error_rate")["spec"]),
+        named("SLI", "spare", ratio("error_rate")["spec"]),
+    ]  # fmt: skip
+    del documents[1]["spec"]["indicator"]
+    found = converted(tmp_path, *documents)
+    assert found.content["slos"][0]["alert"]["channels"] == ["slack"]
+    assert found.content["slos"][0]["threshold"] == 1
+    assert set(found.notes) == {
+        "document 3 (Service shop): a service has no place here",
+        "document 7 (SLI spare): no SLO refers to it",
+    }
+    assert "there is no SLI 'errors' in the file" in faults(tmp_path, *documents[:5])[0]
+
+
+def test_annotations_name_channels_and_the_fewest_events(tmp_path: Path) -> None:
+    ours = policy(notificationTargets=[{"targetRef": "the-team"}])
+    ours["metadata"]["annotations"] = {"f0ops.channels": "slack, email", "f0ops.minEvents": "50", "team": "shop"}
+    found = converted(tmp_path, slo(alertPolicies=[ours]))
+    alert = found.content["slos"][0]["alert"]
+    assert (alert["channels"], alert["min_events"]) == (["slack", "email"], 50)
+    assert sorted(note.rpartition(".")[2] for note in found.notes) == ["notificationTargets", "team"]
+
+
+BREAKING = [
+    ({"budgetingMethod": "Timeslices"}, "spec.budgetingMethod: only Occurrences"),
+    ({"budgetingMethod": None}, "spec.budgetingMethod: is missing"),
+    ({"timeWindow": []}, "spec.timeWindow: name one"),
+    ({"timeWindow": [{"duration": "1M", "isRolling": True}]}, "spec.timeWindow[0].duration: a rolling window is in"),
+    ({"timeWindow": [{"duration": "7x", "isRolling": True}]}, "spec.timeWindow[0]: a duration is a number with"),
+    ({"timeWindow": [{"duration": "1d"}, {"duration": "2d"}]}, "spec.timeWindow: name one"),
+    ({"timeWindow": [calendar("3M", "UTC")]}, "spec.timeWindow[0].duration: of a calendar only 1d, 1w, 1M, 1Q"),
+    ({"timeWindow": [calendar("1M", "Mars")]}, "spec.timeWindow[0]: timeZone: 'Mars' is no time zone"),
+    ({"objectives": []}, "spec.objectives: name one at least"),
+    ({"objectives": [{"target": 99.5}]}, "spec.objectives[0].target: from 0, and below 1"),
+    ({"objectives": [{"target": 0.9, "targetPercent": 90}]}, "spec.objectives[0]: either target or targetPercent"),
+    ({"objectives": [{"target": "0.9"}]}, "spec.objectives[0].target: must be a number"),
+    ({"objectives": [{"target": 0.9, "timeSliceTarget": 0.9}]}, "spec.objectives[0].timeSliceTarget: not known here"),
+    ({"objectives": [{"target": 0.9, "op": "lte"}]}, "spec.objectives[0].op: is for a thresholdMetric"),
+    ({"indicator": ratio("eror_rate")}, "ratioMetric.good.metricSource.spec.metric: unknown metric 'eror_rate'"),
+    ({"indicator": ratio("api_latency")}, "spec.metric: api_latency is a distribution"),
+    ({"indicatorRef": "x"}, "spec.indicator: either indicator or indicatorRef"),
+    ({"indicator": {"spec": {"ratioMetric": {"raw": {}, "rawType": "success"}}}}, "ratioMetric.raw: not known here"),
+    ({"indicator": threshold("agent_latency"), "objectives": [{"op": "gte", "target": 0.9}]}, "op: only lte and lt"),
+    ({"indicator": threshold("api_latency"), "objectives": [{"target": 0.9}]}, "spec.objectives[0].value: is missing"),
+    ({"alertPolicies": []}, "spec.alertPolicies: name one"),
+    ({"alertPolicies": [policy(alertWhenNoData=True)]}, "alertWhenNoData: only false"),
+    ({"alertPolicies": [policy(alertWhenResolved=False)]}, "alertWhenResolved: only true"),
+    ({"alertPolicies": [policy(severity="sev1")]}, "spec.severity: one of critical, high, warning, page, ticket"),
+    ({"alertPolicies": [policy(250)]}, "condition.threshold: against 99.5 % this is 125 % bad events"),
+    ({"alertPolicies": [policy(notificationTargets=[{"targetRef": "x"}])]}, "no AlertNotificationTarget 'x'"),
+    ({"alertPolicies": [policy(notificationTargets=[])]}, "spec.notificationTargets: name one channel at least"),
+    ({"frequency": 5}, "spec.frequency: not known here"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "told"), BREAKING, ids=[told for _, told in BREAKING])
+def test_what_cannot_be_said_in_our_form_is_told_with_its_document(tmp_path: Path, spec: Any, told: str) -> None:
+    found = faults(tmp_path, slo(), slo(**spec) | {"metadata": {"name": "other"}})
+    assert all(fault.startswith("document 2 (SLO other): ") for fault in found), found
+    assert any(told in fault for fault in found), found
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("op", "gte", "only gt: an alert begins strictly beyond its threshold"),
+        ("alertAfter", "5m", "only 0m"),
+        ("kind", "static", "only burnrate"),
+        ("threshold", 0, "must be above 0"),
+        ("lookbackWindow", "7m", "must be a multiple of 5 minutes"),
+    ],
+)
+def test_a_condition_that_ours_cannot_be_is_told(tmp_path: Path, name: str, value: Any, told: str) -> None:
+    ours = policy()
+    ours["spec"]["conditions"][0]["spec"]["condition"][name] = value
+    (fault,) = faults(tmp_path, slo(alertPolicies=[ours]))
+    assert fault.startswith("document 1 (SLO api): spec.alertPolicies[0].spec.conditions[0].spec.condition." + name)
+    assert told in fault
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: [1", "line 1, column 6: is not readable as YAML: "),
+        ("apiVersion: openslo/v1\nkind: SLO\nkind: SLI\n", "line 3: 'kind' is there twice"),
+        ("- a\n", "document 1: must be a mapping"),
+        ("", "(the whole): there is no SLO in it"),
+        ("apiVersion: openslo/v1alpha\nkind: SLO\nmetadata: {name: x}\n", "document 1 (SLO x): apiVersion: must be"),
+        ("apiVersion: openslo/v1\nkind: DataSource\nmetadata: {name: x}\n", "kind: nothing here goes by a DataSource"),
+        ("apiVersion: openslo/v1\nkind: SLI\nmetadata: {name: 3}\n", "metadata.name: must be a text"),
+        ("x: " + "[" * 3000, "is not readable as YAML"),
+        ("x: !!python/object/apply:os.getcwd []", "is not readable as YAML"),
+    ],
+)
+def test_what_is_no_openslo_is_told(tmp_path: Path, text: str, told: str) -> None:
+    assert any(told in fault for fault in faults(tmp_path, text)), faults(tmp_path, text)
+
+
+def test_without_pyyaml_it_says_how_to_get_it(tmp_path: Path) -> None:
+    (tmp_path / "slos.yaml").write_text(yaml.safe_dump(slo()))
+    (tmp_path / "store.db").touch()
+    code = (
+        "import sys; sys.modules['yaml'] = None; from datetime import UTC, datetime; from scripts import"
+        " upload_slo_config as u; sys.exit(u.main(sys.argv[1:], {}, datetime.now(UTC)))"
+    )
+    argv = ["--sqlite", str(tmp_path / "store.db"), "--file", str(tmp_path / "slos.yaml")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *argv], cwd=CONFIG.parent, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "needs PyYAML, which is not installed: `python -m pip install PyYAML`" in done.stderr
+
+
+def test_two_of_a_name_are_told(tmp_path: Path) -> None:
+    assert faults(tmp_path, slo(), slo()) == [
+        "document 2 (SLO api): metadata.name: is that of document 1 (SLO api) too"
+    ]
+
+
+def test_every_fault_of_every_document_is_told_at_once(tmp_path: Path) -> None:
+    broken = slo(budgetingMethod="Timeslices", timeWindow=[])
+    other = slo(objectives=[]) | {"metadata": {"name": "other"}}
+    assert [fault.split(": ")[:2] for fault in faults(tmp_path, broken, other)] == [
+        ["document 1 (SLO api)", "spec.budgetingMethod"],
+        ["document 1 (SLO api)", "spec.timeWindow"],
+        ["document 2 (SLO other)", "spec.objectives"],
+    ]
