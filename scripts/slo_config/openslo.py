@@ -10,7 +10,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from scripts.slo_config import openslo_alert
+from scripts.slo_config import openslo_alert, openslo_indicator
+from scripts.slo_config.openslo_indicator import Indicator
 from scripts.slo_config.yaml_parts import Part, documents
 from shared.domain.faults import ConfigError
 from shared.domain.metric import Registry
@@ -39,16 +40,6 @@ class _Entry:
     label: str
     data: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Indicator:
-    """`path`: where the metric is named. `is_ratio`: as OpenSLO says, not as the metric is."""
-
-    metric: str
-    labels: dict[str, Any]
-    place: str
-    is_ratio: bool
 
 
 class Objects:
@@ -95,7 +86,7 @@ def name_of(part: Part) -> str | None:
     if metadata is None:
         return None
     metadata.only("name", "displayName", "labels", "annotations")
-    metadata.note("labels")
+    metadata.note("labels", *(() if part.value.get("kind") == "SLO" else ("displayName",)))
     annotations = metadata.part("annotations", required=False)
     for name in annotations.value if annotations else ():
         if annotations and str(name).startswith("f0ops."):
@@ -146,7 +137,7 @@ def _slo(slo: Part, objects: Objects, registry: Registry) -> list[_Entry]:
     if spec.text("budgetingMethod") not in (None, "Occurrences"):
         spec.fault("budgetingMethod", "only Occurrences: events are counted here, not slices of time")
     window = _window(spec)
-    indicator = _indicator(spec, objects)
+    indicator = openslo_indicator.indicator(spec, objects)
     alert = openslo_alert.policy(spec, objects)
     objectives = list(spec.parts("objectives"))
     if not objectives:
@@ -206,7 +197,7 @@ def _target(objective: Part) -> Decimal | None:
 def _numbers(
     entry: _Entry,
     objective: Part,
-    indicator: _Indicator,
+    indicator: Indicator,
     target: Decimal,
     alert: openslo_alert.Alert,
     registry: Registry,
@@ -284,56 +275,3 @@ def _begins(unit: str, start: str) -> bool:
     if unit in ("day", "week"):
         return unit == "day" or at.weekday() == 0
     return at.day == 1 and (unit == "month" or at.month % 3 == 1)
-
-
-def _indicator(spec: Part, objects: Objects) -> _Indicator | None:
-    if ("indicator" in spec.value) == ("indicatorRef" in spec.value):
-        spec.fault("indicator", "either indicator or indicatorRef")
-        return None
-    sli = objects.refer(spec, "indicatorRef", "SLI") if "indicatorRef" in spec.value else spec.part("indicator")
-    if sli is None:
-        return None
-    sli.only("apiVersion", "kind", "metadata", "spec")
-    if "metadata" in sli.value:
-        name_of(sli)
-    body = sli.part("spec")
-    if body is None:
-        return None
-    body.only("description", "thresholdMetric", "ratioMetric")
-    body.note("description")
-    if ("thresholdMetric" in body.value) == ("ratioMetric" in body.value):
-        body.fault("", "either thresholdMetric or ratioMetric")
-        return None
-    threshold = body.part("thresholdMetric", required=False)
-    if threshold is not None:
-        return _source(threshold, is_ratio=False)
-    ratio = body.part("ratioMetric")
-    if ratio is None:
-        return None
-    ratio.only("counter", "good", "bad", "total")
-    if ("good" in ratio.value) == ("bad" in ratio.value):
-        ratio.fault("", "either good or bad, with total")
-        return None
-    part, total = ratio.part("good" if "good" in ratio.value else "bad"), ratio.part("total")
-    found = _source(part, is_ratio=True) if part else None
-    whole = _source(total, is_ratio=True) if total else None
-    if found and whole and (found.metric, found.labels) != (whole.metric, whole.labels):
-        ratio.fault("total", "must name the same metric and labels: a metric here knows its good and its bad events")
-    return found if whole else None
-
-
-def _source(part: Part, is_ratio: bool) -> _Indicator | None:
-    part.only("metricSource")
-    source = part.part("metricSource")
-    if source is None:
-        return None
-    source.only("type", "spec")
-    if source.text("type") not in (None, "f0ops"):
-        source.fault("type", "must be f0ops, with metric and labels in spec")
-        return None
-    spec = source.part("spec")
-    if spec is None:
-        return None
-    spec.only("metric", "labels")
-    metric, labels = spec.text("metric"), spec.part("labels", required=False)
-    return _Indicator(metric, labels.value if labels else {}, spec.place(), is_ratio) if metric else None

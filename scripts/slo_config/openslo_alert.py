@@ -44,7 +44,7 @@ def policy(spec: Part, objects: Objects) -> Alert | None:
         if body.value.get(name, ours) is not ours:
             body.fault(name, f"only {str(ours).lower()}: this cannot be chosen here")
     condition = _condition(body, objects)
-    annotations = (found.value.get("metadata") or {}).get("annotations") or {}
+    annotations = _annotations(found)
     said = annotations.get("f0ops.channels")
     if said is not None:
         body.note("notificationTargets")
@@ -61,6 +61,13 @@ def policy(spec: Part, objects: Objects) -> Alert | None:
         places["alert.min_events"] = found.place("metadata.annotations.f0ops.minEvents")
         data["min_events"] = int(number) if number.isascii() and number.isdecimal() else number
     return Alert(data, burn_rate, part, part.place("threshold"), places)
+
+
+def _annotations(found: Part) -> dict[str, Any]:
+    """What is wrong with them is told where `metadata` is checked."""
+    metadata = found.value.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return annotations if isinstance(annotations, dict) else {}
 
 
 def _object(part: Part, reference: str, kind: str, objects: Objects) -> Part | None:

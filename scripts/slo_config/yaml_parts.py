@@ -17,6 +17,9 @@ except ImportError as error:  # it is not among what is deployed
     ) from error
 
 
+_SMALLEST, _LARGEST = 30, 12  # powers of ten
+
+
 class _Loader(yaml.SafeLoader):
     """Numbers exactly as written; times stay texts; a key that is there twice is a fault."""
 
@@ -82,7 +85,13 @@ class Part:
 
     def number(self, name: str, required: bool = True) -> Decimal | None:
         found = self._of(name, (int, Decimal), "a number", required)
-        return None if found is None else Decimal(found)
+        if found is None:
+            return None
+        number = Decimal(found)
+        if number and not -_SMALLEST <= number.adjusted() <= _LARGEST:
+            self.fault(name, "is no number that an SLO could be about")
+            return None
+        return number
 
     def part(self, name: str, required: bool = True) -> Part | None:
         found = self._of(name, dict, "a mapping", required)

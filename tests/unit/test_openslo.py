@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -208,6 +210,8 @@ def test_annotations_name_channels_and_the_fewest_events(tmp_path: Path) -> None
     assert sorted(note.rpartition(".")[2] for note in found.notes) == ["notificationTargets", "team"]
 
 
+not_boolean = ratio("error_rate")
+not_boolean["spec"]["ratioMetric"]["counter"] = "yes and no"
 BREAKING = [
     ({"budgetingMethod": "Timeslices"}, "spec.budgetingMethod: only Occurrences"),
     ({"budgetingMethod": None}, "spec.budgetingMethod: is missing"),
@@ -236,6 +240,7 @@ BREAKING = [
     ({"alertPolicies": [policy(250)]}, "condition.threshold: against 99.5 % this is 125 % bad events"),
     ({"alertPolicies": [policy(notificationTargets=[{"targetRef": "x"}])]}, "no AlertNotificationTarget 'x'"),
     ({"alertPolicies": [policy(notificationTargets=[])]}, "spec.notificationTargets: name one channel at least"),
+    ({"indicator": not_boolean}, "ratioMetric.counter: must be true or false"),
     ({"frequency": 5}, "spec.frequency: not known here"),
 ]  # fmt: skip
 
@@ -296,6 +301,44 @@ def test_without_pyyaml_it_says_how_to_get_it(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "needs PyYAML, which is not installed: `python -m pip install PyYAML`" in done.stderr
+
+
+def places_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*path, key)
+        yield from places_in(item, (*path, key))
+
+
+JUNK: tuple[Any, ...] = (None, [], {}, "x", -3, True, [1], {"a": 1}, 10**30, [[]])
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=repr)
+def test_whatever_stands_anywhere_it_is_taken_or_told(tmp_path: Path, junk: Any) -> None:
+    (shown,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    sound = list(yaml.safe_load_all(shown.replace("2026-01-01 00:00:00", "'2026-01-01'")))
+    told: list[list[str]] = []
+    for path in places_in(sound):
+        documents = copy.deepcopy(sound)
+        inner: Any = documents
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = junk
+        try:
+            converted(tmp_path, *documents)
+        except ConfigError as error:
+            told.append(error.faults)
+    assert len(told) > 50
+    assert all(told)
+    assert [f for found in told for f in found if not f.startswith(("document ", "(the whole): "))] == []
+
+
+@pytest.mark.parametrize("number", ["1e999999", "1e-999999", "-1e999999", ".inf", ".nan"])
+def test_numbers_without_measure_are_told(tmp_path: Path, number: str) -> None:
+    text = yaml.safe_dump(slo(alertPolicies=[policy(2.25)])).replace("threshold: 2.25", f"threshold: {number}")
+    assert "condition.threshold: " in faults(tmp_path, text)[0]
+    value = slo(indicator=threshold("api_latency"), objectives=[{"value": 2.25, "target": 0.9}])
+    assert "objectives[0].value: " in faults(tmp_path, yaml.safe_dump(value).replace("2.25", number))[0]
 
 
 def test_two_of_a_name_are_told(tmp_path: Path) -> None:
