@@ -9,7 +9,7 @@ from shared.agents import load_agents
 from shared.components import load_components
 from shared.domain.faults import ConfigError
 from shared.flags import load_defaults
-from shared.slo_loader import load_file, load_registry
+from shared.slo_loader import load_burn_windows, load_file, load_registry
 from shared.storage_usage import load_storage
 
 
@@ -18,6 +18,7 @@ def faults(folder: Path) -> list[str]:
     checks: tuple[tuple[str, Callable[[], object]], ...] = (
         ("metrics.json", lambda: load_registry(folder)),
         ("slo.json", lambda: load_file(folder / "slo.json", load_registry(folder))),
+        ("burn_windows.json", lambda: load_burn_windows(folder)),
         ("components.json", lambda: load_components(folder)),
         ("agents.json", lambda: load_agents(folder)),
         ("flags.json", lambda: load_defaults(folder)),

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
 from shared.domain import incident as incidents
-from shared.domain.alert import IMPACT, RULE, Step
+from shared.domain.alert import IMPACT, THRESHOLD, Facts, Rule, Step
+from shared.domain.budget import burn_rate
 from shared.domain.notification import Kind, new_notification, withhold_reason
-from shared.evaluation import Evaluation
+from shared.evaluation import Evaluation, last_mark
 from shared.store.protocol import Create, Data, Doc, Store, Write, new_rev, over
 
 FACTS = (
     "sloId", "sloName", "severity", "metric", "labels", "unit", "under", "aggregation", "value", "threshold",
-    "comparison", "good", "total", "windowSeconds", "component", "firedAt", "resolvedAt", "incidentId", "reason",
+    "comparison", "good", "total", "windowSeconds", "burn", "component", "firedAt", "resolvedAt", "incidentId",
+    "reason",
 )  # fmt: skip
 
 
@@ -26,19 +29,29 @@ class AlertWrites:
         self.flags = flags
         self.configured = configured
         self.now = now
+        self.facts_at = last_mark(now)
 
     def withheld(self, channel: str, severity: str) -> str | None:
         """Why nothing may be told on a channel now, or None."""
         return withhold_reason(channel, self.flags, self.configured, severity=severity, explicit=True)
 
-    def facts(self, evaluation: Evaluation, value: float | None, taken: Step, alert: Doc | None) -> Data:
+    def facts(
+        self,
+        evaluation: Evaluation,
+        rule: Rule,
+        judged: Facts,
+        value: float | None,
+        taken: Step,
+        alert: Doc | None,
+    ) -> Data:
         """What the alert and its notifications say."""
-        slo, counts = evaluation.slo, evaluation.facts.counts
+        slo, counts = evaluation.slo, judged.counts
         fires = taken.transition == "fire"
-        return {
+        before = alert.data if alert and alert.data["state"] == "firing" else {}  # else it is of an earlier time
+        told: Data = {
             "sloId": slo.id,
             "sloName": slo.name,
-            "severity": slo.alert.severity,
+            "severity": rule.severity,
             "metric": slo.metric,
             "unit": slo.unit,
             "under": slo.under_text,
@@ -51,20 +64,44 @@ class AlertWrites:
             "total": counts.total,
             "windowSeconds": slo.alert.window,
             "component": evaluation.component,
-            "firedAt": self.now if fires or alert is None else alert.data["firedAt"],
+            "firedAt": self.now if fires else before.get("firedAt"),
             "resolvedAt": self.now if taken.transition == "clear" else None,
-            "incidentId": None if fires or alert is None else alert.data["incidentId"],
+            "incidentId": None if fires else before.get("incidentId"),
             "reason": taken.reason,
+            "burn": None,
         }
+        return told | _burn_facts(evaluation, judged) if rule.pairs else told
 
     def change(
-        self, name: str, facts: Data, taken: Step, alert: Doc | None, seq: int, channels: Sequence[str]
+        self, rule: Rule, facts: Data, taken: Step, alert: Doc | None, seq: int, channels: Sequence[str]
     ) -> list[Write]:
         """The writes of one change: incident, notifications, alert."""
+        policy = rule.slo.alert
+        impact = policy.impact or IMPACT[rule.severity]
+        return self._writes(
+            rule.alert_id, rule.name, facts, taken, alert, seq, channels, impact if policy.incident else None
+        )
+
+    def close(self, name: str, facts: Data, taken: Step, alert: Doc, seq: int, channels: Sequence[str]) -> list[Write]:
+        """The writes that end an alert which no rule is behind any more."""
+        return self._writes(name, alert.data.get("rule", THRESHOLD), facts, taken, alert, seq, channels, None)
+
+    def _writes(
+        self,
+        name: str,
+        rule: str,
+        facts: Data,
+        taken: Step,
+        alert: Doc | None,
+        seq: int,
+        channels: Sequence[str],
+        impact: str | None,
+    ) -> list[Write]:
+        """`impact`: of the incident that is opened; None if none is to be."""
         writes: list[Write] = []
-        if taken.transition == "fire":
+        if taken.transition == "fire" and impact is not None:
             facts = {**facts, "incidentId": f"{name}-{seq}"}
-            writes.append(Create(f"incidents/{name}-{seq}", self._incident(name, facts)))
+            writes.append(Create(f"incidents/{name}-{seq}", self._incident(name, facts, impact)))
         elif taken.transition == "clear" and facts["incidentId"]:
             writes += self._clear_incident(facts)
         told = dict(alert.data["channels"]) if alert and taken.transition != "fire" else {}
@@ -77,23 +114,42 @@ class AlertWrites:
         data = {
             **facts,
             "alertId": name,
-            "rule": RULE,
+            "rule": rule,
             "state": taken.state,
             "seq": seq,
-            "since": self.now if taken.transition or alert is None else alert.data["since"],
+            "since": alert.data["since"] if alert and not _begins(taken, alert) else self._since(taken),
+            "calmSince": self._calm_since(taken, alert),
+            "fired": self._fired(taken, alert),
             "updatedAt": self.now,
             "channels": told,
         }
         writes.append(over(alert, f"alerts/{name}", data))
         return writes
 
-    def _incident(self, name: str, facts: Data) -> Data:
+    def _since(self, taken: Step) -> datetime:
+        """When a state begins: a pending one with the facts that began it, since `for` is counted from there."""
+        return self.facts_at if taken.state == "pending" else self.now
+
+    def _calm_since(self, taken: Step, alert: Doc | None) -> datetime | None:
+        if taken.transition == "calm_down":
+            return self.facts_at
+        if taken.transition is not None or alert is None:
+            return None
+        kept: datetime | None = alert.data.get("calmSince")
+        return kept
+
+    def _fired(self, taken: Step, alert: Doc | None) -> list[datetime]:
+        """The last few times when it fired."""
+        before = list(alert.data.get("fired") or ()) if alert else []
+        return [*before, self.facts_at][-5:] if taken.transition == "fire" else before
+
+    def _incident(self, name: str, facts: Data, impact: str) -> Data:
         title = f"{facts['sloName']}: {told_briefly(facts)}"
         message = (
             f"Opened by the alert {name}: {told_briefly(facts)} over the last {facts['windowSeconds'] // 60} minutes."
         )
         return {
-            **incidents.opened(title, IMPACT[facts["severity"]], facts["component"], name, message, self.now),
+            **incidents.opened(title, impact, facts["component"], name, message, self.now),
             "rev": new_rev(),
         }
 
@@ -106,11 +162,39 @@ class AlertWrites:
         return [over(doc, doc.path, {**incidents.cleared(doc.data, message, self.now), "rev": new_rev()})]
 
 
+def _begins(taken: Step, alert: Doc) -> bool:
+    """Whether a state begins with this step: calming down, and burning again, are no new state."""
+    return taken.transition is not None and taken.state != alert.data["state"]
+
+
+def _burn_facts(evaluation: Evaluation, judged: Facts) -> Data:
+    """What a burn-rate alert says in place of a measured value. Rates are floats, for people."""
+    slo, most = evaluation.slo, judged.burning[0]
+    rate = burn_rate(most.long, slo.good_share)
+    left = slo.budget_left(evaluation.window)
+    return {
+        "unit": "×",
+        "aggregation": "burn",
+        "comparison": "above",
+        "value": float(rate) if isinstance(rate, Fraction) else None,
+        "threshold": float(most.pair.factor),
+        "windowSeconds": most.pair.long,
+        "burn": {
+            "objective": f"{slo.good_percent:f} %",
+            "budgetSeconds": slo.period,
+            "shortSeconds": most.pair.short,
+            "budgetLeft": None if left is None else float(left),
+        },
+    }
+
+
 def told_briefly(facts: Mapping[str, Any]) -> str:
     """`error rate 12.3 %, threshold 0.5 %`."""
     unit = facts["unit"]
     name = facts["metric"].replace("_", " ")
-    if facts.get("under"):
+    if facts.get("burn"):
+        name = f"error budget of {name} burns"
+    elif facts.get("under"):
         name = f"{name} within {facts['under']}:"
     if facts["aggregation"].startswith("p") and facts["aggregation"][1:].isdigit():
         name = f"{facts['aggregation']} of {name}"

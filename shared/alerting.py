@@ -17,7 +17,7 @@ from shared.agents import AgentsLoader
 from shared.alert_writes import FACTS, AlertWrites
 from shared.backfill import backfill
 from shared.components import load_components
-from shared.domain.alert import Step, alert_id, step
+from shared.domain.alert import TOLD, Facts, Memory, Rule, Step, rules_of, step
 from shared.domain.component import Components
 from shared.domain.heartbeat import Agents
 from shared.domain.metric import Registry
@@ -95,11 +95,13 @@ class AlertRun:
             if self.enforced:
                 open_alerts = self._open_alerts()
                 for evaluation in evaluations:
-                    name = alert_id(evaluation.slo)
-                    try:
-                        self._settle(evaluator, evaluation, open_alerts.get(name), result)
-                    except Conflict as error:  # one alert that cannot be settled must not keep the others back
-                        log.error("an alert could not be settled; the next run tries again", error, alert=name)
+                    for rule, facts in evaluation.rules:
+                        try:
+                            self._settle(evaluator, evaluation, rule, facts, open_alerts.get(rule.alert_id), result)
+                        except Conflict as error:  # one alert that cannot be settled must not keep the others back
+                            log.error(
+                                "an alert could not be settled; the next run tries again", error, alert=rule.alert_id
+                            )
                 self._close_orphans(open_alerts, result)
             self._finish(evaluations, folded)
         except Overtaken:
@@ -121,20 +123,28 @@ class AlertRun:
 
     def _commit(self, name: str, state: str, writes: Sequence[Write]) -> bool:
         others = [i for i in self.guard.open_alerts if i != name]
-        return self.guard.commit(writes, [*others, name] if state == "firing" else others)
+        return self.guard.commit(writes, [*others, name] if state in ("pending", "firing") else others)
 
     # --- one alert
 
-    def _settle(self, evaluator: Evaluator, evaluation: Evaluation, known: Doc | None, result: RunResult) -> None:
+    def _settle(
+        self,
+        evaluator: Evaluator,
+        evaluation: Evaluation,
+        rule: Rule,
+        judged: Facts,
+        known: Doc | None,
+        result: RunResult,
+    ) -> None:
         """Step one alert, and commit if anything changes."""
-        slo, name = evaluation.slo, alert_id(evaluation.slo)
+        slo, name = evaluation.slo, rule.alert_id
         alert = known
         for attempt in range(TRIES):
             state = _open_state(alert)
             if not evaluation.ready:
-                self.steps[slo.id] = Step(state, "backfilling")
+                self.steps[name] = Step(state, "backfilling")
                 return
-            taken = self.steps[slo.id] = step(state, slo, evaluation.facts)
+            taken = self.steps[name] = step(state, rule, judged, _memory(alert), self.guard.facts_at)
             again = self._to_tell_again(alert) if alert and state == "firing" and not taken.transition else []
             if not taken.transition and not again:
                 return
@@ -142,18 +152,19 @@ class AlertRun:
                 alert = self.store.get(f"alerts/{name}")  # a resolved one goes on counting from its seq
                 if _open_state(alert) != state:
                     continue
+            tells = bool(again) or taken.transition in TOLD
             # An alert that was deleted by hand starts at 1 again: step ever farther over the ids of its old records.
-            seq = (alert.data["seq"] if alert else 0) + (1 if attempt < 3 else 2 ** (attempt - 2))
+            seq = (alert.data["seq"] if alert else 0) + (0 if not tells else 1 if attempt < 3 else 2 ** (attempt - 2))
             value = evaluation.value
-            if value is None and slo.quantile is not None:
+            if value is None and slo.quantile is not None and not rule.pairs:
                 value = evaluator.quantile(slo, required=True)
-            facts = self.writes.facts(evaluation, value, taken, alert)
+            facts = self.writes.facts(evaluation, rule, judged, value, taken, alert)
             heard = alert.data["channels"] if alert and taken.transition != "fire" else ()
-            channels = again or sorted({*slo.alert.channels, *heard})
-            if self._commit(name, taken.state, self.writes.change(name, facts, taken, alert, seq, channels)):
-                (result.told_again if again else result.fired if taken.state == "firing" else result.cleared).append(
-                    name
-                )
+            channels = again or sorted({*rule.channels, *heard}) if tells else []
+            if self._commit(name, taken.state, self.writes.change(rule, facts, taken, alert, seq, channels)):
+                if tells:
+                    told = result.told_again if again else result.fired if taken.state == "firing" else result.cleared
+                    told.append(name)
                 log.info("alert changed", alert=name, state=taken.state, reason=taken.reason, seq=seq)
                 return
             alert = self.store.get(f"alerts/{name}")
@@ -161,7 +172,7 @@ class AlertRun:
 
     def _close_orphans(self, open_alerts: Mapping[str, Doc], result: RunResult) -> None:
         """Alerts whose SLO is no longer configured end."""
-        configured = {alert_id(slo) for slo in self.config.slos}
+        configured = {rule.alert_id for slo in self.config.slos for rule in rules_of(slo, self.config)}
         for name, doc in open_alerts.items():
             alert: Doc | None = doc
             for _ in range(TRIES):
@@ -170,7 +181,9 @@ class AlertRun:
                 taken = Step("resolved", "slo_removed", "clear")
                 facts = {k: alert.data.get(k) for k in FACTS} | {"resolvedAt": self.now, "reason": taken.reason}
                 channels = sorted(alert.data["channels"])
-                writes = self.writes.change(name, facts, taken, alert, alert.data["seq"] + 1, channels)
+                told = alert.data["state"] == "firing"
+                seq = alert.data["seq"] + (1 if told else 0)
+                writes = self.writes.close(name, facts, taken, alert, seq, channels if told else [])
                 if self._commit(name, taken.state, writes):
                     result.cleared.append(name)
                     break
@@ -197,7 +210,7 @@ class AlertRun:
 
     def _report(self, evaluation: Evaluation) -> Data:
         slo, counts = evaluation.slo, evaluation.window
-        taken = self.steps.get(slo.id, Step("ok", "not_enforced"))
+        taken = self.steps.get(evaluation.rules[0][0].alert_id, Step("ok", "not_enforced"))
         left = slo.budget_left(counts)
         return {
             "id": slo.id,
@@ -223,6 +236,14 @@ class AlertRun:
 
 def _open_state(alert: Doc | None) -> Any:
     return alert.data["state"] if alert and alert.data["state"] in ("pending", "firing") else "ok"
+
+
+def _memory(alert: Doc | None) -> Memory:
+    """What the alert remembers; alerts of earlier releases remember less."""
+    if alert is None:
+        return Memory()
+    fired = tuple(alert.data.get("fired") or ())
+    return Memory(alert.data["since"] if alert.data["state"] == "pending" else None, alert.data.get("calmSince"), fired)
 
 
 def run_alert_rules(app: App, now: datetime, may_go_on: Callable[[], bool]) -> RunResult:

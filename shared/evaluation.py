@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from shared.domain.alert import Facts
+from shared.domain.alert import Facts, Rule, rules_of
+from shared.domain.burn import Burning
 from shared.domain.component import Components
+from shared.domain.durations import SLOT_SECONDS
 from shared.domain.rollup import Stats, distribution
 from shared.domain.series import split_key
-from shared.domain.slo import SLOT_SECONDS, Counts, Slo, SloConfig
+from shared.domain.slo import Counts, Definition, Slo, SloConfig
 from shared.fold import Folded
 from shared.rollups import read_blocks
 from shared.slo_history import SloHistory, Window
@@ -18,7 +21,10 @@ from shared.store.protocol import Store
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one SLO reads now. `window`: counts over its own window, of this length; `facts`: over the alert's."""
+    """What one SLO reads now. `window`: counts over its own window, of this length; `facts`: over the threshold's.
+
+    `rules`: its alerts, and the facts that each is judged by.
+    """
 
     slo: Slo
     component: str | None
@@ -27,6 +33,7 @@ class Evaluation:
     facts: Facts
     value: float | None
     ready: bool
+    rules: tuple[tuple[Rule, Facts], ...]
 
 
 def last_mark(now: datetime) -> datetime:
@@ -59,15 +66,16 @@ class Evaluator:
         """Every SLO; `ready`: hashes of the definitions that are counted over the whole history."""
         if not self.config.slos:
             return []
-        longest_alert = max(slo.alert.window for slo in self.config.slos)
+        rules = [rules_of(slo, self.config) for slo in self.config.slos]
+        longest = max(slo.alert.window for slo in self.config.slos)
+        longest = max([longest, *(pair.long for own in rules for rule in own for pair in rule.pairs)])
         start = min(slo.start_of(self.facts_at) for slo in self.config.slos)
-        start = min(start, self.facts_at - timedelta(seconds=longest_alert))
-        window = self.history.load(start, self.facts_at, self.now)
-        return [self._evaluate_one(slo, window, ready) for slo in self.config.slos]
+        window = self.history.load(min(start, self.facts_at - timedelta(seconds=longest)), self.facts_at, self.now)
+        slos = zip(self.config.slos, rules, strict=True)
+        return [self._evaluate_one(slo, own, window, ready) for slo, own in slos]
 
-    def _evaluate_one(self, slo: Slo, window: Window, ready: set[str]) -> Evaluation:
-        start = self.facts_at - timedelta(seconds=slo.alert.window)
-        facts = Facts(window.count(slo.trigger, start, self.facts_at), self.folded.complete)
+    def _evaluate_one(self, slo: Slo, rules: Sequence[Rule], window: Window, ready: set[str]) -> Evaluation:
+        facts = Facts(self._last(window, slo.trigger, slo.alert.window), self.folded.complete)
         begins = slo.start_of(self.facts_at)
         whole = window.count(slo.objective, begins, self.facts_at)
         value = slo.ratio_percent(facts.counts)
@@ -75,7 +83,23 @@ class Evaluator:
             value = self.quantile(slo, required=slo.exceeds(facts.counts))
         component = self.components.component_of(slo.metric)
         is_ready = {slo.objective.hash, slo.trigger.hash} <= ready
-        return Evaluation(slo, component, whole, self.facts_at - begins, facts, value, is_ready)
+        judged = tuple((rule, self._burning(rule, window) if rule.pairs else facts) for rule in rules)
+        return Evaluation(slo, component, whole, self.facts_at - begins, facts, value, is_ready, judged)
+
+    def _burning(self, rule: Rule, window: Window) -> Facts:
+        objective = rule.slo.objective
+        burning = [
+            Burning(pair, self._last(window, objective, pair.long), self._last(window, objective, pair.short))
+            for pair in rule.pairs
+        ]
+        # What people are told about: the first pair of the file that burns too fast, else the one that comes closest.
+        share = rule.slo.good_share
+        too_fast = [one for one in burning if one.is_too_fast(share)]
+        most = too_fast[0] if too_fast else max(burning, key=lambda one: one.ratio(share))
+        return Facts(most.long, self.folded.complete, (most, *(one for one in burning if one is not most)))
+
+    def _last(self, window: Window, definition: Definition, seconds: int) -> Counts:
+        return window.count(definition, self.facts_at - timedelta(seconds=seconds), self.facts_at)
 
     def quantile(self, slo: Slo, *, required: bool) -> float | None:
         """The quantile over the alert window, from the blocks at hand; read from the store only if somebody is told."""

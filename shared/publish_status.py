@@ -81,7 +81,8 @@ def _load(store: Store, components: Components, flags: Flags, now: datetime) -> 
     """The public view, and whether it may be shown. The flag is read here too, since a cached one may be older."""
     run, switches = store.get_many([RUN, FLAGS])
     ids = (run.data.get("openAlerts") or ()) if run else ()
-    alerts = [doc.data for doc in store.get_many([f"alerts/{alert}" for alert in ids]) if doc] if ids else []
+    known = [doc.data for doc in store.get_many([f"alerts/{alert}" for alert in ids]) if doc] if ids else []
+    alerts = [alert for alert in known if alert.get("state") == "firing"]
     incidents = [{**doc.data, "id": doc.id} for doc in store.query(INCIDENTS)]
     view = derive(components, run.data if run else None, alerts, incidents, now)
     return _Found(public_form.public(view, components), flags.merged(switches)["ops.public_status_page"] is True)

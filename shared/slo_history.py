@@ -9,7 +9,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from shared.domain.slo import SLOT_SECONDS, Counts, Definition
+from shared.domain.durations import SLOT_SECONDS
+from shared.domain.slo import Counts, Definition
 from shared.domain.slots import SLOTS_A_DAY, SlotDay, SlotRow, add_up
 from shared.layout import KEEP, month_path, slots_path
 from shared.rollup_codec import decode_slots
@@ -17,7 +18,7 @@ from shared.rollups import decode_month
 from shared.store.protocol import Store
 
 SETTLED_AFTER = timedelta(hours=49)  # data is refused after 48 h, and a fold may be late
-KEPT_DAYS = 100
+KEPT_DAYS = 401  # the longest window
 
 
 class SloHistory:

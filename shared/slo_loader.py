@@ -18,6 +18,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared import log
+from shared.domain.alert import warnings_of
+from shared.domain.burn import BurnWindows
 from shared.domain.faults import ConfigError, faults_of
 from shared.domain.metric import Registry
 from shared.domain.slo import SloConfig, parse_slos
@@ -38,10 +40,20 @@ def load_registry(config_dir: Path) -> Registry:
         raise ConfigError(path.name, faults_of(error)) from None
 
 
+def load_burn_windows(config_dir: Path) -> BurnWindows:
+    """Raises `ConfigError` with every fault."""
+    path = config_dir / "burn_windows.json"
+    try:
+        return BurnWindows.model_validate(_read(path))
+    except ValidationError as error:
+        raise ConfigError(path.name, faults_of(error)) from None
+
+
 def load_file(path: Path, registry: Registry) -> SloConfig:
-    """The SLOs of a file. Raises `ConfigError` with every fault."""
+    """The SLOs of a file, and the burn windows beside it. Raises `ConfigError` with every fault."""
     data = _read(path)
-    return parse_slos(data, registry, source=path.name, digest=digest_of(data))
+    config = parse_slos(data, registry, source=path.name, digest=digest_of(data))
+    return replace(config, burn=load_burn_windows(path.parent))
 
 
 def _read(path: Path) -> Any:
@@ -59,6 +71,7 @@ class SloLoader:
         self._store = store
         self._file = config_dir / "slo.json"
         self.registry = load_registry(config_dir)
+        self._burn = load_burn_windows(config_dir)
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._good: SloConfig | None = None
@@ -90,7 +103,8 @@ class SloLoader:
             version = None if doc is None else version_of(doc.data, digest)
             if digest == self._seen and self._good is not None:
                 return replace(self._good, version=version) if self._good.hash == digest else self._good
-            good = replace(parse_slos(data, self.registry, source=source, digest=digest), version=version)
+            good = parse_slos(data, self.registry, source=source, digest=digest)
+            good = replace(good, version=version, burn=self._burn)
         except ConfigError as error:
             if doc is None and self._good is None:
                 raise
@@ -98,6 +112,8 @@ class SloLoader:
             log.error("the SLO configuration is not usable; the last good one stays in force", faults=error.faults)
             return self._good or self._last_good()
         self._seen, self.faults = digest, ()
+        for warning in warnings_of(good):
+            log.warning("an alert can never fire", detail=warning)
         if doc is not None:
             self._keep(data if version is None else data | {"version": version, "hash": digest})
         return good
@@ -115,7 +131,7 @@ class SloLoader:
         kept = self._store.get(LAST_GOOD)
         if kept is not None:
             try:
-                return parse_document(kept, self.registry)
+                return replace(parse_document(kept, self.registry), burn=self._burn)
             except ConfigError as error:  # it was good for another release's metrics
                 log.error("the last good SLO configuration is not usable either", faults=error.faults)
         return load_file(self._file, self.registry)

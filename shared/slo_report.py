@@ -14,10 +14,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from shared.domain.alert import alert_id
+from shared.domain.alert import rules_of
 from shared.domain.budget import ErrorBudget, Rate, Reason, budget_spent, burn_rate, error_budget, forecast
 from shared.domain.component import Components
-from shared.domain.slo import Counts, Slo
+from shared.domain.slo import Counts, Slo, SloConfig
 from shared.evaluation import last_mark
 from shared.layout import FOLD_RUN, KEEP
 from shared.run_guard import RUN
@@ -58,6 +58,7 @@ class Day:
 class SloReading:
     """One SLO from `start` to `end`.
 
+    `alerts`: the document of each of its rules, by the rule's name.
     `exhausted_at`: when the budget is used up if the burn of the window `forecast_by` goes on, with `why` or why never.
     """
 
@@ -71,7 +72,7 @@ class SloReading:
     forecast_by: str
     exhausted_at: datetime | None
     why: Reason
-    alert: Doc | None
+    alerts: tuple[tuple[str, Doc | None], ...]
     backfilling: bool
     window: Window
 
@@ -102,13 +103,14 @@ class SloReader:
         self._counted: Any = None
         self._lock = threading.Lock()
 
-    def read(self, slos: Sequence[Slo], components: Components, now: datetime) -> Readings:
-        """These SLOs. Reads two documents, one for each SLO's alert, and one for each day that is not kept.
+    def read(self, config: SloConfig, slos: Sequence[Slo], components: Components, now: datetime) -> Readings:
+        """These SLOs of the configuration. Reads two documents, one for each alert, and one for each day not kept.
 
         Raises `StoreError`.
         """
         with self._lock:
-            run, fold, *alerts = self._store.get_many([RUN, FOLD_RUN, *(f"alerts/{alert_id(slo)}" for slo in slos)])
+            rules = [rule for slo in slos for rule in rules_of(slo, config)]
+            run, fold, *docs = self._store.get_many([RUN, FOLD_RUN, *(f"alerts/{rule.alert_id}" for rule in rules)])
             facts_at: datetime | None = run.data.get("foldedUntil") if run else None
             # What was counted anew over the history: the days that are kept do not have it.
             counted = (fold.data["backfilled"], fold.data.get("backfilling")) if fold else None
@@ -130,10 +132,10 @@ class SloReader:
                     components.component_of(slo.metric),
                     (start, end),
                     window,
-                    alert,
+                    tuple((rule.name, doc) for rule, doc in zip(rules, docs, strict=True) if rule.slo is slo),
                     ready is not None and not {slo.objective.hash, slo.trigger.hash} <= ready,
                 )
-                for slo, start, alert in zip(slos, starts, alerts, strict=True)
+                for slo, start in zip(slos, starts, strict=True)
             ),
         )
 
@@ -165,7 +167,7 @@ def _reading(
     component: str | None,
     span: tuple[datetime, datetime],
     window: Window,
-    alert: Doc | None,
+    alerts: tuple[tuple[str, Doc | None], ...],
     backfilling: bool,
 ) -> SloReading:
     start, end = span
@@ -183,7 +185,7 @@ def _reading(
     by = [burn for burn in burns if BURN_WINDOWS[burn.window] <= FORECAST_BY][-1]
     exhausted_at, why = _foretold(slo, budget.left, by.rate, start, end)
     return SloReading(
-        slo, component, start, end, whole, budget, tuple(burns), by.window, exhausted_at, why, alert, backfilling,
+        slo, component, start, end, whole, budget, tuple(burns), by.window, exhausted_at, why, alerts, backfilling,
         window,
     )  # fmt: skip
 

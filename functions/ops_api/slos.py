@@ -31,12 +31,13 @@ if TYPE_CHECKING:
 USUAL_OVER = "1d"
 MOST_OVER = 30 * DAY  # at most 1,600 documents, where no day has one of its own: the reader allows more
 _LARGEST = Fraction(10**300)
+_WORST_FIRST = ("firing", "pending", "resolved", "ok")
 
 
 def all_slos(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
     with app.part(Turns).semaphore:
         config = app.slos.current()
-        found = app.part(SloReader).read(config.slos, load_components(app.settings.config_dir), now)
+        found = app.part(SloReader).read(config, config.slos, load_components(app.settings.config_dir), now)
     return answer({**_head(found, config), "slos": [_slo(reading) for reading in found.slos]})
 
 
@@ -48,7 +49,7 @@ def one_slo(app: App, request: Request, now: datetime, path: Mapping[str, str]) 
             ids = ", ".join(slo.id for slo in config.slos) or "none"
             raise Problem(404, "unknown_slo", f"there is no SLO of this id; there are: {ids}")
         blocks = _over(request)
-        found = app.part(SloReader).read(slos, load_components(app.settings.config_dir), now)
+        found = app.part(SloReader).read(config, slos, load_components(app.settings.config_dir), now)
         (reading,) = found.slos
         worst = _worst(app, reading, blocks, now)
     return answer({**_head(found, config), **_slo(reading), "history": _history(reading), "worst": worst})
@@ -79,6 +80,7 @@ def _head(found: Readings, config: SloConfig) -> dict[str, Any]:
 
 def _slo(reading: SloReading) -> dict[str, Any]:
     slo, counts, budget = reading.slo, reading.counts, reading.budget
+    alerts = [_alert(rule, doc) for rule, doc in reading.alerts]
     return {
         "id": slo.id,
         "name": slo.name,
@@ -113,7 +115,8 @@ def _slo(reading: SloReading) -> dict[str, Any]:
             "reason": reading.why,
             "window": reading.forecast_by,
         },
-        "alert": _alert(reading.alert),
+        "alert": min(alerts, key=lambda alert: _WORST_FIRST.index(alert["state"])),
+        "alerts": alerts,
         "backfilling": reading.backfilling,
     }
 
@@ -160,10 +163,10 @@ def _sli(counts: Counts) -> float | None:
     return counts.good / counts.total if counts.total else None
 
 
-def _alert(doc: Doc | None) -> dict[str, Any]:
+def _alert(rule: str, doc: Doc | None) -> dict[str, Any]:
     if doc is None:
-        return {"state": "ok", "since": None, "reason": None}
-    return {"state": doc.data["state"], "since": _iso(doc.data["since"]), "reason": doc.data["reason"]}
+        return {"rule": rule, "state": "ok", "since": None, "reason": None}
+    return {"rule": rule, "state": doc.data["state"], "since": _iso(doc.data["since"]), "reason": doc.data["reason"]}
 
 
 def _rate(rate: Rate | None) -> float | str | None:

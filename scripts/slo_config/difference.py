@@ -115,10 +115,24 @@ def said_of(slo: Slo) -> dict[str, str]:
     if slo.under_text is not None:
         said["under"] += f" {slo.under_text.rpartition(' ')[2]}"
     said["window"] = _window(slo.window)
-    said |= {f"alert.{name}": _word(getattr(slo.alert, name)) for name in AlertPolicy.model_fields}
-    said["alert.window"] = _window(slo.alert.window)
-    said["alert.channels"] = ", ".join(sorted(slo.alert.channels))
+    said |= {
+        f"alert.{field.alias or name}": _policy(slo.alert, name) for name, field in AlertPolicy.model_fields.items()
+    }
     return {name: value for name, value in said.items() if value}
+
+
+def _policy(policy: AlertPolicy, name: str) -> str:
+    """One field of an alert. Empty for what is as it is unless said otherwise, but for its window and least events."""
+    value = getattr(policy, name)
+    if name == "window":
+        return _window(value)
+    if name == "channels":
+        return ", ".join(sorted(value))
+    if name != "min_events" and value == AlertPolicy.model_fields[name].default:
+        return ""
+    if name in ("pending_for", "keep_firing_for"):
+        return _window(value)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else _word(value)
 
 
 def _window(window: Any) -> str:

@@ -6,15 +6,16 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from scripts.slo_config import author, difference, source, versions
 from shared.bootstrap import build_store
+from shared.domain.alert import warnings_of
 from shared.domain.faults import ConfigError
 from shared.settings import Settings, SettingsError
-from shared.slo_loader import DOCUMENT, VERSIONS, load_registry
+from shared.slo_loader import DOCUMENT, VERSIONS, load_burn_windows, load_registry
 from shared.store.protocol import Store, StoreError, Unavailable
 
 SETTINGS = ("F0_STORE", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "FIRESTORE_DATABASE", "SQLITE_PATH", "CONFIG_DIR")
@@ -110,6 +111,8 @@ def _upload(
     current = versions.in_force(store, registry, settings.config_dir)
     shown = difference.difference(current.config, current.names, proposal.config, terminal.paint)
     print(f"In force: {current.words}\nProposed: {proposal.source}")
+    for warning in warnings_of(replace(proposal.config, burn=load_burn_windows(settings.config_dir))):
+        print(f"Warning: {warning}")
     if proposal.notes:
         print("\nNot kept, since nothing here goes by it:\n" + "\n".join(f"    {note}" for note in proposal.notes))
     if not shown.changes:

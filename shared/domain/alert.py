@@ -1,59 +1,170 @@
-"""Alert decisions. Pure: the state, the facts and the configuration give the next state and a named reason."""
+"""Alert decisions. Pure: the state, the facts and the configuration give the next state and a named reason.
+
+    ok ──breach──► pending ──for──► firing ──within──► resolved
+                      │               │  ▲
+                      └──within──► ok └─calm─┘ until keep_firing_for is over
+
+Every SLO has the alert of its threshold, and with `burn_rates` those of config/burn_windows.json.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
 
-from shared.domain.slo import Counts, Slo
+from shared.domain.burn import Burning, Pair, Verdict, can_fire, scaled
+from shared.domain.slo import Channel, Counts, Severity, Slo, SloConfig
 
 State = Literal["ok", "pending", "firing", "resolved"]
-Verdict = Literal["breach", "within", "no_data", "too_few_events"]
-RULE = "threshold"
+Transition = Literal["fire", "clear", "wait", "give_up", "calm_down", "burn_again"]
+THRESHOLD = "threshold"
+TOLD: frozenset[Transition | None] = frozenset({"fire", "clear"})  # the others only change the alert's document
 
 IMPACT = {"critical": "critical", "high": "high", "warning": "medium"}
+FLAPPING_FIRES = 3  # within FLAPPING_SPAN: then it goes on firing until it was calm for DAMPED_FOR
+FLAPPING_SPAN = timedelta(hours=1)
+DAMPED_FOR = timedelta(minutes=30)
+
+
+class _Words(NamedTuple):
+    """The reasons of a kind of rule: beyond its limit, within, and back within."""
+
+    exceeded: str
+    within: str
+    back: str
+
+
+_OF_THRESHOLD = _Words("threshold_exceeded", "within_threshold", "back_within_threshold")
+_OF_BURN_RATE = _Words("burn_rate_exceeded", "within_burn_rate", "back_within_burn_rate")
+_OF_SILENCE = _Words("no_data_alert", "within_threshold", "back_within_threshold")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One alert of an SLO. With `pairs` it is judged by burn rates, else by the threshold."""
+
+    slo: Slo
+    name: str
+    severity: Severity
+    channels: tuple[Channel, ...]
+    min_failures: int
+    pairs: tuple[Pair, ...] = ()
+
+    @property
+    def alert_id(self) -> str:
+        return f"{self.slo.id}-{self.name}"
+
+
+def rules_of(slo: Slo, config: SloConfig) -> tuple[Rule, ...]:
+    """The alerts of an SLO, that of the threshold first."""
+    policy = slo.alert
+    rules = [Rule(slo, THRESHOLD, policy.severity, policy.channels, policy.min_failures)]
+    if policy.burn_rates and config.burn is not None:
+        for burn in config.burn.rules:
+            channels = tuple(c for c in policy.channels if c not in burn.without) or policy.channels
+            failures = max(policy.min_failures, burn.min_failures)
+            pairs = scaled(burn.windows, config.burn.period, slo.period)
+            rules.append(Rule(slo, burn.name, burn.severity or policy.severity, channels, failures, pairs))
+    return tuple(rules)
+
+
+def warnings_of(config: SloConfig) -> list[str]:
+    """What is allowed and will not do what it seems to."""
+    return [
+        f"{slo.name}: {rule.name} at {float(pair.factor):g} times can never fire: with an objective of "
+        f"{slo.good_percent:f} % a complete outage burns only {float(100 / (100 - slo.good_percent)):g} times as fast"
+        for slo in config.slos
+        for rule in rules_of(slo, config)
+        for pair in rule.pairs
+        if not can_fire(pair.factor, slo.good_share)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The alert window's counts. `complete`: everything that was sent is in them."""
+    """What a rule was judged by. `complete`: everything that was sent is in the counts.
+
+    `burning`: by pair of windows, the one to be told about first; then `counts` are those over its long window.
+    """
 
     counts: Counts
     complete: bool = True
+    burning: tuple[Burning, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What an alert remembers: since when it is pending, since when it is calm while firing, when it fired lately."""
+
+    since: datetime | None = None
+    calm_since: datetime | None = None
+    fired: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What becomes of an alert: its state, why, and what has to be told, if anything."""
+    """What becomes of an alert: its state, why, and what has to be written or told, if anything."""
 
     state: State
     reason: str
-    transition: Literal["fire", "clear"] | None = None
+    transition: Transition | None = None
 
 
-def alert_id(slo: Slo) -> str:
-    return f"{slo.id}-{RULE}"
-
-
-def judge(slo: Slo, counts: Counts) -> Verdict:
-    """Whether the window is beyond the threshold; too few events decide nothing."""
+def judge(rule: Rule, facts: Facts) -> Verdict:
+    """Whether the rule's windows are beyond its limit; too few events or failures decide nothing."""
+    policy, counts = rule.slo.alert, facts.counts
+    if rule.pairs:
+        verdicts = {one.verdict(rule.slo.good_share, policy.min_events, rule.min_failures) for one in facts.burning}
+        order: Sequence[Verdict] = ("breach", "too_few_failures", "within", "too_few_events")
+        return next((verdict for verdict in order if verdict in verdicts), "no_data")
     if counts.total == 0:
         return "no_data"
-    if counts.total < slo.alert.min_events:
+    if counts.total < policy.min_events:
         return "too_few_events"
-    return "breach" if slo.exceeds(counts) else "within"
+    if not rule.slo.exceeds(counts):
+        return "within"
+    return "breach" if counts.bad >= rule.min_failures else "too_few_failures"
 
 
-def step(state: State, slo: Slo, facts: Facts) -> Step:
-    """The next state. Too few events keep the state; an unfinished fold may raise an alert, never clear one."""
-    verdict = judge(slo, facts.counts)
-    firing = state == "firing"
+def step(state: State, rule: Rule, facts: Facts, memory: Memory, at: datetime) -> Step:
+    """The next state. Too few events keep the state; an unfinished fold may raise an alert, never clear one.
+
+    `at`: the end of the facts. What no events mean is the SLO's policy.
+    """
+    policy = rule.slo.alert
+    verdict = judge(rule, facts)
+    words = _OF_BURN_RATE if rule.pairs else _OF_THRESHOLD
+    if verdict == "no_data" and facts.complete and policy.no_data == "alert":
+        verdict, words = "breach", _OF_SILENCE
+    if verdict == "no_data" and facts.complete and policy.no_data == "ok":
+        verdict = "within"
     if verdict == "breach":
-        return Step("firing", "still_exceeded") if firing else Step("firing", "threshold_exceeded", "fire")
-    if verdict == "within" and firing:
-        if not facts.complete:
-            return Step("firing", "facts_incomplete")
-        return Step("resolved", "back_within_threshold", "clear")
-    if verdict == "within":
-        return Step(state, "within_threshold")
-    return Step(state, verdict if facts.complete else "facts_incomplete")
+        return _breach(state, timedelta(seconds=policy.pending_for), memory, at, words.exceeded)
+    if verdict != "within":
+        return Step(state, verdict if facts.complete else "facts_incomplete")
+    if state in ("firing", "pending") and not facts.complete:
+        return Step(state, "facts_incomplete")
+    if state == "pending":
+        return Step("ok", words.back, "give_up")
+    if state == "firing":
+        return _calm(timedelta(seconds=policy.keep_firing_for), memory, at, words.back)
+    return Step(state, words.within)
+
+
+def _breach(state: State, pending_for: timedelta, memory: Memory, at: datetime, reason: str) -> Step:
+    if state == "firing":
+        return Step("firing", "still_exceeded", "burn_again" if memory.calm_since else None)
+    if state == "pending":
+        waited = at - (memory.since or at)
+        return Step("firing", reason, "fire") if waited >= pending_for else Step("pending", "still_pending")
+    return Step("pending", "pending", "wait") if pending_for else Step("firing", reason, "fire")
+
+
+def _calm(keep_firing_for: timedelta, memory: Memory, at: datetime, reason: str) -> Step:
+    flapping = sum(at - fired <= FLAPPING_SPAN for fired in memory.fired) >= FLAPPING_FIRES
+    needed = max(keep_firing_for, DAMPED_FOR) if flapping else keep_firing_for
+    if at - (memory.calm_since or at) >= needed:
+        return Step("resolved", reason, "clear")
+    return Step("firing", "flapping" if flapping else "kept_firing", None if memory.calm_since else "calm_down")

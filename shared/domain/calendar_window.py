@@ -28,6 +28,10 @@ class CalendarWindow(BaseModel):
     calendar: Unit
     timeZone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
 
+    @property
+    def usual_seconds(self) -> int:
+        return {"day": 1, "week": 7, "month": 30, "quarter": 90}[self.calendar] * 86_400
+
     def start_of(self, end: datetime) -> datetime:
         """Where the window begins that `end` closes, or lies in; at the very turn it is the one that is over."""
         local = (end - timedelta(microseconds=1)).astimezone(_zone(self.timeZone))

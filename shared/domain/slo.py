@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -27,34 +27,21 @@ from pydantic import (
 )
 
 from shared.domain.calendar_window import CalendarWindow
+from shared.domain.durations import SLOT_SECONDS, Duration, Exact, Wait, seconds_of
 from shared.domain.faults import ConfigError, faults_of
 from shared.domain.metric import Metric, Registry
 
-SLOT_SECONDS = 300
-MAX_ALERT_WINDOW = 30 * 86_400
-_UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+if TYPE_CHECKING:
+    from shared.domain.burn import BurnWindows
+
+DAY_SECONDS = 86_400
+MAX_ALERT_WINDOW = 30 * DAY_SECONDS
+MAX_WINDOW = 400 * DAY_SECONDS
 _QUANTILE = re.compile(r"(.+)_p(50|75|90|95|99)")
 
 Severity = Literal["critical", "high", "warning"]
 Channel = Literal["slack", "email", "pagerduty", "inapp"]
 Compliance = Literal["met", "missed", "no_data"]
-
-
-def _seconds(value: Any) -> Any:
-    match = re.fullmatch(r"(\d{1,4})([mhdw])", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("a duration is a number with m, h, d or w, such as '5m' or '30d'")
-    seconds = int(match[1]) * _UNIT_SECONDS[match[2]]
-    if seconds == 0 or seconds % SLOT_SECONDS:
-        raise ValueError("a duration must be a multiple of 5 minutes")
-    return seconds
-
-
-def _exact(value: Any) -> Any:
-    """A JSON number as it was written: 0.1 is one tenth."""
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise ValueError("must be a number")
-    return Decimal(str(value))
 
 
 def _one_each(channels: tuple[str, ...]) -> tuple[str, ...]:
@@ -65,12 +52,9 @@ def _one_each(channels: tuple[str, ...]) -> tuple[str, ...]:
     return channels
 
 
-Duration = Annotated[int, BeforeValidator(_seconds)]
-
-
 def _window(value: Any) -> Any:
     if not isinstance(value, dict):
-        return _seconds(value)
+        return seconds_of(value)
     try:
         return CalendarWindow.model_validate(value)
     except ValidationError as error:
@@ -78,7 +62,6 @@ def _window(value: Any) -> Any:
 
 
 SloWindow = Annotated[int | CalendarWindow, BeforeValidator(_window)]
-Exact = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, le=Decimal(10) ** 12)]
 
 
 class _Model(BaseModel):
@@ -86,12 +69,24 @@ class _Model(BaseModel):
 
 
 class AlertPolicy(_Model):
-    """`window`: what the threshold is judged over, in seconds; fewer than `min_events` in it decide nothing."""
+    """`window`: what the threshold is judged over, in seconds; fewer than `min_events` in it decide nothing.
+
+    A breach must hold for `pending_for` (`for` in the file) before it is told, and with `min_failures` bad events at
+    least; what fires goes on for `keep_firing_for` after it is within again. `no_data`: what silence means.
+    `burn_rates`: the rules of config/burn_windows.json besides. `incident`: whether one is opened, with this `impact`.
+    """
 
     severity: Severity
     channels: Annotated[tuple[Channel, ...], AfterValidator(_one_each)]
     window: Duration = SLOT_SECONDS
     min_events: int = Field(default=10, ge=1)
+    min_failures: int = Field(default=0, ge=0)
+    pending_for: Wait = Field(default=0, alias="for")
+    keep_firing_for: Wait = 0
+    no_data: Literal["keep", "ok", "alert"] = "keep"
+    burn_rates: bool = False
+    incident: bool = True
+    impact: Literal["low", "medium", "high", "critical"] | None = None
 
 
 class SloSpec(_Model):
@@ -180,6 +175,11 @@ class Slo:
             return "quantile"
         return "ratio" if self.under is None else "share"
 
+    @property
+    def period(self) -> int:
+        """The window's length in seconds; of a calendar's, the usual one."""
+        return self.window if isinstance(self.window, int) else self.window.usual_seconds
+
     def start_of(self, end: datetime) -> datetime:
         """Where the window that ends at `end` begins."""
         return end - timedelta(seconds=self.window) if isinstance(self.window, int) else self.window.start_of(end)
@@ -202,6 +202,11 @@ class Slo:
     def good_percent(self) -> Decimal:
         """Which share of events must be good, in percent: 99.5, or 95 for a p95."""
         return self.target if self.quantile is None else Decimal(self.quantile)
+
+    @property
+    def good_share(self) -> Fraction:
+        """The same as a share: 199/200, or 19/20 for a p95."""
+        return Fraction(self.good_percent) / 100
 
     def compliance(self, counts: Counts) -> Compliance:
         """Over the window. For p95 <= T: count(<= T) >= ceil(0.95 n), which is the same as good/total >= 95 %."""
@@ -244,6 +249,7 @@ class SloConfig:
     slos: tuple[Slo, ...]
     hash: str
     version: int | None = None
+    burn: BurnWindows | None = None  # of burn-rate alerts; set by whoever loads the configuration
 
     @property
     def definitions(self) -> tuple[Definition, ...]:
@@ -335,6 +341,12 @@ def _resolve(spec: SloSpec, registry: Registry, path: str, faults: list[str]) ->
         for label in spec.labels
         if label not in kept
     ]
+    if spec.alert.burn_rates and isinstance(spec.window, int) and spec.window < DAY_SECONDS:
+        faults.append(f"{path}.alert.burn_rates: for a window of a day at least")
+    if spec.alert.burn_rates and spec.target == 100 and quantile is None:
+        faults.append(f"{path}.alert.burn_rates: an objective of 100 % leaves no budget to burn")
+    if isinstance(spec.window, int) and spec.window > MAX_WINDOW:
+        faults.append(f"{path}.window: at most 400d, since counts are kept no longer")
     if spec.alert.window > MAX_ALERT_WINDOW:
         faults.append(f"{path}.alert.window: at most 30d")
     return Slo(

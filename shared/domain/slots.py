@@ -6,10 +6,11 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from shared.domain.durations import SLOT_SECONDS
 from shared.domain.metric import Registry
 from shared.domain.rollup import Stats
 from shared.domain.series import split_key
-from shared.domain.slo import SLOT_SECONDS, Counts, Definition
+from shared.domain.slo import Counts, Definition
 
 SLOTS_A_DAY = 86_400 // SLOT_SECONDS
 

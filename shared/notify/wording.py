@@ -21,7 +21,7 @@ _SHARES = {
     "agent_success_rate": ("of agent runs should succeed", "succeeded"),
     "agent_uptime": ("of agent checks should be answered", "were answered"),
 }
-_DECIMALS = {"ms": 0, "%": 1, "USD": 2, "GB": 1, "count": 0}
+_DECIMALS = {"ms": 0, "%": 1, "USD": 2, "GB": 1, "count": 0, "×": 1}
 _QUANTILE = re.compile(r"p(\d\d?)")
 
 
@@ -35,6 +35,10 @@ def expectation(facts: Facts) -> str:
 def _expectation(facts: Facts) -> str:
     metric, limit = _metric(facts), threshold(facts)
     most = "at least" if facts["comparison"] == "below" else "at most"
+    if facts.get("burn"):
+        burn = facts["burn"]
+        budget = f"The error budget of {metric} over {span(burn['budgetSeconds'])} ({burn['objective']} good)"
+        return f"{budget} should burn at most {limit} as fast as it may"
     if facts.get("under"):
         subject, verb = _SUBJECTS.get(metric, (f"{metric} measurements", "stay"))
         return f"{most.capitalize()} {limit} of {subject} should {verb} within {facts['under']}"
@@ -53,6 +57,8 @@ def measurement(facts: Facts) -> str:
     when = f"in the last {_window(facts)}"
     if facts["value"] is None:
         return f"{when} there was no data"
+    if facts.get("burn"):
+        return f"{when} it burned {value(facts)} as fast{_left(facts['burn']['budgetLeft'])}"
     if facts.get("under"):
         return f"{when} {value(facts)} did"
     share = _SHARES.get(_metric(facts))
@@ -137,6 +143,13 @@ def rounded(amount: Decimal, decimals: int, unlike: Sequence[Decimal] = ()) -> s
 def _exact(amount: Any) -> Decimal:
     """The number as it is written, without what binary fractions add."""
     return Decimal(str(amount))
+
+
+def _left(share: float | None) -> str:
+    if share is None:
+        return ""
+    percent = with_unit(rounded(abs(_exact(share)) * 100, 0, [Decimal(0), Decimal(100)]), "%")
+    return f", and it is overspent by {percent}" if share < 0 else f", and {percent} of it is left"
 
 
 def _window(facts: Facts) -> str:

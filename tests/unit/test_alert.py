@@ -1,25 +1,38 @@
-"""The step of an alert: a table of every state and every kind of facts."""
+"""The step of an alert: a table of every state and every kind of facts, and what time does to it."""
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.alert import Facts, State, Step, alert_id, judge, step
+from shared.domain.alert import DAMPED_FOR, Facts, Memory, Rule, State, Step, judge, rules_of, step, warnings_of
 from shared.domain.slo import AlertPolicy, Counts, Slo
-from tests.core import shipped
+from shared.slo_loader import load_burn_windows, load_file
+from tests.core import CONFIG, NOW, registry, shipped
+from tests.unit.test_alerting import config_of, only
 
-POLICY = AlertPolicy.model_validate({"severity": "high", "channels": ["slack"], "min_events": 10})
-SLO = Slo("x", "X", "error_rate", "%", "avg", None, True, Decimal(99), Decimal(10), 3600, POLICY)
-
+SLOT = timedelta(minutes=5)
 BREACH = Counts(good=8, total=10)
 AT_THE_THRESHOLD = Counts(good=9, total=10)
 WITHIN = Counts(good=10, total=10)
 TOO_FEW = Counts(good=0, total=9)
 NOTHING = Counts(good=0, total=0)
+
+
+def rule(**policy: Any) -> Rule:
+    """More than 10 % of at least 10 events."""
+    alert = AlertPolicy.model_validate({"severity": "high", "channels": ["slack"], "min_events": 10, **policy})
+    slo = Slo("x", "X", "error_rate", "%", "avg", None, True, Decimal(99), Decimal(10), 3600, alert)
+    return Rule(slo, "threshold", "high", ("slack",), alert.min_failures)
+
+
+def stepped(state: State, counts: Counts, complete: bool = True, memory: Memory | None = None, **policy: Any) -> Step:
+    return step(state, rule(**policy), Facts(counts, complete), memory or Memory(), NOW)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +46,12 @@ NOTHING = Counts(good=0, total=0)
     ],
 )
 def test_the_verdict_on_a_window(counts: Counts, verdict: str) -> None:
-    assert judge(SLO, counts) == verdict
+    assert judge(rule(), Facts(counts)) == verdict
+
+
+@pytest.mark.parametrize(("bad", "verdict"), [(1, "within"), (2, "too_few_failures"), (3, "breach")])
+def test_fewer_failures_than_asked_for_decide_nothing(bad: int, verdict: str) -> None:
+    assert judge(rule(min_failures=3), Facts(Counts(10 - bad, 10))) == verdict
 
 
 @pytest.mark.parametrize(
@@ -62,28 +80,162 @@ def test_the_verdict_on_a_window(counts: Counts, verdict: str) -> None:
 def test_the_step_from_every_state_on_every_kind_of_facts(
     state: State, counts: Counts, complete: bool, expected: Step
 ) -> None:
-    assert step(state, SLO, Facts(counts, complete)) == expected
+    assert stepped(state, counts, complete) == expected
 
+
+# --- `for`: a breach must hold
+
+
+def test_with_for_a_breach_is_pending_until_it_has_held_so_long() -> None:
+    assert stepped("ok", BREACH, **{"for": "10m"}) == Step("pending", "pending", "wait")
+    for ago, expected in (
+        (SLOT, Step("pending", "still_pending")),
+        (2 * SLOT - timedelta(microseconds=1), Step("pending", "still_pending")),
+        (2 * SLOT, Step("firing", "threshold_exceeded", "fire")),
+    ):
+        assert stepped("pending", BREACH, memory=Memory(since=NOW - ago), **{"for": "10m"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("counts", "complete", "expected"),
+    [
+        (WITHIN, True, Step("ok", "back_within_threshold", "give_up")),
+        (WITHIN, False, Step("pending", "facts_incomplete")),
+        (TOO_FEW, True, Step("pending", "too_few_events")),
+        (NOTHING, True, Step("pending", "no_data")),
+    ],
+)
+def test_what_is_pending_ends_with_facts_that_are_within(counts: Counts, complete: bool, expected: Step) -> None:
+    assert stepped("pending", counts, complete, Memory(since=NOW), **{"for": "10m"}) == expected
+
+
+# --- keep_firing_for, and flapping
+
+
+def test_with_keep_firing_for_it_must_have_been_calm_so_long() -> None:
+    keep = {"keep_firing_for": "10m"}
+    assert stepped("firing", WITHIN, **keep) == Step("firing", "kept_firing", "calm_down")
+    assert stepped("firing", WITHIN, memory=Memory(calm_since=NOW - SLOT), **keep) == Step("firing", "kept_firing")
+    assert stepped("firing", WITHIN, memory=Memory(calm_since=NOW - 2 * SLOT), **keep) == Step(
+        "resolved", "back_within_threshold", "clear"
+    )
+    assert stepped("firing", BREACH, memory=Memory(calm_since=NOW - SLOT), **keep) == Step(
+        "firing", "still_exceeded", "burn_again"
+    )
+
+
+def test_what_fired_three_times_within_an_hour_is_damped() -> None:
+    twice = tuple(NOW - n * timedelta(minutes=20) for n in (2, 1))
+    thrice = (NOW - timedelta(minutes=60), *twice)
+    assert stepped("firing", WITHIN, memory=Memory(fired=twice)).transition == "clear"
+    assert stepped("firing", WITHIN, memory=Memory(fired=thrice)) == Step("firing", "flapping", "calm_down")
+    calm = Memory(fired=thrice, calm_since=NOW - DAMPED_FOR + SLOT)
+    assert stepped("firing", WITHIN, memory=calm) == Step("firing", "flapping")
+    assert stepped("firing", WITHIN, memory=Memory(None, NOW - DAMPED_FOR, thrice)).transition == "clear"
+    long_ago = (NOW - timedelta(minutes=60, microseconds=1), *twice)
+    assert stepped("firing", WITHIN, memory=Memory(fired=long_ago)).transition == "clear"
+
+
+# --- no data
+
+
+@pytest.mark.parametrize(
+    ("policy", "state", "expected"),
+    [
+        ("keep", "ok", Step("ok", "no_data")),
+        ("keep", "firing", Step("firing", "no_data")),
+        ("ok", "ok", Step("ok", "within_threshold")),
+        ("ok", "firing", Step("resolved", "back_within_threshold", "clear")),
+        ("alert", "ok", Step("firing", "no_data_alert", "fire")),
+        ("alert", "firing", Step("firing", "still_exceeded")),
+    ],
+)
+def test_what_no_data_means_is_the_slos_policy(policy: str, state: State, expected: Step) -> None:
+    assert stepped(state, NOTHING, no_data=policy) == expected
+    assert stepped(state, NOTHING, False, no_data=policy) == Step(state, "facts_incomplete")
+    assert stepped(state, TOO_FEW, no_data=policy) == Step(state, "too_few_events")
+
+
+# --- any history
 
 COUNTS = st.integers(0, 40).flatmap(lambda total: st.builds(Counts, st.integers(0, total), st.just(total)))
+POLICIES = st.fixed_dictionaries(
+    {
+        "for": st.sampled_from(["0m", "5m", "15m"]),
+        "keep_firing_for": st.sampled_from(["0m", "5m", "15m"]),
+        "no_data": st.sampled_from(["keep", "ok", "alert"]),
+        "min_failures": st.integers(0, 5),
+    }
+)
 
 
-@given(st.lists(st.tuples(COUNTS, st.booleans()), max_size=30))
+@given(st.lists(st.tuples(COUNTS, st.booleans()), max_size=40), POLICIES)
 def test_over_any_history_fire_and_clear_take_turns_and_every_step_has_a_reason(
-    history: list[tuple[Counts, bool]],
+    history: list[tuple[Counts, bool]], policy: dict[str, Any]
 ) -> None:
+    one = rule(**policy)
     state: State = "ok"
+    memory = Memory()
     told: list[str] = []
-    for counts, complete in history:
-        taken = step(state, SLO, Facts(counts, complete))
+    breaches: list[datetime] = []
+    for n, (counts, complete) in enumerate(history):
+        at = NOW + n * SLOT
+        taken = step(state, one, Facts(counts, complete), memory, at)
         assert taken.reason
-        if taken.transition:
-            told.append(taken.transition)
-            assert counts.total >= POLICY.min_events
-            assert complete or taken.transition == "fire"
+        assert (taken.state != state) <= (taken.transition is not None)
+        silence = not counts.total and complete
+        breaches = [*breaches, at] if judge(one, Facts(counts)) == "breach" or silence else breaches
+        if taken.transition == "fire":
+            told.append("fire")
+            assert breaches[-1] == at
+            waited = at - (memory.since or at)
+            assert waited >= timedelta(seconds=one.slo.alert.pending_for)
+            memory = Memory(fired=(*memory.fired, at))
+        elif taken.transition == "clear":
+            told.append("clear")
+            assert complete
+            memory = Memory(fired=memory.fired)
+        elif taken.transition == "wait":
+            memory = Memory(since=at, fired=memory.fired)
+        elif taken.transition == "calm_down":
+            memory = Memory(calm_since=at, fired=memory.fired)
+        elif taken.transition in ("burn_again", "give_up"):
+            memory = Memory(fired=memory.fired)
         state = "ok" if taken.state == "resolved" else taken.state
     assert told == ["fire", "clear"] * (len(told) // 2) + ["fire"] * (len(told) % 2)
 
 
-def test_an_alert_is_named_after_its_slo() -> None:
-    assert alert_id(shipped().slos[0]) == "api-availability-threshold"
+# --- the alerts of an SLO
+
+
+def test_an_alert_is_named_after_its_slo_and_rule() -> None:
+    config = shipped()
+    assert [r.alert_id for r in rules_of(config.slos[0], config)] == ["api-availability-threshold"]
+
+
+def test_with_burn_rates_an_slo_has_the_rules_of_the_file_besides() -> None:
+    data = only()
+    data["slos"][0]["alert"] = {"severity": "critical", "channels": ["slack", "pagerduty"], "burn_rates": True}
+    config = config_of(data)
+    rules = {r.name: r for r in rules_of(config.slos[0], config)}
+    assert list(rules) == ["threshold", "page", "ticket"]
+    assert (rules["page"].severity, rules["page"].channels) == ("critical", ("slack", "pagerduty"))
+    assert (rules["ticket"].severity, rules["ticket"].channels) == ("warning", ("slack",))
+    assert [(p.long, p.short) for p in rules["page"].pairs] == [(3600, 300), (6 * 3600, 1800)]
+    assert warnings_of(config) == []
+
+
+def test_a_factor_that_no_outage_can_reach_is_warned_of() -> None:
+    data = only(target=93)
+    data["slos"][0]["alert"] = {"severity": "critical", "channels": ["slack"], "burn_rates": True}
+    (warning,) = warnings_of(config_of(data))
+    assert warning == (
+        "API Availability: page at 14.4 times can never fire: with an objective of 93 % a complete outage burns only "
+        "14.2857 times as fast"
+    )
+
+
+def test_the_shipped_files_of_slos_and_burn_windows_are_sound() -> None:
+    config = load_file(CONFIG / "slo.json", registry())
+    assert config.burn == load_burn_windows(CONFIG)
+    assert warnings_of(config) == []

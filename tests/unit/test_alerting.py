@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,7 +20,7 @@ from shared.domain.status import ComponentStatus, derive
 from shared.flags import flatten, load_defaults
 from shared.metric_query import read_stored
 from shared.slo_history import SloHistory
-from shared.slo_loader import SloLoader, digest_of
+from shared.slo_loader import SloLoader, digest_of, load_burn_windows
 from shared.store.protocol import Conflict, Delete, Merge, Put, Query, Store, Unavailable, Write
 from shared.store.sqlite import SqliteStore
 from tests.core import CONFIG, NOW, metric, registry
@@ -38,7 +38,8 @@ SHIPPED = json.loads((CONFIG / "slo.json").read_text())
 def config_of(data: dict[str, Any]) -> SloConfig:
     from shared.domain.slo import parse_slos
 
-    return parse_slos(data, registry(), source="test", digest=digest_of(data))
+    config = parse_slos(data, registry(), source="test", digest=digest_of(data))
+    return replace(config, burn=load_burn_windows(CONFIG))
 
 
 def only(name: str = "API Availability", **changes: Any) -> dict[str, Any]:
@@ -153,11 +154,11 @@ def test_a_firing_alert_that_goes_on_changes_nothing(watch: Watch) -> None:
 
 
 def test_an_alert_that_comes_back_is_a_new_incident_and_counts_on(quick: Watch) -> None:
-    for n in range(3):
-        quick.requests(90, 10, IN_SLOT + 2 * n * SLOT)
-        quick.run(NOW + 2 * n * SLOT)
-        quick.requests(100, 0, IN_SLOT + (2 * n + 1) * SLOT)
-        quick.run(NOW + (2 * n + 1) * SLOT)
+    for n in range(0, 24, 8):  # 40 minutes apart: oftener would be damped
+        quick.requests(90, 10, IN_SLOT + n * SLOT)
+        quick.run(NOW + n * SLOT)
+        quick.requests(100, 0, IN_SLOT + (n + 1) * SLOT)
+        quick.run(NOW + (n + 1) * SLOT)
     assert quick.alert()["seq"] == 6
     assert set(quick.documents("incidents")) == {f"{API}-{n}" for n in (1, 3, 5)}
     assert len(quick.documents("notifications")) == 12
@@ -658,8 +659,8 @@ def test_flags_are_those_of_the_document(quick: Watch) -> None:
 
 def test_an_alert_that_was_deleted_by_hand_fires_again_over_its_old_records(quick: Watch) -> None:
     def slot(number: int, bad: int) -> RunResult:
-        quick.requests(90, bad, at=IN_SLOT + number * SLOT)
-        return quick.run(NOW + number * SLOT)
+        quick.requests(90, bad, at=IN_SLOT + 5 * number * SLOT)  # 25 minutes apart: oftener would be damped
+        return quick.run(NOW + 5 * number * SLOT)
 
     for n in range(6):  # three times broken and well again: six notifications a channel, three incidents
         slot(n, 10 if n % 2 == 0 else 0)

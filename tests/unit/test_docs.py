@@ -221,9 +221,30 @@ def test_every_slo_is_described_as_it_is() -> None:
     assert table(SLO, *heads) == expected
 
 
+def test_burn_rates_are_described_as_they_are() -> None:
+    units = {"m": "minute", "h": "hour", "d": "day"}
+
+    def words(text: str) -> str:
+        return f"{text[:-1]} {units[text[-1]]}" + ("s" if text[:-1] != "1" else "")
+
+    written = json.loads((CONFIG / "burn_windows.json").read_text())["rules"]
+    rows = [
+        [f"{pair['factor']} ×", words(pair["long"]), words(pair["short"])]
+        for rule in written
+        for pair in rule["windows"]
+    ]
+    described = table(
+        SLO, "alert", "fires where the budget burns faster than", "over", "and still over", "severity, channels"
+    )
+    assert [row[1:4] for row in described] == rows
+    assert [row[0] for row in described if row[0]] == [rule["name"] for rule in written]
+    assert {rule["min_failures"] for rule in written} == {5}
+    assert "fewer than 5 failures" in " ".join(SLO.split())
+
+
 def test_every_field_of_an_slo_is_described_and_no_other() -> None:
     described = {name.strip() for cell, _ in table(SLO, "field", "what it is") for name in cell.split(",")}
-    alert = {f"alert.{name}" for name in AlertPolicy.model_fields}
+    alert = {f"alert.{field.alias or name}" for name, field in AlertPolicy.model_fields.items()}
     assert described == {*SloSpec.model_fields} - {"alert"} | alert
 
 
@@ -313,7 +334,8 @@ def reasons_of_alerts() -> set[str]:
     returned = {
         w for f in judged for n in ast.walk(f) if isinstance(n, ast.Return) and n.value for w in words_in(n.value)
     }
-    return steps | returned - {"breach", "within"}  # verdicts that `step` gives other words
+    kinds = {w for call in calls(ROOT / "shared/domain/alert.py", "_Words") for a in call.args for w in words_in(a)}
+    return steps | kinds | returned - {"breach", "within"}  # verdicts that `step` gives other words
 
 
 def reasons_of_notifications() -> set[str]:
@@ -357,7 +379,7 @@ def test_every_reason_that_may_be_on_record_is_described(words: Any) -> None:
 
 
 def test_no_reason_is_described_that_does_not_exist() -> None:
-    of_alerts = {reason for reason, _ in table(ALERTS, "reason", "meaning")}
+    of_alerts = {reason for cell, _ in table(ALERTS, "reason", "meaning") for reason in cell.split(", ")}
     of_notifications = {reason for reason, _, _ in table(ALERTS, "reason", "state", "meaning") if " " not in reason}
     of_attempts = {word for cell, _ in table(ALERTS, "detail", "meaning") for word in cell.split(", ")}
     assert of_alerts == reasons_of_alerts()

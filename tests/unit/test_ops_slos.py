@@ -188,7 +188,8 @@ def test_the_whole_answer_of_one_slo(ops: Ops) -> None:
             "left": pytest.approx(1 - 4 / 0.52),
         },
         "forecast": {"exhaustedAt": None, "reason": "used_up", "window": "1h"},
-        "alert": {"state": "ok", "since": None, "reason": None},
+        "alert": {"rule": "threshold", "state": "ok", "since": None, "reason": None},
+        "alerts": [{"rule": "threshold", "state": "ok", "since": None, "reason": None}],
         "backfilling": False,
     }
 
@@ -221,7 +222,12 @@ def test_an_open_alert_is_in_the_answer(sqlite_store: SqliteStore) -> None:
     feed(sqlite_store, [Event(at, 10.0, "/a", "500") for _ in range(20)])
     with ops_api(sqlite_store, NOW) as ops:
         alert = slos(ops)["api-availability"]["alert"]
-    assert alert == {"state": "firing", "since": "2026-03-10T12:02:30Z", "reason": "threshold_exceeded"}
+    assert alert == {
+        "rule": "threshold",
+        "state": "firing",
+        "since": "2026-03-10T12:02:30Z",
+        "reason": "threshold_exceeded",
+    }
 
 
 def test_before_the_first_run_there_is_no_data_and_no_complaint(sqlite_store: SqliteStore) -> None:
@@ -278,7 +284,7 @@ def test_an_objective_of_hundreds_of_digits_stays_json(sqlite_store: SqliteStore
 def test_windows_of_any_length_have_the_burn_rates_that_fit(sqlite_store: SqliteStore, tmp_path: Path) -> None:
     entries = [
         {"name": w, "target": 99, "window": w, "metric": "error_rate", "threshold": 5}
-        for w in ("5m", "30m", "6h", "520w")
+        for w in ("5m", "30m", "6h", "400d")
     ]
     feed(sqlite_store, [Event(END - timedelta(minutes=2), 10.0, "/a", "200")])
     with configured(sqlite_store, tmp_path, *entries) as ops:
@@ -288,7 +294,7 @@ def test_windows_of_any_length_have_the_burn_rates_that_fit(sqlite_store: Sqlite
     assert [burn["window"] for burn in found["5m"]["burnRates"]] == ["5m"]
     assert [burn["window"] for burn in found["30m"]["burnRates"]] == ["5m", "30m"]
     assert [burn["window"] for burn in found["6h"]["burnRates"]] == list(BURNS[:5])
-    assert [burn["window"] for burn in found["520w"]["burnRates"]] == list(BURNS)
+    assert [burn["window"] for burn in found["400d"]["burnRates"]] == list(BURNS)
     assert {found[w]["forecast"]["window"] for w in found} == {"5m", "30m", "1h"}
     assert {slo["total"] for slo in found.values()} == {1}
 
