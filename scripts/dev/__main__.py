@@ -33,11 +33,11 @@ def main(arguments: Sequence[str]) -> None:
 
     folder = Folder(Path(options.data_dir))
     try:
-        folder.lock(f"process {os.getpid()}")
+        folder.lock()
         listener = _listen(options.port)
         port = listener.getsockname()[1]
         url = f"http://127.0.0.1:{port}"
-        folder.name_holder(f"process {os.getpid()} at {url}")
+        folder.name_url(url)
         key = folder.ingest_key()
         os.environ.update(environment(os.environ, folder.database, url, key, issuer.ACCOUNT, issuer.admin_issuer(url)))
         os.environ.pop("SCHEDULER_AUDIENCES", None)

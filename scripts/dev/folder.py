@@ -7,7 +7,7 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from scripts.make_key import make_key
 
@@ -26,6 +26,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self._lock: IO[str] | None = None
+        self._holder: dict[str, Any] = {}
 
     @property
     def database(self) -> Path:
@@ -35,8 +36,8 @@ class Folder:
     def inbox(self) -> Path:
         return self.path / "inbox.json"
 
-    def lock(self, holder: str) -> None:
-        """Raises `FolderInUse`, or OSError if the folder cannot be made or written."""
+    def lock(self) -> None:
+        """For this process. Raises `FolderInUse`, or OSError if the folder cannot be made or written."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (self.path / "server.lock").open("a+")
         try:
@@ -45,15 +46,23 @@ class Folder:
             lock.seek(0)
             other = lock.read().strip()
             lock.close()
-            raise FolderInUse(other or "another process") from None
+            raise FolderInUse(_holder(other)) from None
         self._lock = lock
-        self.name_holder(holder)
+        self._name(process=os.getpid())
 
-    def name_holder(self, holder: str) -> None:
-        """What a second server is told about this one, which has the lock."""
+    def name_url(self, url: str) -> None:
+        """Where the server that has the lock answers, for the one that is refused."""
+        self._name(url=url)
+
+    def name_worker(self, worker: int) -> None:
+        """The child that has the lock too, and keeps it should its parent be killed."""
+        self._name(worker=worker)
+
+    def _name(self, **known: Any) -> None:
+        self._holder |= known
         if self._lock is not None:
             self._lock.truncate(0)
-            self._lock.write(holder)
+            self._lock.write(json.dumps(self._holder))
             self._lock.flush()
 
     def ingest_key(self) -> str:
@@ -84,3 +93,26 @@ class Folder:
 
     def set_last_time(self, seconds: float) -> None:
         self.write("clock.json", json.dumps({"ms": int(seconds * 1000)}).encode())
+
+
+def _holder(text: str) -> str:
+    """Whom to stop, of what the file of the lock says."""
+    try:
+        known = json.loads(text)
+        process, worker, url = known["process"], known.get("worker"), known.get("url")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return text or "another process"
+    place = f" at {url}" if url else ""
+    if worker is None or _lives(process):
+        return f"process {process}{place}"
+    return f"process {worker}, a worker that process {process}{place} has left behind"
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -16,7 +17,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
-from scripts.dev import issuer, manifest, rewrites
+from scripts.dev import issuer, lifeline, manifest, rewrites
 from scripts.dev.clock import Clock
 from scripts.dev.console import Console, FunctionOutput
 from scripts.dev.folder import Folder
@@ -55,9 +56,22 @@ class Plan:
 
 
 class _Worker(ThreadWorker):  # type: ignore[misc]
+    def finish_request(self, conn: Any, done: Any) -> None:
+        """gunicorn waits up to 2 s for the client to close too, on the one thread that accepts; here on another."""
+        if done.cancelled() or done.exception() or done.result():
+            super().finish_request(conn, done)
+            return
+        self.nr_conns -= 1
+        threading.Thread(target=_close, args=(conn,), daemon=True, name="close").start()
+
     def handle_quit(self, sig: int, frame: Any) -> None:
         """Ctrl-C: end at once; the data stands even a kill. gunicorn's own way can wait for a lock of this thread."""
         os._exit(0)
+
+
+def _close(conn: Any) -> None:
+    with contextlib.suppress(OSError):  # it may be closed already
+        conn.close(graceful=True)
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]
@@ -92,13 +106,15 @@ class Server(BaseApplication):  # type: ignore[misc]
             "limit_request_line": 0,
             "loglevel": "warning",
             "control_socket_disable": True,
-            "post_fork": lambda server, worker: self._in_worker(),
+            "post_fork": lambda server, worker: self._in_worker(worker.ppid),
             "post_worker_init": self._answering,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
 
-    def _in_worker(self) -> None:
+    def _in_worker(self, parent: int) -> None:
+        lifeline.end_with(parent)
+        self._plan.folder.name_worker(os.getpid())
         sys.stdout = FunctionOutput(self._plan.console)
 
     def load(self) -> Site:

@@ -17,6 +17,7 @@ from scripts.dev.inbox import Inbox
 from scripts.dev.issuer import AdminIssuer, Issuer
 from scripts.dev.rewrites import Hosting
 from scripts.dev.scheduler import Busy, Scheduler, summary
+from shared.domain.scrub import scrub_value
 from shared.http import Problem, answer, no_store, require_method
 
 _READS = ("GET", "HEAD", "OPTIONS")
@@ -114,7 +115,7 @@ class Site:
                 chunks.close()
         if not scheduled:  # the schedule tells its own
             shade = "red" if status >= 500 else "yellow"
-            self._console.tell("request", name, f"{method} {path}  {status}  {summary(body)}", shade)
+            self._console.tell("request", name, f"{method} {scrub_value(path)}  {status}  {summary(body)}", shade)
         return [body]
 
     def _own(self, request: Request) -> Response:

@@ -19,24 +19,27 @@ _WRAPPED = 16  # and one that is wrapped
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """`zone` None: the times of this machine."""
+    """`zone` None: the times of this machine. `whole`: tables are as wide as they need to be."""
 
     out: TextIO
     width: int
     colours: bool
     braille: bool
     zone: tzinfo | None = None
+    whole: bool = False
 
     @staticmethod
     def of(out: TextIO, env: Mapping[str, str]) -> Screen:
-        """Colours only on a terminal, and not where NO_COLOR is set (https://no-color.org)."""
-        colours = out.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
+        """Colours only on a terminal, and not where NO_COLOR is set (https://no-color.org). Off it nothing is cut."""
+        terminal = out.isatty()
+        colours = terminal and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
         try:
             "⣿│•…–≤".encode(out.encoding or "ascii")
             braille = True
         except (UnicodeError, LookupError):
             braille = False
-        return Screen(out, max(NARROWEST, shutil.get_terminal_size((80, 24)).columns), colours, braille)
+        width = max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
+        return Screen(out, width, colours, braille, whole=not terminal)
 
     def write(self, text: str) -> None:
         if not self.braille:
@@ -91,11 +94,11 @@ def table(
 ) -> list[str]:
     """Lines of a table. Columns in `numbers` are set to the right.
 
-    To fit the screen the column `wrapped` goes on in further lines, and then the widest of the others are cut; where
-    that is not enough, the last columns are left out.
+    To fit the screen, unless it takes tables whole, the column `wrapped` goes on in further lines, and then the widest
+    of the others are cut; where that is not enough, the last columns are left out.
     """
     widths = [max(width_of(row[n]) for row in (heads, *rows)) for n in range(len(heads))]
-    while sum(widths) + 2 * (len(widths) - 1) > screen.width:
+    while sum(widths) + 2 * (len(widths) - 1) > screen.width and not screen.whole:
         widest = max((n for n in range(len(widths)) if n not in (*numbers, wrapped)), key=lambda n: widths[n])
         if wrapped is not None and wrapped < len(widths) and widths[wrapped] > _WRAPPED:
             widths[wrapped] -= 1

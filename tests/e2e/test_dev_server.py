@@ -50,6 +50,15 @@ def raw(server: DevServer, request: str) -> str:
         return connection.makefile().readline()
 
 
+def waited_for(port: int, client: int) -> bool:
+    """Whether the server's end of a connection still belongs to a process; a closed one has no inode."""
+    ends = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(
+        (int(end[1].rpartition(":")[2], 16), int(end[2].rpartition(":")[2], 16)) == (port, client) and end[9] != "0"
+        for end in ends
+    )
+
+
 def start(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """A start that is expected to be refused."""
     return subprocess.run(
@@ -93,6 +102,27 @@ def test_a_rewrite_leads_to_its_function_and_a_refusal_is_told_in_the_terminal(s
 
 def test_what_no_rewrite_answers_is_not_found(server: DevServer) -> None:
     assert server.get("/api/nothing").status_code == 404
+
+
+def test_of_a_refused_requests_path_the_terminal_does_not_show_who_it_names(server: DevServer) -> None:
+    headers = {"Authorization": f"Bearer {server.key}"}
+    assert server.post("/api/metrics/heartbeat/bob@canary.io", headers=headers).status_code == 400
+    server.wait_for(lambda: server.found(r"POST /api/metrics/heartbeat/:email +400 +invalid_agent"))
+    assert "canary.io" not in server.output()
+
+
+def test_a_client_that_keeps_its_connection_open_holds_up_nobody(server: DevServer) -> None:
+    """Another is answered while the server waits for the first to close (2 s: a slow machine may try again)."""
+
+    def answered_meanwhile() -> bool:
+        port = int(server.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as held:
+            held.sendall(f"GET /dev/clock HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+            assert b" 200 " in held.makefile("rb").read()  # up to its end: the server has begun to close
+            assert server.get("/dev/clock").status_code == 200
+            return waited_for(port, held.getsockname()[1])
+
+    assert any(answered_meanwhile() for _ in range(5))
 
 
 def test_a_scheduled_function_runs_by_hand_and_gives_its_answer(server: DevServer) -> None:
@@ -294,6 +324,18 @@ def test_a_signal_to_the_parent_alone_leaves_no_process(number: signal.Signals, 
         server.stop(number)
     with DevServer(tmp_path / "data") as again:  # neither the folder nor anything else is held
         assert again.get("/dev/clock").status_code == 200
+
+
+def test_a_worker_ends_with_its_killed_parent_even_in_the_middle_of_a_request(tmp_path: Path) -> None:
+    with DevServer(tmp_path / "data", "--no-schedules") as server:
+        port = int(server.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as unfinished:
+            unfinished.sendall(
+                f"POST /api/metrics HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {server.key}\r\n"
+                "Content-Type: application/json\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n".encode()
+            )
+            assert " 100 " in unfinished.makefile().readline()
+            server.stop(signal.SIGKILL)
 
 
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:

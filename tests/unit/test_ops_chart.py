@@ -11,6 +11,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -146,6 +147,17 @@ def test_a_chart(name: str, given: dict[str, Any], on: Screen) -> None:
 @pytest.mark.parametrize(("name", "width"), [("catalog.txt", 80), ("catalog_wide.txt", 140)])
 def test_the_table_of_metrics(name: str, width: int) -> None:
     assert_golden(name, catalog(METRICS, screen(width)))
+
+
+def test_off_a_terminal_a_metric_is_one_line_however_wide() -> None:
+    assert_golden("catalog_piped.txt", catalog(METRICS, replace(screen(40), whole=True)))
+
+
+def test_off_a_terminal_what_labels_cost_is_not_cut() -> None:
+    dropped = {"metric": "api_latency", "label": "a" * 60, "samples": 1}
+    costs = {**COSTS, "dropped_labels": [dropped]}
+    assert "a" * 60 in "\n".join(cardinality(costs, replace(screen(40), whole=True)))
+    assert "a" * 60 not in "\n".join(cardinality(costs, screen(40)))
 
 
 @given(st.integers(80, 200))
@@ -353,6 +365,11 @@ def test_colours_are_for_terminals_that_want_them() -> None:
     assert not Screen.of(Terminal(), {"NO_COLOR": "1"}).colours
     assert not Screen.of(Terminal(), {"TERM": "dumb"}).colours
     assert not Screen.of(io.TextIOWrapper(io.BytesIO(), "utf-8"), {}).colours
+
+
+def test_only_terminals_have_an_edge() -> None:
+    assert not Screen.of(Terminal(), {}).whole
+    assert Screen.of(io.TextIOWrapper(io.BytesIO(), "utf-8"), {}).whole
 
 
 def test_an_output_that_cannot_show_braille_gets_plain_characters() -> None:
