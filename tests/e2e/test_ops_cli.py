@@ -128,7 +128,7 @@ def test_csv(server: DevServer) -> None:
 
 def test_the_tables(server: DevServer) -> None:
     catalog = ops("metrics", "--catalog", "--url", server.url).stdout
-    assert re.search(r"^api_latency +ms +distribution +p95 +2 ", catalog, re.MULTILINE)
+    assert re.search(r"^api_latency +ms +distribution +p95 +2 .*, version$", catalog, re.MULTILINE)  # piped: one line
     costs = ops("metrics", "--cardinality", "--url", server.url).stdout
     assert re.search(r"^api_latency +2 +[\d,]+ +0\.0 % +endpoint +2 +1$", costs, re.MULTILINE)
     assert json.loads(ops("metrics", "--cardinality", "--json", "--url", server.url).stdout)["metrics"]

@@ -42,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
 def run(example: str, url: str) -> str:
     """What the commands of an example print, with this server in the place of the one shown."""
     commands = [line[2:] for line in example.splitlines() if line.startswith("$ ")]
-    script = "\n".join(["set -e", *commands]).replace(LOCAL, url).replace("python ", f"{sys.executable} ")
+    script = "\n".join(["set -e", *commands]).replace(LOCAL, url).replace(".venv/bin/python ", f"{sys.executable} ")
     env = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "OPS_URL": url, "TZ": "UTC"}
     done = subprocess.run(
         ["bash", "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
