@@ -76,10 +76,9 @@ class AlertWrites:
         self, rule: Rule, facts: Data, taken: Step, alert: Doc | None, seq: int, channels: Sequence[str]
     ) -> list[Write]:
         """The writes of one change: incident, notifications, alert."""
-        policy = rule.slo.alert
-        impact = policy.impact or IMPACT[rule.severity]
+        impact = rule.slo.alert.impact or IMPACT[rule.severity]
         return self._writes(
-            rule.alert_id, rule.name, facts, taken, alert, seq, channels, impact if policy.incident else None
+            rule.alert_id, rule.name, facts, taken, alert, seq, channels, impact if rule.incident else None
         )
 
     def close(self, name: str, facts: Data, taken: Step, alert: Doc, seq: int, channels: Sequence[str]) -> list[Write]:

@@ -43,7 +43,7 @@ _OF_SILENCE = _Words("no_data_alert", "within_threshold", "back_within_threshold
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One alert of an SLO. With `pairs` it is judged by burn rates, else by the threshold."""
+    """One alert of an SLO. With `pairs` it is judged by burn rates, else by the threshold. `incident`: it opens one."""
 
     slo: Slo
     name: str
@@ -51,6 +51,7 @@ class Rule:
     channels: tuple[Channel, ...]
     min_failures: int
     pairs: tuple[Pair, ...] = ()
+    incident: bool = True
 
     @property
     def alert_id(self) -> str:
@@ -60,13 +61,14 @@ class Rule:
 def rules_of(slo: Slo, config: SloConfig) -> tuple[Rule, ...]:
     """The alerts of an SLO, that of the threshold first."""
     policy = slo.alert
-    rules = [Rule(slo, THRESHOLD, policy.severity, policy.channels, policy.min_failures)]
+    rules = [Rule(slo, THRESHOLD, policy.severity, policy.channels, policy.min_failures, incident=policy.incident)]
     if policy.burn_rates and config.burn is not None:
         for burn in config.burn.rules:
             channels = tuple(c for c in policy.channels if c not in burn.without) or policy.channels
             failures = max(policy.min_failures, burn.min_failures)
             pairs = scaled(burn.windows, config.burn.period, slo.period)
-            rules.append(Rule(slo, burn.name, burn.severity or policy.severity, channels, failures, pairs))
+            severity, incident = burn.severity or policy.severity, policy.incident and burn.incident
+            rules.append(Rule(slo, burn.name, severity, channels, failures, pairs, incident))
     return tuple(rules)
 
 

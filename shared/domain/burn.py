@@ -32,13 +32,17 @@ class WindowPair(_Model):
 
 
 class BurnRule(_Model):
-    """One alert of each SLO. `severity`: the SLO's own if absent; `without`: channels that are not for it."""
+    """One alert of each SLO. `severity`: the SLO's own if absent; `without`: channels that are not for it.
+
+    `incident`: whether it opens one, if the SLO's own alert does.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,20}$")]
     windows: Annotated[tuple[WindowPair, ...], Field(min_length=1)]
     severity: Severity | None = None
     without: tuple[Channel, ...] = ()
     min_failures: int = Field(default=0, ge=0)
+    incident: bool = True
 
 
 def _one_each(rules: tuple[BurnRule, ...]) -> tuple[BurnRule, ...]:

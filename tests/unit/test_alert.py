@@ -213,6 +213,15 @@ def test_an_alert_is_named_after_its_slo_and_rule() -> None:
     assert [r.alert_id for r in rules_of(config.slos[0], config)] == ["api-availability-threshold"]
 
 
+def test_an_slo_that_opens_no_incident_opens_none_by_its_burn_rates_either() -> None:
+    data = only()
+    data["slos"][0]["alert"] = {"severity": "high", "channels": ["slack"], "burn_rates": True, "incident": False}
+    config = config_of(data)
+    assert {r.name: r.incident for r in rules_of(config.slos[0], config)} == dict.fromkeys(
+        ("threshold", "page", "ticket"), False
+    )
+
+
 def test_with_burn_rates_an_slo_has_the_rules_of_the_file_besides() -> None:
     data = only()
     data["slos"][0]["alert"] = {"severity": "critical", "channels": ["slack", "pagerduty"], "burn_rates": True}
@@ -221,6 +230,7 @@ def test_with_burn_rates_an_slo_has_the_rules_of_the_file_besides() -> None:
     assert list(rules) == ["threshold", "page", "ticket"]
     assert (rules["page"].severity, rules["page"].channels) == ("critical", ("slack", "pagerduty"))
     assert (rules["ticket"].severity, rules["ticket"].channels) == ("warning", ("slack",))
+    assert [r.incident for r in rules.values()] == [True, True, False]
     assert [(p.long, p.short) for p in rules["page"].pairs] == [(3600, 300), (6 * 3600, 1800)]
     assert warnings_of(config) == []
 

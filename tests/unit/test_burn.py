@@ -149,6 +149,7 @@ def test_a_ticket_is_a_warning_that_wakes_nobody(store: Store) -> None:
     assert watch.run().fired == [TICKET]
     alert = watch.alert(TICKET)
     assert (alert["severity"], sorted(alert["channels"])) == ("warning", ["slack"])
+    assert (alert["incidentId"], watch.documents("incidents")) == (None, {})
 
 
 def test_a_breach_that_must_hold_is_pending_and_seen_by_nobody(store: Store) -> None:

@@ -234,10 +234,13 @@ def test_burn_rates_are_described_as_they_are() -> None:
         for pair in rule["windows"]
     ]
     described = table(
-        SLO, "alert", "fires where the budget burns faster than", "over", "and still over", "severity, channels"
+        SLO,
+        *("alert", "fires where the budget burns faster than", "over", "and still over", "severity, channels"),
+        "opens an incident",
     )
     assert [row[1:4] for row in described] == rows
-    assert [row[0] for row in described if row[0]] == [rule["name"] for rule in written]
+    told = [[row[0].strip("`"), row[5] == "yes"] for row in described if row[0]]
+    assert told == [[rule["name"], rule["incident"]] for rule in written]
     assert {rule["min_failures"] for rule in written} == {5}
     assert "fewer than 5 failures" in " ".join(SLO.split())
 
