@@ -1,6 +1,6 @@
 """`make bench`: every figure with its limit, each ratio against a baseline measured in the same run.
 
-python -m bench [ingest] [otlp] [fold] [evaluate] [serve] [cold] [record] [cost]
+python -m bench [ingest] [otlp] [fold] [evaluate] [serve] [cold] [record] [cost] [backtest]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import cold, cost, fold, ingest, otlp, record, serving
+from bench import backtest, cold, cost, fold, ingest, otlp, record, serving
 
 PARTS: dict[str, tuple[Callable[[], None], ...]] = {
     "ingest": (ingest.cpu, ingest.compact_form, ingest.billed_writes),
@@ -20,6 +20,7 @@ PARTS: dict[str, tuple[Callable[[], None], ...]] = {
     "serve": (serving.ingest, serving.healthz),
     "cold": (cold.cold,),
     "record": (record.record,),
+    "backtest": (backtest.replays,),
     "cost": (cost.cost, cost.heartbeats, cost.quantiles),
 }
 

@@ -1,0 +1,174 @@
+"""Alert decisions over history: when a rule fires and clears, slot by slot, exactly as `judge` and `step` decide.
+
+The verdict on every slot comes from prefix sums and integer numerators; `step` itself is asked only where a verdict can
+change the state. Facts are taken to be complete: what was late then is in the history now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fractions import Fraction
+from itertools import accumulate, chain, repeat
+
+from shared.domain.alert import Facts, Memory, Rule, State, Step, step
+from shared.domain.burn import Burning, Verdict
+from shared.domain.durations import SLOT_SECONDS
+from shared.domain.slo import Counts
+
+SLOT = timedelta(seconds=SLOT_SECONDS)
+# Of several pairs of windows the one furthest to the right counts, as `judge` has it.
+VERDICTS: tuple[Verdict, ...] = ("no_data", "too_few_events", "within", "too_few_failures", "breach")
+_WITHIN, _BREACH = VERDICTS.index("within"), VERDICTS.index("breach")
+_KEPT_FIRES = 5
+
+
+class Slots:
+    """Counts of one definition in the 5-minute slots from `start` on; before it there is nothing."""
+
+    def __init__(self, start: datetime, goods: Sequence[int], totals: Sequence[int]) -> None:
+        self.start = start
+        self.goods = [0, *accumulate(goods)]
+        self.totals = [0, *accumulate(totals)]
+
+    def __len__(self) -> int:
+        return len(self.totals) - 1
+
+    def last(self, end: int, seconds: int) -> Counts:
+        """The counts of so many seconds before the slot `end`."""
+        first = max(0, end - seconds // SLOT_SECONDS)
+        return Counts(self.goods[end] - self.goods[first], self.totals[end] - self.totals[first])
+
+    def at(self, end: int) -> datetime:
+        return self.start + end * SLOT
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """`cleared` is None where it still fires at the end."""
+
+    fired: datetime
+    cleared: datetime | None
+
+
+def replay(rule: Rule, slots: Slots, first: int = 0) -> list[Firing]:
+    """When the rule fires and clears. What lies before slot `first` is counted in windows, and not judged."""
+    firings: list[Firing] = []
+    for at, taken in transitions(rule, slots, first):
+        if taken.transition == "fire":
+            firings.append(Firing(at, None))
+        elif taken.transition == "clear":
+            firings[-1] = Firing(firings[-1].fired, at)
+    return firings
+
+
+def transitions(rule: Rule, slots: Slots, first: int = 0) -> Iterator[tuple[datetime, Step]]:
+    """Every step with a transition, and the moment of its facts. It begins as `ok`."""
+    codes = _as_policy_has_it(rule, verdicts(rule, slots))
+    state: State = "ok"
+    memory = Memory()
+    slot = first
+    while (slot := _next_that_matters(codes, slot, state, memory)) >= 0:
+        at = slots.at(slot + 1)
+        taken = step(state, rule, facts(rule, slots, slot), memory, at)
+        if taken.transition is not None:
+            yield at, taken
+            state, memory = _after(taken, memory, at)
+        slot += 1
+
+
+def facts(rule: Rule, slots: Slots, slot: int) -> Facts:
+    """What the rule is judged by at the end of a slot."""
+    if not rule.pairs:
+        return Facts(slots.last(slot + 1, rule.slo.alert.window))
+    burning = tuple(Burning(p, slots.last(slot + 1, p.long), slots.last(slot + 1, p.short)) for p in rule.pairs)
+    return Facts(burning[0].long, burning=burning)
+
+
+def verdicts(rule: Rule, slots: Slots) -> bytes:
+    """The verdict at the end of each slot, as its place in `VERDICTS`."""
+    if not rule.pairs:
+        window = rule.slo.alert.window
+        return _verdicts(rule, slots, threshold_share(rule), window, window)
+    allowed = 1 - rule.slo.good_share
+    of_pairs = [_verdicts(rule, slots, pair.factor * allowed, pair.long, pair.short) for pair in rule.pairs]
+    return of_pairs[0] if len(of_pairs) == 1 else bytes(map(max, *of_pairs))
+
+
+def threshold_share(rule: Rule) -> Fraction:
+    """The share of bad events above which `Slo.exceeds` says yes."""
+    slo = rule.slo
+    if slo.quantile is not None:
+        return 1 - Fraction(slo.quantile, 100)
+    share = Fraction(slo.threshold) / 100
+    return share if slo.more_is_worse else 1 - share
+
+
+def _verdicts(rule: Rule, slots: Slots, limit: Fraction, long: int, short: int) -> bytes:
+    """`limit`: the share of bad events that both windows must be above; `long` is what the least numbers hold for.
+
+    bad > limit · total is bad · denominator - numerator · total > 0, whose left side has prefix sums of its own.
+    """
+    n, d = limit.numerator, limit.denominator
+    bads = [total - good for good, total in zip(slots.goods, slots.totals, strict=True)]
+    excess = [d * bad - n * total for bad, total in zip(bads, slots.totals, strict=True)]
+    least, failures = rule.slo.alert.min_events, rule.min_failures
+    columns = zip(
+        _differences(slots.totals, long),
+        _differences(bads, long),
+        _differences(excess, long),
+        _differences(excess, short),
+        strict=True,
+    )
+    return bytes(
+        [
+            0 if total == 0
+            else 1 if total < least
+            else 2 if over_long <= 0 or over_short <= 0
+            else 3 if bad < failures
+            else 4
+            for total, bad, over_long, over_short in columns
+        ]
+    )  # fmt: skip
+
+
+def _differences(sums: Sequence[int], seconds: int) -> Iterator[int]:
+    """What each window that ends with a slot adds up to, of prefix sums."""
+    starts = chain(repeat(0, seconds // SLOT_SECONDS), sums[1:])
+    return (end - start for end, start in zip(sums[1:], starts, strict=False))
+
+
+def _as_policy_has_it(rule: Rule, codes: bytes) -> bytes:
+    """No data means what the SLO says that it means."""
+    meaning = {"alert": _BREACH, "ok": _WITHIN, "keep": 0}[rule.slo.alert.no_data]
+    return codes.replace(b"\0", bytes([meaning]))
+
+
+def _next_that_matters(codes: bytes, slot: int, state: State, memory: Memory) -> int:
+    """The next slot whose verdict may change something; -1 if none does."""
+    breach, within = bytes([_BREACH]), bytes([_WITHIN])
+    if state == "ok":
+        return codes.find(breach, slot)
+    if state == "firing" and memory.calm_since is None:
+        return codes.find(within, slot)
+    for n in range(slot, len(codes)):
+        if codes[n] in (_WITHIN, _BREACH):
+            return n
+    return -1
+
+
+def _after(taken: Step, memory: Memory, at: datetime) -> tuple[State, Memory]:
+    """What the alert is and remembers after a transition; a resolved one is as good as ok."""
+    fired = memory.fired
+    match taken.transition:
+        case "wait":
+            return "pending", Memory(since=at, fired=fired)
+        case "fire":
+            return "firing", Memory(fired=(*fired, at)[-_KEPT_FIRES:])
+        case "calm_down":
+            return "firing", Memory(calm_since=at, fired=fired)
+        case "burn_again":
+            return "firing", Memory(fired=fired)
+        case _:
+            return "ok", Memory(fired=fired)
