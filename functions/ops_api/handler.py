@@ -24,7 +24,10 @@ Check = Callable[[Request, Settings, datetime], str]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`path`: segments, where `{name}` stands for any one of them. `check` decides who may call, before the action."""
+    """`path`: segments, where `{name}` stands for any one of them. `check` decides who may call, before the action.
+
+    An action is given the values of these segments by name, and as `uid` who calls.
+    """
 
     path: str
     methods: Mapping[str, Action]
@@ -57,7 +60,7 @@ def handle(request: Request, app: App) -> Response:
         if found is not None:
             reads = ("HEAD",) if "GET" in route.methods else ()
             require_method(request, *route.methods, *reads)
-            route.check(request, app.settings, now)
+            uid = route.check(request, app.settings, now)
             action = route.methods["GET" if request.method == "HEAD" else request.method]
-            return action(app, request, now, found)
+            return action(app, request, now, {**found, "uid": uid})
     raise Problem(404, "not_found", "there is nothing at this address")
