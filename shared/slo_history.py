@@ -6,10 +6,11 @@ Days that can no longer change are kept in the instance, so that an evaluation r
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from shared.domain.durations import SLOT_SECONDS
+from shared.domain.exclusion import Span, remaining
 from shared.domain.slo import Counts, Definition
 from shared.domain.slots import SLOTS_A_DAY, SlotDay, SlotRow, add_up
 from shared.layout import KEEP, month_path, slots_path
@@ -72,23 +73,34 @@ def _is_gone(day: str, now: datetime) -> bool:
 
 
 class Window:
-    """Days of slots in memory."""
+    """Days of slots in memory, one after the other."""
 
     def __init__(self, starts: Sequence[datetime], days: Sequence[SlotDay]) -> None:
         self._days = list(zip(starts, days, strict=True))
 
-    def count(self, definition: Definition, start: datetime, end: datetime) -> Counts:
-        """Good and total events from `start` up to, not including, `end`; both on 5-minute marks."""
+    def count(self, definition: Definition, start: datetime, end: datetime, excluded: Sequence[Span] = ()) -> Counts:
+        """Good and total events from `start` up to, not including, `end`; both on 5-minute marks.
+
+        What lies in `excluded`, which is merged, does not count. Nor does any of a day whose slots are kept no longer,
+        if a part of it is excluded.
+        """
         digest = definition.hash
-        parts = []
-        for at, rows in self._days:
+        if not excluded:
+            return add_up(self._parts(digest, start, end))
+        spans = remaining(start, end, excluded)
+        return add_up(part for span in spans for part in self._parts(digest, span.start, span.end))
+
+    def _parts(self, digest: str, start: datetime, end: datetime) -> Iterator[Counts]:
+        if not self._days:
+            return
+        origin = self._days[0][0]  # the days follow one another without a gap
+        for at, rows in self._days[max(0, (start - origin).days) : max(0, (end - origin).days + 1)]:
             row = rows.get(digest)
             if row is not None:
                 first = max(0, _slots(at, start))
                 last = min(SLOTS_A_DAY, _slots(at, end))
                 if first < last:
-                    parts.append(row.between(first, last))
-        return add_up(parts)
+                    yield row.between(first, last)
 
 
 def _slots(origin: datetime, moment: datetime) -> int:
