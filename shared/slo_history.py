@@ -90,6 +90,10 @@ class Window:
         spans = remaining(start, end, excluded)
         return add_up(part for span in spans for part in self._parts(digest, span.start, span.end))
 
+    def rows(self, definition: Definition) -> list[tuple[datetime, SlotRow | None]]:
+        """Each day's beginning and its slots; None where nothing of the definition is known."""
+        return [(at, rows.get(definition.hash)) for at, rows in self._days]
+
     def _parts(self, digest: str, start: datetime, end: datetime) -> Iterator[Counts]:
         if not self._days:
             return
