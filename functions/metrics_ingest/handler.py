@@ -41,7 +41,7 @@ def handle(request: Request, app: App) -> Response:
 
 def take(body: bytes, ingest: Ingest, now: datetime) -> dict[str, object]:
     """The answer to a body: accepted, rejected (index, reasons), duplicate. Raises `Problem`, `StoreError`."""
-    batch, rejected = read_batch(body, ingest.table(parse_labels), int(now.timestamp() * 1000))
+    batch, rejected = read_batch(body, ingest.table(parse_labels), int(now.timestamp() * 1000), ingest.alone)
     result: dict[str, object] = {"accepted": batch.count, "rejected": rejected, "duplicate": False}
     if not ingest.is_on:
         return {**result, "accepted": 0, "stored": False, "notice": COLLECTION_IS_OFF}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from hashlib import blake2b
+from threading import Lock
 
 import msgspec
 
@@ -14,13 +15,35 @@ from shared.bootstrap import App
 from shared.domain.aggregate import time_faults
 from shared.domain.building import BLOCK_MS, BatchBuilder
 from shared.domain.cumulative import Point
-from shared.domain.heartbeat import METRIC, NAME
+from shared.domain.heartbeat import FORGOTTEN_AFTER_MS, MAX_AGENTS, METRIC, NAME, Agents
 from shared.domain.scrub import scrub_value
 from shared.http import Problem
 
 
 class _Body(msgspec.Struct):
     timestamp: int | None = None
+
+
+class Met:
+    """The agents that this instance has met. Others may have met more; the fold, which sees all, has the last word."""
+
+    def __init__(self, app: App | None = None) -> None:
+        self._last_beats: dict[str, int] = {}  # of those that the configuration does not name
+        self._lock = Lock()
+
+    def meet(self, agent: str, agents: Agents, now_ms: int) -> None:
+        """Raises `Problem` 429 for an agent beyond MAX_AGENTS, among which those of the configuration always are."""
+        if agent in agents.agents:
+            return
+        with self._lock:
+            most = MAX_AGENTS - len(agents.agents)
+            if agent not in self._last_beats and len(self._last_beats) >= most:
+                present = now_ms - FORGOTTEN_AFTER_MS
+                self._last_beats = {name: last for name, last in self._last_beats.items() if last > present}
+                if len(self._last_beats) >= most:
+                    detail = f"at most {MAX_AGENTS} agents, and this one is new: its beats would not be counted"
+                    raise Problem(429, "too_many_agents", detail)
+            self._last_beats[agent] = now_ms
 
 
 def beat(agent: str, body: bytes, app: App, ingest: Ingest, now: datetime) -> dict[str, object]:
@@ -37,7 +60,8 @@ def beat(agent: str, body: bytes, app: App, ingest: Ingest, now: datetime) -> di
     faults = time_faults(timestamp, now_ms)
     if faults:
         raise Problem(400, "invalid_body", faults[0], errors=[{"path": "timestamp", "message": faults[0]}])
-    pace = app.part(AgentsLoader).agents.pace_of(agent)
+    agents = app.part(AgentsLoader).agents
+    pace = agents.pace_of(agent)
     result: dict[str, object] = {
         "agent": agent,
         "intervalSeconds": pace.intervalSeconds,
@@ -45,10 +69,12 @@ def beat(agent: str, body: bytes, app: App, ingest: Ingest, now: datetime) -> di
     }
     if not ingest.is_on:
         return {**result, "stored": False, "notice": COLLECTION_IS_OFF}
-    builder = BatchBuilder(ingest.table(parse_labels))
-    series = ingest.table(parse_labels).own(METRIC, {"agent": agent})
+    table = ingest.table(parse_labels)  # once: it may be another one after the configuration has changed
+    builder = BatchBuilder(table)
+    series = table.own(METRIC, {"agent": agent})
     if series is None:
         raise Problem(404, "not_found", f"config/metrics.json does not have {METRIC}")
+    app.part(Met).meet(agent, agents, now_ms)
     builder.point(series, timestamp // BLOCK_MS, Point(b"", 0, timestamp, None))
     ingest.store(builder.batch(blake2b(f"{agent}@{timestamp}".encode(), digest_size=8).digest(), 1), now)
     return result

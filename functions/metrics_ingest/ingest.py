@@ -26,6 +26,7 @@ class Ingest:
     """The series that an instance knows, and its last batches for the `duplicate` hint."""
 
     def __init__(self, app: App) -> None:
+        self.alone = threading.Lock()  # held while a body is read that may need much memory
         self._app = app
         self._lock = threading.Lock()
         self._recent: OrderedDict[bytes, None] = OrderedDict()

@@ -16,7 +16,7 @@ from functions.metrics_ingest.otlp_json import JsonReader
 from functions.metrics_ingest.otlp_labels import Targets
 from functions.metrics_ingest.otlp_points import Intake
 from functions.metrics_ingest.otlp_proto import ProtobufReader
-from functions.metrics_ingest.otlp_read import MAX_POINTS, TooMany, Unreadable
+from functions.metrics_ingest.otlp_read import MAX_ATTRIBUTES, MAX_POINTS, TooMany, Unreadable
 from shared import auth
 from shared.bootstrap import App
 from shared.domain.building import Batch
@@ -49,7 +49,8 @@ class Otlp:
             except Unreadable as error:
                 raise Problem(400, "unreadable_body", str(error)) from None
             except TooMany:
-                raise Problem(413, "too_many_metrics", f"more than {MAX_POINTS} points in one request") from None
+                detail = f"more than {MAX_POINTS} points in one request, or {MAX_ATTRIBUTES} attributes of one"
+                raise Problem(413, "too_many_metrics", detail) from None
             return intake.batch(sha256(body).digest()[:8]), intake  # processors help with it, unlike with blake2b
 
     def news(self, batch: Batch) -> str:

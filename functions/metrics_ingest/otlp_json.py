@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from functions.metrics_ingest.otlp_read import (
+    MAX_ATTRIBUTES,
     UNSPECIFIED,
     Allowance,
     Attributes,
@@ -21,6 +22,7 @@ from functions.metrics_ingest.otlp_read import (
     Kind,
     Metric,
     NumberPoint,
+    TooMany,
     Unreadable,
     Value,
 )
@@ -255,7 +257,10 @@ def _counted(items: tuple[_T, ...] | None, allowance: Allowance) -> tuple[_T, ..
 
 
 def _values(sent: bytes) -> dict[str, Value]:
-    return {pair.key or "": _value(pair.value) for pair in _decode_attributes(sent) or ()}
+    pairs = _decode_attributes(sent) or ()
+    if len(pairs) > MAX_ATTRIBUTES:
+        raise TooMany
+    return {pair.key or "": _value(pair.value) for pair in pairs}
 
 
 def _value(v: _AnyValue | None) -> Value:

@@ -12,6 +12,8 @@ from shared.domain.sketch import SMALLEST
 
 OLDEST_MS = 48 * 3_600_000
 AHEAD_MS = 5 * 60_000
+_SECONDS = 100_000_000_000  # milliseconds below this are of before 1973, seconds of now
+_UNIT = "; it is in milliseconds since 1970"
 
 
 class Sample(Protocol):
@@ -58,9 +60,9 @@ def value_faults(value: float, series: Series | list[str]) -> list[str]:
 
 def time_faults(timestamp: int, now_ms: int) -> list[str]:
     if timestamp < now_ms - OLDEST_MS:
-        return ["timestamp: older than 48 hours"]
+        return ["timestamp: older than 48 hours" + (_UNIT if timestamp < _SECONDS else "")]
     if timestamp > now_ms + AHEAD_MS:
-        return ["timestamp: more than 5 minutes ahead; it is in milliseconds since 1970"]
+        return [f"timestamp: more than 5 minutes ahead{_UNIT}"]
     return []
 
 

@@ -61,6 +61,7 @@ _NO_PERSON = _PEOPLE | _NAMING | frozenset(
 )  # fmt: skip
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # bidi overrides among them
 _USERINFO = re.compile(r"(?<=//)[^/\s@]+@")
 _EMAIL = re.compile(r"[^\s@/:;,<>\"']+@(?!\^?[\d.]+(?![\w.]))[^\s@/:;,<>\"']+")  # but not react@18.2.0
 _IPV4 = re.compile(r"(?<!\d)(?<!\d[.\-])\d{1,3}([.\-_])(?:\d{1,3}\1){2}\d{1,3}(?!\d|[.\-]\d)")  # ip-10-0-0-1 too
@@ -108,11 +109,16 @@ def is_personal_key(key: str) -> bool:
 
 
 def scrub_value(value: str) -> str:
-    """The value with every part that may identify a person replaced by a word such as `:id` or `:email`."""
+    """The value with every part that may identify a person replaced by a word such as `:id` or `:email`.
+
+    What a terminal or a table would obey (control characters, line ends, bidi overrides) becomes a space.
+    """
     for _ in range(3):  # encoded twice is seen too
         if "%" not in value:
             break
         value = unquote(value)
+    if _UNPRINTABLE.search(value):
+        value = " ".join(_UNPRINTABLE.sub(" ", value).split())
     if "?" in value and "/" in value:
         value = value.partition("?")[0]
     value = _USERINFO.sub("", value)

@@ -64,7 +64,9 @@ def scrub_labels(
     """
     if not isinstance(labels, dict):
         return {}, ["labels: must be an object of texts"], ()
-    reasons = [f"labels: {len(labels)} of them, at most {max_labels}"] if len(labels) > max_labels else []
+    if len(labels) > max_labels:  # however many there are, one reason
+        return {}, [f"labels: {len(labels)} of them, at most {max_labels}"], ()
+    reasons: list[str] = []
     clean: dict[str, str] = {}
     dropped: dict[str, None] = {}
     for n, (key, value) in enumerate(labels.items(), 1):

@@ -225,6 +225,12 @@ def test_the_window_of_timestamps_is_exact_to_the_millisecond(
     assert answer["accepted"] == (1 if reason else 2)
 
 
+@pytest.mark.parametrize(("at", "told"), [(ms(NOW) // 1000, True), (99_999_999_999, True), (100_000_000_000, False)])
+def test_a_timestamp_in_seconds_is_told_that_it_is_in_milliseconds(client: Client, at: int, told: bool) -> None:
+    hint = "; it is in milliseconds since 1970" if told else ""
+    assert reasons_for(client, metric(at=at)) == [f"timestamp: older than 48 hours{hint}"]
+
+
 @pytest.mark.parametrize("timestamp", [b"1.5", b'"now"', b"null", b"true", b"1e3"])
 def test_a_timestamp_is_a_whole_number(client: Client, timestamp: bytes) -> None:
     assert reasons_for(client, raw_metric(timestamp=timestamp)) == [
@@ -322,7 +328,7 @@ def test_every_reason_is_told_at_once(client: Client) -> None:
         "labels: name 1 must be letters, digits, _ and ., 63 characters at most",
         "labels.region: must be a text",
         "value: must not be negative",
-        "timestamp: older than 48 hours",
+        "timestamp: older than 48 hours; it is in milliseconds since 1970",
     ]
     assert reasons_for(client, wrong_values) == values
     assert sorted(reasons_for(client, wrong_values_and_a_type)) == sorted(

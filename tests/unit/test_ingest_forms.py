@@ -15,14 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.metrics_ingest.decode import MAX_METRICS, MAX_WEIGHT, read_batch
+from functions.metrics_ingest.one_by_one import MOST_TOLD
 from shared.domain.building import BLOCK_MS
 from shared.domain.rollup import Stats
 from shared.domain.series import PERSONAL, key_of
 from shared.fold import fold
+from shared.metrics_client import MetricsClient
 from shared.rollups import read_blocks
 from shared.segment import decode_segment, encode_segment
 from shared.store.protocol import Query, Store
-from tests.core import NOW, Client, body, make_app, metric, ms, new_table, registry, serving, shipped
+from tests.core import KEY, NOW, Client, body, make_app, metric, ms, new_table, registry, serving, shipped
 
 AT = ms(NOW)
 GET = {"endpoint": "/api/orders", "method": "GET", "status": "200"}
@@ -134,6 +136,24 @@ def test_points_of_all_series_together_are_limited(client: Client) -> None:
     assert (status, answer["code"]) == (413, "too_many_metrics")
 
 
+def test_more_series_than_are_looked_at_are_refused_whole(client: Client) -> None:
+    empty = {"name": "api_latency", "times": [], "values": []}
+    assert client.send(compact(*[empty] * MAX_METRICS))[0] == 202
+    for item in (empty, 0):
+        status, answer, _ = client.send(compact(*[item] * (MAX_METRICS + 1)))
+        assert (status, answer["code"], "errors" in answer) == (413, "too_many_metrics", False)
+
+
+def test_of_many_faults_the_first_are_told_and_how_many_there_are_more(client: Client) -> None:
+    status, answer, _ = client.send(compact(*[0] * MAX_METRICS, batch_id="odd!"))
+    assert (status, answer["code"], len(answer["errors"])) == (400, "invalid_body", MOST_TOLD + 1)
+    assert [e["path"] for e in answer["errors"][:3]] == ["batchId", "series[0]", "series[1]"]
+    assert answer["errors"][-1] == {"path": "series", "message": f"and {MAX_METRICS + 1 - MOST_TOLD} more"}
+    assert answer["detail"].endswith(f"; and {MAX_METRICS - 2} more")
+    assert len(answer["detail"]) < 400
+    assert len(client.send(compact(*[0] * MOST_TOLD))[1]["errors"]) == MOST_TOLD
+
+
 # --- samples that stand for several events
 
 
@@ -220,6 +240,17 @@ def test_hostile_label_names_cannot_make_the_count_of_dropped_ones_grow(client: 
     counted = Counter({key: stats.total for key, stats in kept.items() if key.startswith("dropped_labels")})
     assert counted.total() == 400
     assert len(counted) == registry().metrics["dropped_labels"].max_series + 1
+
+
+def test_control_characters_in_a_label_become_a_space_in_every_form(client: Client, store: Store) -> None:
+    odd, clean = {"endpoint": "/a\nb", "region": "eu\x1b[2J\x00west"}, {"endpoint": "/a b", "region": "eu [2J west"}
+    assert client.send(body([metric(labels=odd)], "batch-0001"))[1]["accepted"] == 1
+    assert client.send(compact(one([1], labels=odd), batch_id="batch-0002"))[1]["accepted"] == 1
+    with_client = MetricsClient(f"http://127.0.0.1:{client.port}", KEY, clock=lambda: NOW.timestamp())
+    with_client.record("api_latency", 1, **odd)
+    assert with_client.flush()
+    with_client.close()
+    assert {key: stats.count for key, stats in stored(store).items()} == {key_of("api_latency", clean): 3}
 
 
 # --- where it is

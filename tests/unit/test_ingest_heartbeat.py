@@ -6,17 +6,19 @@ import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from functions.metrics_ingest import heartbeat
+from functions.metrics_ingest.ingest import Ingest
 from shared.agents import load_agents
 from shared.bootstrap import App
 from shared.domain.building import BLOCK_MS
 from shared.domain.faults import ConfigError
 from shared.domain.heartbeat import METRIC
 from shared.domain.rollup import Stats
-from shared.domain.series import key_of
+from shared.domain.series import MAX_LABELS, SeriesTable, key_of
 from shared.flags import DOCUMENT as FLAGS
 from shared.fold import fold
 from shared.rollups import read_blocks
@@ -129,6 +131,48 @@ def test_while_collection_is_off_a_beat_is_not_stored_and_told_so(client: Client
     status, answer = beat(client)
     assert (status, answer["stored"]) == (202, False)
     assert store.query(Query("segments", group=True)) == []
+
+
+def test_a_new_agent_beyond_the_limit_is_refused_and_others_are_not(
+    store: Store, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "MAX_AGENTS", 3)
+    folder = shutil.copytree(CONFIG, tmp_path / "config")
+    (folder / "agents.json").write_text('{"agents": {"named": {}}}')
+    with serving(make_app(store, clock, folder)) as client:
+        assert [beat(client, agent)[0] for agent in ("a", "b", "a")] == [202, 202, 202]
+        status, answer = beat(client, "c")
+        assert (status, answer["code"]) == (429, "too_many_agents")
+        assert [beat(client, agent)[0] for agent in ("a", "b", "named")] == [202, 202, 202]
+        clock.now += timedelta(days=6)
+        beat(client, "b")
+        assert beat(client, "c")[0] == 429
+        clock.now += timedelta(days=2)
+        assert beat(client, "c")[0] == 202  # `a` was silent for a week, and is forgotten
+        assert beat(client, "a")[0] == 429
+
+
+def test_agents_that_beat_while_collection_is_off_take_nobodys_place(
+    client: Client, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "MAX_AGENTS", 1)
+    store.commit([Put(FLAGS, {"ops": {"metrics_collection": False}})])
+    assert [beat(client, agent)[0] for agent in ("a", "b")] == [202, 202]
+
+
+def test_a_beat_goes_by_one_configuration_even_if_it_changes_meanwhile(app: App) -> None:
+    class Reloading(Ingest):
+        """Its configuration is another one each time that it is asked for."""
+
+        tables: ClassVar[list[SeriesTable]] = []
+
+        def table(self, parse: Any, max_labels: int = MAX_LABELS) -> SeriesTable:
+            self._tables_hash = ""
+            self.tables.append(super().table(parse, max_labels))
+            return self.tables[-1]
+
+    assert heartbeat.beat("support", b"", app, Reloading(app), START)["agent"] == "support"
+    assert len(Reloading.tables) == 1
 
 
 def test_a_broken_configuration_of_agents_is_told_with_its_places(tmp_path: Path) -> None:

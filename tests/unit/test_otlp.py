@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 from google.rpc.error_details_pb2 import BadRequest
 
 from shared import group_commit
@@ -421,6 +422,23 @@ def test_too_many_points_are_refused_as_a_whole(served: Client, sqlite_store: Sq
     answer = post(served.port, sent, headers={"Content-Encoding": "gzip"})
     assert (answer.status, "too_many_metrics" in answer.error.message) == (413, True)
     assert not every_metric(sqlite_store)
+
+
+@pytest.mark.parametrize("media_type", [PROTOBUF, "application/json"])
+def test_too_many_attributes_of_a_point_are_refused_in_both_forms(
+    served: Client, sqlite_store: SqliteStore, media_type: str
+) -> None:
+    request = Export().gauge(1, labels={f"a{n}": n for n in range(1001)}).request
+    sent = request.SerializeToString() if media_type == PROTOBUF else json_format.MessageToJson(request).encode()
+    answer = post(served.port, zipped(sent), headers={"Content-Type": media_type, "Content-Encoding": "gzip"})
+    assert (answer.status, b"too_many_metrics: " in answer.body) == (413, True)
+    assert not every_metric(sqlite_store)
+
+
+def test_control_characters_in_an_attribute_become_a_space(served: Client, sqlite_store: SqliteStore) -> None:
+    export = Export(service_name="shop\n\x1b[31m").gauge(1, labels={"http.route": "/a\x00b"})
+    assert post(served.port, export.request).accepted == (0, "")
+    assert list(folded(sqlite_store)) == ['api_latency{"endpoint":"/a b","service":"shop [31m"}']
 
 
 def test_what_fits_no_document_is_refused_as_a_whole(

@@ -341,6 +341,29 @@ def test_more_than_a_bounded_number_of_points_is_too_many(field: int) -> None:
         JsonReader().read(f'{{"resourceMetrics":[{points}]}}'.encode())
 
 
+@pytest.mark.parametrize("where", ["resource", "scope", "point"])
+def test_more_than_a_bounded_number_of_attributes_of_one_is_too_many_in_both_forms(where: str) -> None:
+    sent = request(pb.NumberDataPoint(time_unix_nano=2, as_double=3))
+    in_scope = sent.resource_metrics[0].scope_metrics[0]
+    point = in_scope.metrics[0].gauge.data_points[0]
+    attributes = {"resource": sent.resource_metrics[0].resource, "scope": in_scope.scope, "point": point}[
+        where
+    ].attributes
+
+    def read_both() -> list[list[Metric]]:
+        as_json = json_format.MessageToJson(sent).encode()
+        return [ProtobufReader().read(sent.SerializeToString()), JsonReader().read(as_json)]
+
+    for n in range(otlp_read.MAX_ATTRIBUTES):
+        attributes.add(key=f"a{n}").value.int_value = n
+    assert [len(metrics) for metrics in read_both()] == [1, 1]
+    attributes.add(key="one more").value.int_value = 1
+    with pytest.raises(TooMany):
+        ProtobufReader().read(sent.SerializeToString())
+    with pytest.raises(TooMany):
+        JsonReader().read(json_format.MessageToJson(sent).encode())
+
+
 def test_json_takes_64_bit_integers_as_texts_or_numbers_and_ignores_unknown_fields() -> None:
     body = {
         "resourceMetrics": [

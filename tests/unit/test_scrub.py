@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +103,40 @@ def test_what_identifies_a_person_is_taken_out_of_a_value(value: str, canary: st
 @pytest.mark.parametrize("value", HARMLESS)
 def test_what_identifies_nobody_stays_as_it_is(value: str) -> None:
     assert scrub_value(value) == value
+
+
+CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+
+
+@pytest.mark.parametrize("code", CONTROLS, ids=hex)
+def test_what_a_terminal_or_a_table_would_obey_becomes_a_space(code: int) -> None:
+    control = chr(code)
+    assert scrub_value(f"{control}a {control}{control} b{control}") == "a b"
+    assert scrub_value(f"a{quote(quote(control))}b") == "a b"
+    assert scrub_labels({"region": f"eu{control}west"})[0] == {"region": "eu west"}
+
+
+@pytest.mark.parametrize(
+    "value", ["Zürich  Süd", "東京　都", "naïve café", "שלום", "a\u00a0b", "👩‍🚀", "zero\u200bwidth", " a "]
+)
+def test_ordinary_unicode_stays_as_it_is(value: str) -> None:
+    assert scrub_value(value) == value
+
+
+@pytest.mark.parametrize("personal", ["ada@example.com", "+49 151 23456789", "203.0.113.77", UID])
+def test_a_person_between_invisible_marks_is_still_found(personal: str) -> None:
+    assert personal not in scrub_value(f"\u202a{personal}\u202c")
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from([chr(code) for code in CONTROLS]), max_size=50)
+)
+def test_no_control_character_stays_in_any_text(text: str) -> None:
+    assert not {*map(ord, scrub_value(text))} & {*CONTROLS}
+
+
+def test_too_many_labels_are_one_fault_however_many_there_are() -> None:
+    assert scrub_labels({f"not ok {n}": n for n in range(10_000)})[1] == ["labels: 10000 of them, at most 10"]
 
 
 def test_ids_in_a_path_become_its_route() -> None:
