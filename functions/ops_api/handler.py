@@ -26,7 +26,7 @@ Check = Callable[[Request, Settings, datetime], str]
 class Route:
     """`path`: segments, where `{name}` stands for any one of them. `check` decides who may call, before the action.
 
-    An action is given the values of these segments by name, and as `uid` who calls.
+    An action is given the values of these segments by name, and as `caller` the uid of who calls.
     """
 
     path: str
@@ -60,7 +60,7 @@ def handle(request: Request, app: App) -> Response:
         if found is not None:
             reads = ("HEAD",) if "GET" in route.methods else ()
             require_method(request, *route.methods, *reads)
-            uid = route.check(request, app.settings, now)
+            caller = route.check(request, app.settings, now)
             action = route.methods["GET" if request.method == "HEAD" else request.method]
-            return action(app, request, now, {**found, "uid": uid})
+            return action(app, request, now, {**found, "caller": caller})
     raise Problem(404, "not_found", "there is nothing at this address")
