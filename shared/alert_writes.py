@@ -12,6 +12,7 @@ from shared.domain.alert import IMPACT, THRESHOLD, Facts, Rule, Step
 from shared.domain.budget import burn_rate
 from shared.domain.notification import Kind, new_notification, withhold_reason
 from shared.evaluation import Evaluation, last_mark
+from shared.firings import begun, ended
 from shared.store.protocol import Create, Data, Doc, Store, Write, new_rev, over
 
 FACTS = (
@@ -103,6 +104,10 @@ class AlertWrites:
             writes.append(Create(f"incidents/{name}-{seq}", self._incident(name, facts, impact)))
         elif taken.transition == "clear" and facts["incidentId"]:
             writes += self._clear_incident(facts)
+        if taken.transition == "fire":
+            writes.append(begun(name, rule, seq, facts, self.now))
+        elif taken.transition == "clear" and alert is not None:
+            writes += ended(self.store, alert, self.now)
         told = dict(alert.data["channels"]) if alert and taken.transition != "fire" else {}
         kind: Kind = "resolve" if taken.transition == "clear" else "trigger"
         for channel in channels:
@@ -116,6 +121,7 @@ class AlertWrites:
             "rule": rule,
             "state": taken.state,
             "seq": seq,
+            **self._firing(taken, alert, seq),
             "since": alert.data["since"] if alert and not _begins(taken, alert) else self._since(taken),
             "calmSince": self._calm_since(taken, alert),
             "fired": self._fired(taken, alert),
@@ -124,6 +130,13 @@ class AlertWrites:
         }
         writes.append(over(alert, f"alerts/{name}", data))
         return writes
+
+    def _firing(self, taken: Step, alert: Doc | None, seq: int) -> Data:
+        """Of the last firing: the `seq` that its record is named by, and the mark of a responder."""
+        if taken.transition == "fire":
+            return {"firingSeq": seq, "markedFalse": None}
+        before = alert.data if alert else {}
+        return {"firingSeq": before.get("firingSeq"), "markedFalse": before.get("markedFalse")}
 
     def _since(self, taken: Step) -> datetime:
         """When a state begins: a pending one with the facts that began it, since `for` is counted from there."""

@@ -100,7 +100,7 @@ class Fault:
     breaks: str
 
 
-_TRANSITION = "commit +alerts/*, +incidents/*, +notifications/*, +runs/alertRules"
+_TRANSITION = "commit +alert_firings/*, +alerts/*, +incidents/*, +notifications/*, +runs/alertRules"
 
 FAULTS = {
     "a batch is acknowledged before it is stored": Fault(

@@ -44,7 +44,7 @@ STEPS = {
     "commit +ops_metrics/*/h1/*",
     "commit -ops_metrics/*/segments/*",
     "commit +runs/fold",
-    "commit +alerts/*, +incidents/*, +notifications/*, +runs/alertRules",  # a transition
+    "commit +alert_firings/*, +alerts/*, +incidents/*, +notifications/*, +runs/alertRules",  # a transition
     "commit +runs/alertRules",
     "commit +status/components/items, +status/public",
     "query notifications by open, dueAt",
