@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
-from functions.ops_api import metrics, slos
+from functions.ops_api import backtest, metrics, slos
 from shared.admin import require_admin
 from shared.http import Problem, require_method
 from shared.settings import Settings
@@ -49,6 +49,7 @@ ROUTES = (
     Route("/api/ops/metrics/cardinality", {"GET": metrics.cardinality}),
     Route("/api/ops/slos", {"GET": slos.all_slos}),
     Route("/api/ops/slos/{id}", {"GET": slos.one_slo}),
+    Route("/api/ops/slos/{id}/backtest", {"GET": backtest.one_slo}),
 )
 
 

@@ -1,0 +1,157 @@
+"""What an SLO's alerts would have done with other settings, beside what today's do over the same history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from flask import Request, Response
+
+from functions.ops_api.metrics import Turns
+from shared.backtest import MAX_DAYS, RuleRun, SloRun, backtest
+from shared.domain.calendar_window import CalendarWindow
+from shared.domain.faults import ConfigError
+from shared.domain.metric import Registry
+from shared.domain.slo import Slo, SloConfig, parse_slos
+from shared.http import Problem, answer
+
+if TYPE_CHECKING:
+    from shared.bootstrap import App
+
+USUAL_DAYS = 30
+LISTED = 100  # firings of a rule, the latest
+# parameter → where it stands in the SLO
+CHANGES = {
+    "threshold": ("threshold",),
+    "target": ("target",),
+    "window": ("window",),
+    "alert_window": ("alert", "window"),
+    "for": ("alert", "for"),
+    "keep_firing_for": ("alert", "keep_firing_for"),
+    "min_events": ("alert", "min_events"),
+    "min_failures": ("alert", "min_failures"),
+    "no_data": ("alert", "no_data"),
+    "burn_rates": ("alert", "burn_rates"),
+}
+_NUMBERS = ("threshold", "target")
+
+
+def one_slo(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
+    with app.part(Turns).semaphore:
+        today = app.slos.current()
+        slo = next((slo for slo in today.slos if slo.id == path["id"]), None)
+        if slo is None:
+            ids = ", ".join(slo.id for slo in today.slos) or "none"
+            raise Problem(404, "unknown_slo", f"there is no SLO of this id; there are: {ids}")
+        days, proposal = _asked(request.args.to_dict(flat=False), slo, app.slos.registry)
+        configs = [replace(today, slos=(slo,)), replace(today, slos=(proposal,))]
+        found = backtest(app.store, app.slos.registry, configs, days, now)
+    (before,), (after,) = found.runs
+    return answer(
+        {
+            "id": slo.id,
+            "name": slo.name,
+            "configHash": today.hash,
+            "configVersion": today.version,
+            "from": _iso(found.start),
+            "to": _iso(found.end),
+            "changes": {name: request.args[name] for name in CHANGES if name in request.args},
+            "today": _run(before),
+            "proposal": _run(after),
+        }
+    )
+
+
+def _asked(args: Mapping[str, Sequence[str]], slo: Slo, registry: Registry) -> tuple[int, Slo]:
+    """The days, and the SLO with what is to change. Raises `Problem` with every fault."""
+    known = ("days", *CHANGES)
+    faults = [(name, f"unknown parameter; there are {', '.join(known)}") for name in args if name not in known]
+    faults += [(name, "given more than once") for name in known if len(args.get(name, ())) > 1]
+    text = args["days"][0] if args.get("days") else str(USUAL_DAYS)
+    days = int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else 0
+    if not 1 <= days <= MAX_DAYS:
+        faults.append(("days", f"must be a whole number from 1 to {MAX_DAYS}"))
+    entry = entry_of(slo)
+    for name, place in CHANGES.items():
+        if name in args:
+            within = entry["alert"] if len(place) == 2 else entry
+            within[place[-1]] = _number(args[name][0]) if name in _NUMBERS else args[name][0]
+    proposal: SloConfig | None = None
+    try:
+        proposal = parse_slos({"slos": [entry]}, registry, source="proposal", digest="")
+    except ConfigError as error:
+        faults += [_as_parameter(fault) for fault in error.faults]
+    if faults or proposal is None:
+        errors = [{"path": name, "message": message} for name, message in faults]
+        raise Problem(400, "invalid_query", "the parameters cannot be right; `errors` names each", errors=errors)
+    return days, proposal.slos[0]
+
+
+def _number(text: str) -> Decimal | str:
+    """As it was written; what is none is told by whoever checks it."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return text
+    return number if number.is_finite() else text
+
+
+def _as_parameter(fault: str) -> tuple[str, str]:
+    """Where a fault of the SLO stands among the parameters."""
+    path, _, message = fault.partition(": ")
+    place = tuple(path.removeprefix("slos[0].").split("."))
+    return next((name for name, known in CHANGES.items() if known == place), ".".join(place)), message
+
+
+def entry_of(slo: Slo) -> dict[str, Any]:
+    """An SLO as `slos` of the configuration would have it."""
+    policy = slo.alert.model_dump(by_alias=True)
+    for name in ("window", "for", "keep_firing_for"):
+        policy[name] = _duration(policy[name])
+    return {
+        "name": slo.name,
+        "id": slo.id,
+        "target": slo.target,
+        "window": slo.window.model_dump() if isinstance(slo.window, CalendarWindow) else _duration(slo.window),
+        "metric": slo.metric if slo.quantile is None else f"{slo.metric}_p{slo.quantile}",
+        "labels": dict(slo.labels),
+        "under": slo.under,
+        "threshold": slo.threshold,
+        "alert": policy,
+    }
+
+
+def _duration(seconds: int) -> str:
+    size, unit = next((s, u) for s, u in ((86_400, "d"), (3600, "h"), (60, "m")) if seconds % s == 0)
+    return f"{seconds // size}{unit}"
+
+
+def _run(run: SloRun) -> dict[str, Any]:
+    return {
+        "countedAnew": run.counted_anew,
+        "pagesPerWeek": run.pages_a_week,
+        "rules": [_rule(rule) for rule in run.rules],
+    }
+
+
+def _rule(run: RuleRun) -> dict[str, Any]:
+    listed = run.firings[-LISTED:]
+    return {
+        "rule": run.rule.name,
+        "severity": run.rule.severity,
+        "from": _iso(run.start),
+        "fired": len(run.firings),
+        "longestSeconds": int(run.longest.total_seconds()),
+        "totalSeconds": int(run.total.total_seconds()),
+        "pagesPerWeek": run.pages_a_week,
+        "first": _iso(run.firings[0].fired) if run.firings else None,
+        "last": _iso(run.firings[-1].fired) if run.firings else None,
+        "firings": [{"from": _iso(f.fired), "to": f.cleared and _iso(f.cleared)} for f in listed],
+    }
+
+
+def _iso(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
