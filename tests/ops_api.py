@@ -51,12 +51,13 @@ class Ops:
         method: str = "GET",
         token: str | None = "",
         headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
     ) -> Reply:
         bearer = self.token() if token == "" else token
         given = {**({"Authorization": f"Bearer {bearer}"} if bearer else {}), **(headers or {})}
         address = path + ("?" + urlencode(query, doseq=True) if query else "")
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-            connection.request(method, address, headers=given)
+            connection.request(method, address, body, headers=given)
             response = connection.getresponse()
             return Reply(response.status, response.headers, response.read().decode())
 
