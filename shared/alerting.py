@@ -19,10 +19,12 @@ from shared.backfill import backfill
 from shared.components import load_components
 from shared.domain.alert import TOLD, Facts, Memory, Rule, Step, rules_of, step
 from shared.domain.component import Components
+from shared.domain.exclusion import Exclusion
 from shared.domain.heartbeat import Agents
 from shared.domain.metric import Registry
 from shared.domain.slo import SloConfig
 from shared.evaluation import Evaluation, Evaluator, last_mark
+from shared.exclusions import EXCLUSIONS, exclusions_of
 from shared.fold import Folded, fold
 from shared.notify.registry import configured
 from shared.run_guard import RUN, Overtaken, RunGuard
@@ -66,6 +68,7 @@ class AlertRun:
         now: datetime,
         before: Doc | None = None,
         agents: Agents | None = None,
+        exclusions: Sequence[Exclusion] = (),
     ) -> None:
         self.store = store
         self.config = config
@@ -75,6 +78,7 @@ class AlertRun:
         self.enforced = flags["ops.slo_enforced"] is True
         self.now = now
         self.agents = agents
+        self.exclusions = exclusions
         self.guard = RunGuard(store, before, last_mark(now), config.hash, config.version)
         self.writes = AlertWrites(store, flags, configured, now)
         self.steps: dict[str, Step] = {}
@@ -114,7 +118,7 @@ class AlertRun:
         return self._evaluator(Folded()).evaluate({d.hash for d in self.config.definitions})
 
     def _evaluator(self, folded: Folded) -> Evaluator:
-        return Evaluator(self.store, self.config, self.components, self.history, folded, self.now)
+        return Evaluator(self.store, self.config, self.components, self.history, folded, self.now, self.exclusions)
 
     def _open_alerts(self) -> dict[str, Doc]:
         ids = self.guard.open_alerts
@@ -227,6 +231,7 @@ class AlertRun:
             "total": counts.total,
             "estimated": counts.estimated or evaluation.facts.counts.estimated,
             "windowSeconds": round(evaluation.window_length.total_seconds()),
+            "excludedSeconds": evaluation.excluded_seconds,
             "alertTotal": evaluation.facts.counts.total,
             "budgetLeft": None if left is None else float(left),
             "alertState": taken.state,
@@ -248,7 +253,8 @@ def _memory(alert: Doc | None) -> Memory:
 
 def run_alert_rules(app: App, now: datetime, may_go_on: Callable[[], bool]) -> RunResult:
     """Put an `AlertRun` together from the process's parts and run it."""
-    before = app.store.get(RUN)  # first of all: a run that finds a newer configuration in it was started too early
+    # First of all: a run that finds a newer configuration in its document was started too early.
+    before, excluded = app.store.get_many([RUN, EXCLUSIONS])
     flags = app.flags.all()
     run = AlertRun(
         app.store,
@@ -261,6 +267,7 @@ def run_alert_rules(app: App, now: datetime, may_go_on: Callable[[], bool]) -> R
         now,
         before,
         app.part(AgentsLoader).agents,
+        exclusions_of(excluded),
     )
     return run(may_go_on)
 

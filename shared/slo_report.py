@@ -17,8 +17,10 @@ from zoneinfo import ZoneInfo
 from shared.domain.alert import rules_of
 from shared.domain.budget import ErrorBudget, Rate, Reason, budget_spent, burn_rate, error_budget, forecast
 from shared.domain.component import Components
+from shared.domain.exclusion import Exclusion, in_force, merged, seconds_within
 from shared.domain.slo import Counts, Slo, SloConfig
 from shared.evaluation import last_mark
+from shared.exclusions import EXCLUSIONS, exclusions_of
 from shared.layout import FOLD_RUN, KEEP
 from shared.run_guard import RUN
 from shared.slo_history import SloHistory, Window
@@ -58,7 +60,7 @@ class Day:
 class SloReading:
     """One SLO from `start` to `end`.
 
-    `alerts`: the document of each of its rules, by the rule's name.
+    `alerts`: the document of each of its rules, by the rule's name. `exclusions`: those in force that touch the window.
     `exhausted_at`: when the budget is used up if the burn of the window `forecast_by` goes on, with `why` or why never.
     """
 
@@ -75,12 +77,17 @@ class SloReading:
     alerts: tuple[tuple[str, Doc | None], ...]
     backfilling: bool
     window: Window
+    exclusions: tuple[Exclusion, ...]
+
+    @property
+    def excluded_seconds(self) -> int:
+        return seconds_within(self.start, self.end, merged(one.span for one in self.exclusions))
 
     def days(self) -> list[Day]:
         """The days of the window, at most the latest 90, the first and the last cut where the window is."""
-        found, zone = [], _zone_of(self.slo)
+        found, zone, excluded = [], _zone_of(self.slo), merged(one.span for one in self.exclusions)
         for since, until in list(days_between(self.start, self.end, zone))[-MAX_DAYS:]:
-            counts = self.window.count(self.slo.objective, since, until)
+            counts = self.window.count(self.slo.objective, since, until, excluded)
             name = since.astimezone(zone).strftime("%Y-%m-%d")
             found.append(Day(name, counts, budget_spent(counts.bad, self.budget)))
         return found
@@ -104,13 +111,14 @@ class SloReader:
         self._lock = threading.Lock()
 
     def read(self, config: SloConfig, slos: Sequence[Slo], components: Components, now: datetime) -> Readings:
-        """These SLOs of the configuration. Reads two documents, one for each alert, and one for each day not kept.
+        """These SLOs of the configuration. Reads three documents, one for each alert, and one for each day not kept.
 
         Raises `StoreError`.
         """
         with self._lock:
             rules = [rule for slo in slos for rule in rules_of(slo, config)]
-            run, fold, *docs = self._store.get_many([RUN, FOLD_RUN, *(f"alerts/{rule.alert_id}" for rule in rules)])
+            paths = [RUN, FOLD_RUN, EXCLUSIONS, *(f"alerts/{rule.alert_id}" for rule in rules)]
+            run, fold, excluded, *docs = self._store.get_many(paths)
             facts_at: datetime | None = run.data.get("foldedUntil") if run else None
             # What was counted anew over the history: the days that are kept do not have it.
             counted = (fold.data["backfilled"], fold.data.get("backfilling")) if fold else None
@@ -124,6 +132,7 @@ class SloReader:
             # As of `end`, not of now: while the fold is late, days that seem to be over are not all here.
             window = self._history.load(max(first, end - KEEP["slo_days"]), end, end)
         ready = set(fold.data["backfilled"]) if fold else None
+        exclusions = exclusions_of(excluded)
         return Readings(
             facts_at,
             tuple(
@@ -134,6 +143,7 @@ class SloReader:
                     window,
                     tuple((rule.name, doc) for rule, doc in zip(rules, docs, strict=True) if rule.slo is slo),
                     ready is not None and not {slo.objective.hash, slo.trigger.hash} <= ready,
+                    in_force(exclusions, slo.id, components.component_of(slo.metric)),
                 )
                 for slo, start in zip(slos, starts, strict=True)
             ),
@@ -169,15 +179,17 @@ def _reading(
     window: Window,
     alerts: tuple[tuple[str, Doc | None], ...],
     backfilling: bool,
+    exclusions: Sequence[Exclusion],
 ) -> SloReading:
     start, end = span
     objective, length = Fraction(slo.good_percent) / 100, int((end - start).total_seconds())
+    excluded = merged(one.span for one in exclusions)
 
     def count(since: datetime, until: datetime) -> Counts:
-        return window.count(slo.objective, since, until)
+        return window.count(slo.objective, since, until, excluded)
 
     whole = count(start, end)
-    budget = error_budget(whole, objective, length)
+    budget = error_budget(whole, objective, length - seconds_within(start, end, excluded))
     burns = []
     for name, seconds in burn_windows(slo):
         counts = count(end - timedelta(seconds=seconds), end)
@@ -186,7 +198,7 @@ def _reading(
     exhausted_at, why = _foretold(slo, budget.left, by.rate, start, end)
     return SloReading(
         slo, component, start, end, whole, budget, tuple(burns), by.window, exhausted_at, why, alerts, backfilling,
-        window,
+        window, tuple(one for one in exclusions if one.span.start < end and start < one.span.end),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response
 
+from functions.ops_api import exclusions
 from functions.ops_api.metrics import Turns
 from shared.components import load_components
 from shared.domain.budget import Rate
@@ -52,7 +53,12 @@ def one_slo(app: App, request: Request, now: datetime, path: Mapping[str, str]) 
         found = app.part(SloReader).read(config, slos, load_components(app.settings.config_dir), now)
         (reading,) = found.slos
         worst = _worst(app, reading, blocks, now)
-    return answer({**_head(found, config), **_slo(reading), "history": _history(reading), "worst": worst})
+    excluded = {
+        "minutes": reading.excluded_seconds // 60,
+        "list": [exclusions.shown(one) for one in reversed(reading.exclusions)],
+    }
+    told = {"excluded": excluded, "history": _history(reading), "worst": worst}
+    return answer({**_head(found, config), **_slo(reading), **told})
 
 
 def _over(request: Request) -> int:

@@ -56,6 +56,11 @@ class Client:
     def json(self, path: str, params: Params = ()) -> Any:
         return _json(self.get(path, params))
 
+    def change(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
+        """The JSON of the answer to a POST, PUT or DELETE. Raises `CannotAsk`."""
+        given = {"Authorization": f"Bearer {self._admin_token()}", "Accept": "application/json", **(headers or {})}
+        return _json(self._checked(self._send(method, path, json=body, headers=given)))
+
     def _admin_token(self) -> str:
         if self._token is None and is_local(self._url):
             answer = self._send("POST", "/dev/token")
@@ -73,14 +78,14 @@ class Client:
             raise CannotAsk(f"No answer from {self._url} ({name}). {hint}", NO_CONNECTION) from None
 
     def _checked(self, answer: requests.Response) -> requests.Response:
-        if answer.status_code == 200:
+        if answer.status_code in (200, 201):
             return answer
         told = _told(answer)
         if answer.status_code == 401:
             raise CannotAsk(f"The token was not accepted: {told}. It lasts an hour; get a new one.", NOT_ALLOWED)
         if answer.status_code == 403:
             raise CannotAsk(f"Not allowed: {told}.", NOT_ALLOWED)
-        if answer.status_code in (400, 422) or _code(answer) == "unknown_slo":
+        if answer.status_code in (400, 422) or _code(answer) in ("unknown_slo", "unknown_exclusion"):
             raise CannotAsk(told, WRONG)
         raise CannotAsk(f"{self._url} answered {answer.status_code}: {told}", FAILED)
 

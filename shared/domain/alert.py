@@ -89,11 +89,13 @@ class Facts:
     """What a rule was judged by. `complete`: everything that was sent is in the counts.
 
     `burning`: by pair of windows, the one to be told about first; then `counts` are those over its long window.
+    `excluded`: something of the window is; so if nothing is left of it, that is no silence.
     """
 
     counts: Counts
     complete: bool = True
     burning: tuple[Burning, ...] = ()
+    excluded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +121,11 @@ def judge(rule: Rule, facts: Facts) -> Verdict:
     policy, counts = rule.slo.alert, facts.counts
     if rule.pairs:
         verdicts = {one.verdict(rule.slo.good_share, policy.min_events, rule.min_failures) for one in facts.burning}
-        order: Sequence[Verdict] = ("breach", "too_few_failures", "within", "too_few_events")
+        # A pair of which nothing is left may still burn, so the others cannot say that all is well again.
+        order: Sequence[Verdict] = ("breach", "too_few_failures", "excluded", "within", "too_few_events")
         return next((verdict for verdict in order if verdict in verdicts), "no_data")
     if counts.total == 0:
-        return "no_data"
+        return "excluded" if facts.excluded else "no_data"
     if counts.total < policy.min_events:
         return "too_few_events"
     if not rule.slo.exceeds(counts):

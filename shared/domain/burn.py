@@ -88,21 +88,24 @@ def can_fire(factor: Fraction, objective: Fraction) -> bool:
     return factor * (1 - objective) < 1
 
 
-Verdict = Literal["breach", "within", "no_data", "too_few_events", "too_few_failures"]
+Verdict = Literal["breach", "within", "no_data", "excluded", "too_few_events", "too_few_failures"]
 
 
 @dataclass(frozen=True, slots=True)
 class Burning:
-    """How one pair stands: counts over both windows."""
+    """How one pair stands: counts over both windows. `excluded`: of one of them nothing is left to judge."""
 
     pair: Pair
     long: Counts
     short: Counts
+    excluded: bool = False
 
     def is_too_fast(self, objective: Fraction) -> bool:
         return all(burns(counts, objective, self.pair.factor) for counts in (self.long, self.short))
 
     def verdict(self, objective: Fraction, min_events: int, min_failures: int) -> Verdict:
+        if self.excluded:
+            return "excluded"
         if self.long.total == 0:
             return "no_data"
         if self.long.total < min_events:
