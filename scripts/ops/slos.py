@@ -178,6 +178,7 @@ def detail(slo: Answer, screen: Screen) -> list[str]:
         ("burn", ", ".join(f"{burn['window']} {_rate(burn['rate'])}" for burn in slo["burnRates"])),
         ("forecast", _forecast_told(slo, screen)),
         ("alert", _alert_told(slo, screen)),
+        *([("excluded", _excluded_told(slo))] if slo["excluded"]["minutes"] else []),
     ]
     body = [screen.bold(printable(slo["name"])), *_wrapped(_what(slo, screen), screen.width), ""]
     for name, text in rows:
@@ -200,6 +201,11 @@ def _sli_told(slo: Answer) -> str:
     about = "about " if slo["estimated"] else ""
     counts = f"{about}{slo['good']:,} of {slo['total']:,} good"
     return f"{_sli(slo)} ({counts}), objective {slo['objective']} %: {compliance}"
+
+
+def _excluded_told(slo: Answer) -> str:
+    why = "; ".join(dict.fromkeys(printable(one["reason"]) for one in slo["excluded"]["list"]))
+    return f"{slo['excluded']['minutes']:,} minutes of the window: {why}"
 
 
 def _budget_told(slo: Answer, screen: Screen) -> str:

@@ -45,6 +45,7 @@ def slo(name: str, good: int, total: int, objective: str = "99.5", days: int = 3
         "target": objective,
         "threshold": "0.5",
         "window": {"seconds": days * 86_400, "from": iso(END - timedelta(days=days)), "to": iso(END)},
+        "excluded": {"minutes": 0, "list": []},
         "sli": good / total if total else None,
         "good": good,
         "total": total,
@@ -202,6 +203,12 @@ def test_a_bar_is_empty_only_where_nothing_is_left(bad: int, shown: str) -> None
 
 def test_a_name_cannot_steer_the_terminal() -> None:
     assert "\x1b" not in "".join(overview({**ALL, "slos": [slo("A\x1b[2J", 1, 1)]}, screen()))
+
+
+def test_what_is_excluded_is_said_with_its_reasons() -> None:
+    reasons = ({"reason": "moved the \x1bdatabase"}, {"reason": "a drill"}, {"reason": "a drill"})
+    lines = detail({**ONE, "excluded": {"minutes": 1065, "list": reasons}}, screen(80))
+    assert "excluded  1,065 minutes of the window: moved the \N{REPLACEMENT CHARACTER}database; a drill" in lines
 
 
 def test_without_slos_or_before_the_first_run_it_is_said() -> None:
