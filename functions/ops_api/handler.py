@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
-from functions.ops_api import alerts, backtest, exclusions, metrics, slos
+from functions.ops_api import alerts, backtest, exclusions, metrics, report, slos
 from shared.admin import require_admin
 from shared.http import Problem, require_method
 from shared.settings import Settings
@@ -52,6 +52,7 @@ ROUTES = (
     Route("/api/ops/slos/{id}/backtest", {"GET": backtest.one_slo}),
     Route("/api/ops/exclusions", {"GET": exclusions.all_exclusions, "POST": exclusions.exclude}),
     Route("/api/ops/exclusions/{id}", {"DELETE": exclusions.take_back}),
+    Route("/api/ops/report", {"GET": report.success}),
     Route("/api/ops/alerts", {"GET": alerts.all_alerts}),
     Route("/api/ops/alerts/{id}", {"GET": alerts.one_alert}),
     Route("/api/ops/alerts/{id}/false", {"POST": alerts.mark, "DELETE": alerts.take_back}),
