@@ -115,14 +115,14 @@ def backtest(
     window = SloHistory(store).load(start - longest, end, end)
     made: dict[str, dict[str, SlotRow]] = {}
     if fresh and fold:
-        span = ((start - longest).strftime("%Y-%m-%d"), (now - KEEP["h1"] + _DAY).strftime("%Y-%m-%d"))
+        span = ((start - longest).strftime("%Y-%m-%d"), (end - KEEP["h1"] + _DAY).strftime("%Y-%m-%d"))
         known = [day for day in fold.data["days"] if day >= max(span)]
         for n, day in enumerate(known, start=1):
             told(f"counting {day}, {n} of {len(known)} days: not in the store for what is proposed")
             exact = now - _midnight(day) < BLOCK_DAYS
             made[day] = count_day(store, day, fresh, registry, exact=exact)
     history = {d: _history(d, window, end, made if d in fresh else None) for d in wanted}
-    runs = [tuple(_run(slo, config, history, start, end, fresh, told) for slo in config.slos) for config in configs]
+    runs = [tuple(_run(slo, config, history, start, end, fresh) for slo in config.slos) for config in configs]
     return Backtest(start, end, tuple(runs))
 
 
@@ -142,9 +142,7 @@ def _run(
     start: datetime,
     end: datetime,
     fresh: Sequence[Definition],
-    told: Told,
 ) -> SloRun:
-    told(f"replaying {slo.name}")
     found = []
     for rule in rules_of(slo, config):
         slots, known_from = history[definition_of(rule)]

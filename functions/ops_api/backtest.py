@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from functions.ops_api.metrics import Turns
-from shared.backtest import MAX_DAYS, RuleRun, SloRun, backtest
+from shared.backtest import MAX_DAYS, backtest
+from shared.backtest_json import iso, run_json
 from shared.domain.calendar_window import CalendarWindow
 from shared.domain.faults import ConfigError
 from shared.domain.metric import Registry
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from shared.bootstrap import App
 
 USUAL_DAYS = 30
-LISTED = 100  # firings of a rule, the latest
 # parameter → where it stands in the SLO
 CHANGES = {
     "threshold": ("threshold",),
@@ -56,11 +56,11 @@ def one_slo(app: App, request: Request, now: datetime, path: Mapping[str, str]) 
             "name": slo.name,
             "configHash": today.hash,
             "configVersion": today.version,
-            "from": _iso(found.start),
-            "to": _iso(found.end),
+            "from": iso(found.start),
+            "to": iso(found.end),
             "changes": {name: request.args[name] for name in CHANGES if name in request.args},
-            "today": _run(before),
-            "proposal": _run(after),
+            "today": run_json(before),
+            "proposal": run_json(after),
         }
     )
 
@@ -127,31 +127,3 @@ def entry_of(slo: Slo) -> dict[str, Any]:
 def _duration(seconds: int) -> str:
     size, unit = next((s, u) for s, u in ((86_400, "d"), (3600, "h"), (60, "m")) if seconds % s == 0)
     return f"{seconds // size}{unit}"
-
-
-def _run(run: SloRun) -> dict[str, Any]:
-    return {
-        "countedAnew": run.counted_anew,
-        "pagesPerWeek": run.pages_a_week,
-        "rules": [_rule(rule) for rule in run.rules],
-    }
-
-
-def _rule(run: RuleRun) -> dict[str, Any]:
-    listed = run.firings[-LISTED:]
-    return {
-        "rule": run.rule.name,
-        "severity": run.rule.severity,
-        "from": _iso(run.start),
-        "fired": len(run.firings),
-        "longestSeconds": int(run.longest.total_seconds()),
-        "totalSeconds": int(run.total.total_seconds()),
-        "pagesPerWeek": run.pages_a_week,
-        "first": _iso(run.firings[0].fired) if run.firings else None,
-        "last": _iso(run.firings[-1].fired) if run.firings else None,
-        "firings": [{"from": _iso(f.fired), "to": f.cleared and _iso(f.cleared)} for f in listed],
-    }
-
-
-def _iso(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -47,7 +47,7 @@ class Terminal:
 
 def run(arguments: argparse.Namespace, env: Mapping[str, str], now: datetime, terminal: Terminal) -> int:
     try:
-        settings = _settings(arguments, env)
+        settings = settings_of(arguments, env)
     except SettingsError as error:
         return _told(2, f"{error}")
     if settings.store == "sqlite" and not settings.sqlite_path.is_file():
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace, env: Mapping[str, str], now: datetime, te
         store.close()
 
 
-def _settings(arguments: argparse.Namespace, env: Mapping[str, str]) -> Settings:
+def settings_of(arguments: argparse.Namespace, env: Mapping[str, str]) -> Settings:
     """From the environment, and from the arguments before it. Raises `SettingsError`."""
     known = {name: env[name] for name in SETTINGS if name in env}
     if arguments.project:
@@ -101,7 +101,7 @@ def _upload(
     registry = load_registry(settings.config_dir)
     note = arguments.note or ""
     if arguments.restore is None:
-        proposal = source.read(_near(arguments.file or settings.config_dir / "slo.json"), registry)
+        proposal = source.read(near(arguments.file or settings.config_dir / "slo.json"), registry)
     else:
         found = store.get(f"{VERSIONS}/{arguments.restore}")
         if found is None:
@@ -137,7 +137,7 @@ def _upload(
     return 0
 
 
-def _near(path: Path) -> Path:
+def near(path: Path) -> Path:
     """As one would name it from here."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
