@@ -224,3 +224,12 @@ def test_a_reader_that_has_seen_enough_causes_no_complaint(server: DevServer) ->
     command = f"{ours} | head -1 >/dev/null; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_the_report_of_a_server_that_runs(server: DevServer) -> None:
+    for period, name in (("week", "MTTR"), ("month", "SLO compliance")):
+        done = ops("report", "--period", period, "--to", "now", "--url", server.url)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.search(rf"^{name}\b", done.stdout, re.MULTILINE)
+    assert json.loads(ops("report", "--json", "--url", server.url).stdout)["period"] == "week"
+    assert "to: " in failed(2, "report", "--to", "yesterday", "--url", server.url)
