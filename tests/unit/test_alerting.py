@@ -638,8 +638,8 @@ def test_the_configuration_is_read_after_the_guard(quick: Watch, monkeypatch: py
 
     app = make_app(quick.store)
     order: list[str] = []
-    get, current = quick.store.get, SloLoader.current
-    monkeypatch.setattr(quick.store, "get", lambda path: (order.append(path), get(path))[1])
+    get_many, current = quick.store.get_many, SloLoader.current
+    monkeypatch.setattr(quick.store, "get_many", lambda paths: (order.extend(paths), get_many(paths))[1])
     monkeypatch.setattr(SloLoader, "current", lambda self, **more: (order.append("config"), current(self, **more))[1])
     alerting.run_alert_rules(app, NOW, lambda: True)
     assert order.index(RUN) < order.index("config")
