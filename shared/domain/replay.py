@@ -6,29 +6,43 @@ change the state. Facts are taken to be complete: what was late then is in the h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import accumulate, chain, repeat
 
 from shared.domain.alert import Facts, Memory, Rule, State, Step, step
-from shared.domain.burn import Burning, Verdict
+from shared.domain.burn import Burning, Pair, Verdict
 from shared.domain.durations import SLOT_SECONDS
+from shared.domain.exclusion import Span
 from shared.domain.slo import Counts
 
 SLOT = timedelta(seconds=SLOT_SECONDS)
 # Of several pairs of windows the one furthest to the right counts, as `judge` has it.
-VERDICTS: tuple[Verdict, ...] = ("no_data", "too_few_events", "within", "too_few_failures", "breach")
-_WITHIN, _BREACH = VERDICTS.index("within"), VERDICTS.index("breach")
+VERDICTS: tuple[Verdict, ...] = ("no_data", "too_few_events", "within", "excluded", "too_few_failures", "breach")
+_NO_DATA, _TOO_FEW, _WITHIN, _EXCLUDED, _FEW_FAILURES, _BREACH = range(len(VERDICTS))
 _KEPT_FIRES = 5
 
 
 class Slots:
-    """Counts of one definition in the 5-minute slots from `start` on; before it there is nothing."""
+    """Counts of one definition in the 5-minute slots from `start` on; before it there is nothing.
 
-    def __init__(self, start: datetime, goods: Sequence[int], totals: Sequence[int]) -> None:
+    What lies in `excluded`, which is merged, does not count.
+    """
+
+    def __init__(
+        self, start: datetime, goods: Sequence[int], totals: Sequence[int], excluded: Iterable[Span] = ()
+    ) -> None:
         self.start = start
+        self.excluded: list[int] = []  # as the other sums; empty where nothing is
+        spans = [(max(0, (s.start - start) // SLOT), min(len(totals), (s.end - start) // SLOT)) for s in excluded]
+        if spans := [(first, end) for first, end in spans if first < end]:
+            goods, totals, marks = [*goods], [*totals], [0] * len(totals)
+            for first, end in spans:
+                goods[first:end] = totals[first:end] = [0] * (end - first)
+                marks[first:end] = [1] * (end - first)
+            self.excluded = [0, *accumulate(marks)]
         self.goods = [0, *accumulate(goods)]
         self.totals = [0, *accumulate(totals)]
 
@@ -39,6 +53,11 @@ class Slots:
         """The counts of so many seconds before the slot `end`."""
         first = max(0, end - seconds // SLOT_SECONDS)
         return Counts(self.goods[end] - self.goods[first], self.totals[end] - self.totals[first])
+
+    def excludes(self, end: int, seconds: int) -> bool:
+        """Whether anything of so many seconds before the slot `end` is excluded."""
+        first = max(0, end - seconds // SLOT_SECONDS)
+        return bool(self.excluded) and self.excluded[end] > self.excluded[first]
 
     def at(self, end: int) -> datetime:
         return self.start + end * SLOT
@@ -80,10 +99,20 @@ def transitions(rule: Rule, slots: Slots, first: int = 0) -> Iterator[tuple[date
 
 def facts(rule: Rule, slots: Slots, slot: int) -> Facts:
     """What the rule is judged by at the end of a slot."""
+    end = slot + 1
     if not rule.pairs:
-        return Facts(slots.last(slot + 1, rule.slo.alert.window))
-    burning = tuple(Burning(p, slots.last(slot + 1, p.long), slots.last(slot + 1, p.short)) for p in rule.pairs)
+        window = rule.slo.alert.window
+        return Facts(slots.last(end, window), excluded=slots.excludes(end, window))
+    burning = tuple(_burning(pair, slots, end) for pair in rule.pairs)
     return Facts(burning[0].long, burning=burning)
+
+
+def _burning(pair: Pair, slots: Slots, end: int) -> Burning:
+    long, short = slots.last(end, pair.long), slots.last(end, pair.short)
+    nothing_left = (long.total == 0 and slots.excludes(end, pair.long)) or (
+        short.total == 0 and slots.excludes(end, pair.short)
+    )
+    return Burning(pair, long, short, nothing_left)
 
 
 def verdicts(rule: Rule, slots: Slots) -> bytes:
@@ -121,16 +150,22 @@ def _verdicts(rule: Rule, slots: Slots, limit: Fraction, long: int, short: int) 
         _differences(excess, short),
         strict=True,
     )
-    return bytes(
+    codes = bytearray(
         [
-            0 if total == 0
-            else 1 if total < least
-            else 2 if over_long <= 0 or over_short <= 0
-            else 3 if bad < failures
-            else 4
+            _NO_DATA if total == 0
+            else _TOO_FEW if total < least
+            else _WITHIN if over_long <= 0 or over_short <= 0
+            else _FEW_FAILURES if bad < failures
+            else _BREACH
             for total, bad, over_long, over_short in columns
         ]
     )  # fmt: skip
+    for seconds in {long, short} if slots.excluded else ():
+        left = zip(_differences(slots.totals, seconds), _differences(slots.excluded, seconds), strict=True)
+        for n, (total, excluded) in enumerate(left):
+            if total == 0 and excluded:
+                codes[n] = _EXCLUDED
+    return bytes(codes)
 
 
 def _differences(sums: Sequence[int], seconds: int) -> Iterator[int]:
@@ -141,7 +176,7 @@ def _differences(sums: Sequence[int], seconds: int) -> Iterator[int]:
 
 def _as_policy_has_it(rule: Rule, codes: bytes) -> bytes:
     """No data means what the SLO says that it means."""
-    meaning = {"alert": _BREACH, "ok": _WITHIN, "keep": 0}[rule.slo.alert.no_data]
+    meaning = {"alert": _BREACH, "ok": _WITHIN, "keep": _NO_DATA}[rule.slo.alert.no_data]
     return codes.replace(b"\0", bytes([meaning]))
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from shared.domain.alert import Facts, Memory, Rule, State, Step, judge, rules_of, step
 from shared.domain.burn import Burning, Pair
+from shared.domain.exclusion import Span, merged, seconds_within
 from shared.domain.replay import SLOT, VERDICTS, Firing, Slots, facts, replay, transitions, verdicts
 from shared.domain.slo import AlertPolicy, Counts, Slo
 from shared.slo_loader import load_burn_windows
@@ -32,8 +33,8 @@ def rule_of(
     return Rule(slo, "page" if pairs else "threshold", "high", ("slack",), alert.min_failures, pairs)
 
 
-def slots_of(*counts: tuple[int, int]) -> Slots:
-    return Slots(START, [good for good, _ in counts], [total for _, total in counts])
+def slots_of(*counts: tuple[int, int], excluded: Sequence[Span] = ()) -> Slots:
+    return Slots(START, [good for good, _ in counts], [total for _, total in counts], excluded)
 
 
 def minutes(fired: int, cleared: int | None) -> Firing:
@@ -44,20 +45,44 @@ def minutes(fired: int, cleared: int | None) -> Firing:
 # Every slot by itself, as alertRules has it: the state and what it remembers go from one to the next.
 
 
-def slot_by_slot(rule: Rule, counts: Sequence[tuple[int, int]], first: int) -> Iterator[tuple[datetime, State, Step]]:
+def slot_by_slot(
+    rule: Rule, counts: Sequence[tuple[int, int]], first: int, excluded: Sequence[Span]
+) -> Iterator[tuple[datetime, State, Step]]:
     state: State = "ok"
     since: datetime | None = None
     calm: datetime | None = None
     fired: list[datetime] = []
 
     def last(end: int, seconds: int) -> Counts:
-        window = counts[max(0, end - seconds // 300) : end]
+        window = [
+            counts[n]
+            for n in range(max(0, end - seconds // 300), end)
+            if not seconds_within(START + n * SLOT, START + (n + 1) * SLOT, excluded)
+        ]
         return Counts(sum(good for good, _ in window), sum(total for _, total in window))
+
+    def gone(end: int, seconds: int) -> bool:
+        return (
+            seconds_within(max(START, START + end * SLOT - timedelta(seconds=seconds)), START + end * SLOT, excluded)
+            > 0
+        )
+
+    def nothing_left(end: int, seconds: int) -> bool:
+        return last(end, seconds).total == 0 and gone(end, seconds)
 
     for end in range(first + 1, len(counts) + 1):
         at = START + end * timedelta(minutes=5)
-        burning = tuple(Burning(pair, last(end, pair.long), last(end, pair.short)) for pair in rule.pairs)
-        judged = Facts(last(end, rule.slo.alert.window), burning=burning)
+        burning = tuple(
+            Burning(
+                pair,
+                last(end, pair.long),
+                last(end, pair.short),
+                nothing_left(end, pair.long) or nothing_left(end, pair.short),
+            )
+            for pair in rule.pairs
+        )
+        window = rule.slo.alert.window
+        judged = Facts(last(end, window), burning=burning, excluded=gone(end, window))
         taken = step(state, rule, judged, Memory(since, calm, tuple(fired[-5:])), at)
         if taken.transition is not None:
             since = at if taken.transition == "wait" else None
@@ -94,13 +119,20 @@ rules = st.builds(
 )
 
 
-@given(rules, stretches, st.integers(0, 20))
+spans = st.builds(
+    lambda first, length: Span(START + first * SLOT, START + (first + length) * SLOT),
+    st.integers(-5, 40),
+    st.integers(1, 9),
+)
+
+
+@given(rules, stretches, st.integers(0, 20), st.lists(spans, max_size=2).map(merged))
 def test_a_replay_decides_every_slot_as_judge_and_step_do(
-    rule: Rule, stretches: list[tuple[tuple[int, int], int]], first: int
+    rule: Rule, stretches: list[tuple[tuple[int, int], int]], first: int, excluded: tuple[Span, ...]
 ) -> None:
     history = [counts for counts, times in stretches for _ in range(times)]
-    slots = slots_of(*history)
-    expected = list(slot_by_slot(rule, history, first))
+    slots = slots_of(*history, excluded=excluded)
+    expected = list(slot_by_slot(rule, history, first, excluded))
     assert list(transitions(rule, slots, first)) == [(at, taken) for at, _, taken in expected if taken.transition]
     assert [VERDICTS[code] for code in verdicts(rule, slots)] == [
         judge(rule, facts(rule, slots, slot)) for slot in range(len(history))
@@ -155,3 +187,11 @@ def test_the_rules_of_the_book_page_for_an_outage_and_clear_soon_after_it() -> N
 
 def test_no_history_at_all_fires_nothing() -> None:
     assert replay(rule_of(), slots_of()) == []
+
+
+def test_an_outage_that_is_excluded_fires_nothing_and_an_exclusion_does_not_clear() -> None:
+    slots = [*[FINE] * 3, *[BROKEN] * 3, *[FINE] * 3]
+    all_of_it = [Span(START + 3 * SLOT, START + 6 * SLOT)]
+    the_rest = [Span(START + 4 * SLOT, START + 8 * SLOT)]
+    assert replay(rule_of(), slots_of(*slots, excluded=all_of_it)) == []
+    assert replay(rule_of(), slots_of(*slots, excluded=the_rest)) == [minutes(4, 9)]
