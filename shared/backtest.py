@@ -13,12 +13,15 @@ from datetime import UTC, datetime, timedelta
 
 from shared.backfill import BLOCK_DAYS
 from shared.domain.alert import Rule, rules_of
+from shared.domain.component import Components
+from shared.domain.exclusion import Span, in_force, merged
 from shared.domain.metric import Registry
 from shared.domain.replay import SLOT, Firing, Slots, replay
 from shared.domain.rollup import Stats, merge_all, shard_of
 from shared.domain.slo import Definition, Slo, SloConfig
 from shared.domain.slots import SLOTS_A_DAY, SlotRow, count_definitions
 from shared.evaluation import last_mark
+from shared.exclusions import EXCLUSIONS, exclusions_of
 from shared.layout import BLOCKS_A_DAY, FOLD_RUN, KEEP, block_path, first_block, hour_path
 from shared.rollup_codec import decode_rollup
 from shared.rollups import BLOCKS_AN_HOUR, decode_block
@@ -91,10 +94,21 @@ class Backtest:
     runs: tuple[tuple[SloRun, ...], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """Good and total events of a definition by slot, known from slot `known_from` on."""
+
+    start: datetime
+    goods: array[int]
+    totals: array[int]
+    known_from: int
+
+
 def backtest(
     store: Store,
     registry: Registry,
     configs: Sequence[SloConfig],
+    components: Components,
     days: int,
     now: datetime,
     told: Told = lambda _: None,
@@ -103,7 +117,7 @@ def backtest(
 
     Reads a document a day; of what is not counted yet up to 288 a day and shard for a week, and 24 before.
     """
-    run, fold = store.get_many([RUN, FOLD_RUN])
+    run, fold, excluded = store.get_many([RUN, FOLD_RUN, EXCLUSIONS])
     until: datetime | None = run.data.get("foldedUntil") if run else None
     end = until or last_mark(now)
     start = end - timedelta(days=days)
@@ -121,9 +135,15 @@ def backtest(
             told(f"counting {day}, {n} of {len(known)} days: not in the store for what is proposed")
             exact = now - _midnight(day) < BLOCK_DAYS
             made[day] = count_day(store, day, fresh, registry, exact=exact)
-    history = {d: _history(d, window, end, made if d in fresh else None) for d in wanted}
-    runs = [tuple(_run(slo, config, history, start, end, fresh) for slo in config.slos) for config in configs]
-    return Backtest(start, end, tuple(runs))
+    rows = {d: _history(d, window, end, made if d in fresh else None) for d in wanted}
+    exclusions = exclusions_of(excluded)
+
+    def run_one(slo: Slo, config: SloConfig) -> SloRun:
+        spans = merged(one.span for one in in_force(exclusions, slo.id, components.component_of(slo.metric)))
+        runs = [_run(rule, rows[definition_of(rule)], spans, start, end) for rule in rules_of(slo, config)]
+        return SloRun(slo, tuple(runs), any(definition_of(run.rule) in fresh for run in runs))
+
+    return Backtest(start, end, tuple(tuple(run_one(slo, config) for slo in config.slos) for config in configs))
 
 
 def definition_of(rule: Rule) -> Definition:
@@ -135,34 +155,24 @@ def _longest(rule: Rule) -> timedelta:
     return timedelta(seconds=max([pair.long for pair in rule.pairs] or [rule.slo.alert.window]))
 
 
-def _run(
-    slo: Slo,
-    config: SloConfig,
-    history: dict[Definition, tuple[Slots, int]],
-    start: datetime,
-    end: datetime,
-    fresh: Sequence[Definition],
-) -> SloRun:
-    found = []
-    for rule in rules_of(slo, config):
-        slots, known_from = history[definition_of(rule)]
-        first = max(_slots_between(slots.start, start), _first_judged(rule, slots, known_from))
-        first = min(first, len(slots))
-        firings = replay(rule, slots, first)
-        found.append(RuleRun(rule, slots.at(first), end, tuple(firings)))
-    return SloRun(slo, tuple(found), any(definition_of(run.rule) in fresh for run in found))
+def _run(rule: Rule, history: History, excluded: Sequence[Span], start: datetime, end: datetime) -> RuleRun:
+    slots = Slots(history.start, history.goods, history.totals, excluded)
+    first = max(_slots_between(slots.start, start), _first_judged(rule, history))
+    first = min(first, len(slots))
+    return RuleRun(rule, slots.at(first), end, tuple(replay(rule, slots, first)))
 
 
-def _first_judged(rule: Rule, slots: Slots, known_from: int) -> int:
+def _first_judged(rule: Rule, history: History) -> int:
     """Not before the first event; and where only sums of days are known before, windows must not reach there."""
-    first_event = next((n for n in range(known_from, len(slots)) if slots.totals[n + 1] > slots.totals[n]), len(slots))
-    return max(first_event, known_from + (_slots(_longest(rule)) if known_from else 0))
+    known, totals = history.known_from, history.totals
+    first_event = next((n for n in range(known, len(totals)) if totals[n]), len(totals))
+    return max(first_event, known + (_slots(_longest(rule)) if known else 0))
 
 
 def _history(
     definition: Definition, window: Window, end: datetime, made: dict[str, dict[str, SlotRow]] | None
-) -> tuple[Slots, int]:
-    """The slots of all days, and from which of them on they are known. `made`: counted here, by day."""
+) -> History:
+    """The slots of all days. `made`: counted here, by day."""
     goods, totals = array("I"), array("I")
     known_from = 0
     days = window.rows(definition)
@@ -174,7 +184,7 @@ def _history(
         totals.extend(row.totals if row else bytes(SLOTS_A_DAY))
     start = days[0][0]
     length = _slots_between(start, end)
-    return Slots(start, goods[:length], totals[:length]), known_from
+    return History(start, goods[:length], totals[:length], known_from)
 
 
 def count_day(

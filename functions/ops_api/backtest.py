@@ -13,6 +13,7 @@ from flask import Request, Response
 from functions.ops_api.metrics import Turns
 from shared.backtest import MAX_DAYS, backtest
 from shared.backtest_json import iso, run_json
+from shared.components import load_components
 from shared.domain.calendar_window import CalendarWindow
 from shared.domain.faults import ConfigError
 from shared.domain.metric import Registry
@@ -48,7 +49,8 @@ def one_slo(app: App, request: Request, now: datetime, path: Mapping[str, str]) 
             raise Problem(404, "unknown_slo", f"there is no SLO of this id; there are: {ids}")
         days, proposal = _asked(request.args.to_dict(flat=False), slo, app.slos.registry)
         configs = [replace(today, slos=(slo,)), replace(today, slos=(proposal,))]
-        found = backtest(app.store, app.slos.registry, configs, days, now)
+        components = load_components(app.settings.config_dir)
+        found = backtest(app.store, app.slos.registry, configs, components, days, now)
     (before,), (after,) = found.runs
     return answer(
         {

@@ -15,6 +15,7 @@ from scripts.slo_config.run import near, settings_of
 from shared.backtest import Backtest, backtest
 from shared.backtest_json import iso, run_json
 from shared.bootstrap import build_store
+from shared.components import load_components
 from shared.domain.faults import ConfigError
 from shared.domain.slo import SloConfig
 from shared.settings import Settings, SettingsError
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace, env: Mapping[str, str], now: datetime) ->
 
 def _replayed(arguments: argparse.Namespace, now: datetime, store: Store, settings: Settings) -> int:
     registry = load_registry(settings.config_dir)
+    components = load_components(settings.config_dir)
     burn = load_burn_windows(settings.config_dir)
     proposal = source.read(near(arguments.file or settings.config_dir / "slo.json"), registry)
     current = versions.in_force(store, registry, settings.config_dir)
@@ -57,7 +59,7 @@ def _replayed(arguments: argparse.Namespace, now: datetime, store: Store, settin
         replace(config, burn=burn, slos=tuple(slo for slo in config.slos if slo.id in wanted))
         for config in (today, proposal.config)
     ]
-    found = backtest(store, registry, configs, arguments.days, now, _progress)
+    found = backtest(store, registry, configs, components, arguments.days, now, _progress)
     before, after = ({run.slo.id: run for run in runs} for runs in found.runs)
     compared = [Compared(before.get(slo_id), after.get(slo_id)) for slo_id in wanted]
     if arguments.json:

@@ -14,8 +14,11 @@ import pytest
 from shared.alerting import run_alert_rules
 from shared.backfill import backfill
 from shared.backtest import Backtest, RuleRun, backtest, count_day
+from shared.components import load_components
+from shared.domain.exclusion import Exclusion, Span
 from shared.domain.replay import Firing
 from shared.domain.slo import Definition, Slo, SloConfig
+from shared.exclusions import add
 from shared.fold import fold
 from shared.layout import FOLD_RUN, slots_path
 from shared.rollup_codec import decode_slots
@@ -28,6 +31,7 @@ from tests.core import CONFIG, NOW, Clock, batch_of, every_byte, make_app, metri
 from tests.unit.test_fold import append, some
 
 SLOT = timedelta(minutes=5)
+COMPONENTS = load_components(CONFIG)
 END = datetime(2026, 3, 10, 12, tzinfo=UTC)
 OUTAGE = END - timedelta(days=2, hours=3)
 
@@ -75,7 +79,7 @@ def test_a_planted_outage_is_found_at_its_times_and_a_slacker_threshold_sleeps(s
     today = shipped().slos[0]
     slack = changed(today, {"burn_rates": True}, threshold=Decimal(50))
     before = store.get(FOLD_RUN)
-    found = backtest(store, registry(), [config(today), config(slack)], 30, NOW)
+    found = backtest(store, registry(), [config(today), config(slack)], COMPONENTS, 30, NOW)
     assert store.get(FOLD_RUN) == before
     fired = Firing(OUTAGE + SLOT, OUTAGE + timedelta(minutes=25))
     (now,), proposed = rules(found).values(), rules(found, of=1)
@@ -98,7 +102,7 @@ def test_what_is_not_counted_yet_is_counted_without_a_write(store: Store) -> Non
     told: list[str] = []
     runs = [config(latency), config(tighter)]
     before = {path: store.get(path) for path in (FOLD_RUN, slots_path("2026-03-08"), slots_path("2026-03-10"))}
-    found = backtest(store, registry(), runs, 2 + 1, NOW, told.append)
+    found = backtest(store, registry(), runs, COMPONENTS, 2 + 1, NOW, told.append)
     assert rules(found)["threshold"].firings == rules(found, of=1)["threshold"].firings
     assert len(rules(found)["threshold"].firings) == 1
     assert [run.counted_anew for (run,) in found.runs] == [False, True]
@@ -109,7 +113,7 @@ def test_what_is_not_counted_yet_is_counted_without_a_write(store: Store) -> Non
 def test_nothing_at_all_is_written(sqlite_store: SqliteStore, tmp_path: Path) -> None:
     feed(sqlite_store, days=1)
     before = every_byte(tmp_path / "store.db")
-    backtest(sqlite_store, registry(), [config(changed(shipped().slos[1], threshold=Decimal(7)))], 30, NOW)
+    backtest(sqlite_store, registry(), [config(changed(shipped().slos[1], threshold=Decimal(7)))], COMPONENTS, 30, NOW)
     assert every_byte(tmp_path / "store.db") == before
 
 
@@ -144,14 +148,23 @@ def test_days_of_which_only_sums_are_kept_are_left_out_and_windows_do_not_reach_
     assert run
     sqlite_store.commit([Put(RUN, run.data | {"foldedUntil": later.replace(minute=0, second=0)})])
     slo = changed(shipped().slos[0], {"window": 3600, "no_data": "keep"})
-    found = rules(backtest(sqlite_store, registry(), [config(slo)], 95, later))
+    found = rules(backtest(sqlite_store, registry(), [config(slo)], COMPONENTS, 95, later))
     assert found["threshold"].start == datetime(2026, 3, 9, 1, tzinfo=UTC)
     assert found["threshold"].firings == ()
 
 
 def test_where_nothing_was_ever_sent_nothing_is_replayed(sqlite_store: SqliteStore) -> None:
     found = rules(
-        backtest(sqlite_store, registry(), [config(changed(shipped().slos[0], {"no_data": "alert"}))], 30, NOW)
+        backtest(
+            sqlite_store, registry(), [config(changed(shipped().slos[0], {"no_data": "alert"}))], COMPONENTS, 30, NOW
+        )
     )
     assert (found["threshold"].start, found["threshold"].firings) == (END, ())
     assert found["threshold"].pages_a_week is None
+
+
+def test_what_is_excluded_is_left_out_of_the_history_too(store: Store) -> None:
+    feed(store, days=3)
+    maintenance = Span(OUTAGE, OUTAGE + timedelta(minutes=20))
+    add(store, Exclusion("m", maintenance, "a new disk", "ada", NOW, components=("API",)), NOW)
+    assert rules(backtest(store, registry(), [config()], COMPONENTS, 30, NOW))["threshold"].firings == ()
