@@ -17,7 +17,7 @@ from shared.components import load_components
 from shared.domain.calendar_window import CalendarWindow
 from shared.domain.faults import ConfigError
 from shared.domain.metric import Registry
-from shared.domain.slo import Slo, SloConfig, parse_slos
+from shared.domain.slo import AlertPolicy, Slo, SloConfig, parse_slos
 from shared.http import Problem, answer
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _asked(args: Mapping[str, Sequence[str]], slo: Slo, registry: Registry) -> t
     for name, place in CHANGES.items():
         if name in args:
             within = entry["alert"] if len(place) == 2 else entry
-            within[place[-1]] = _number(args[name][0]) if name in _NUMBERS else args[name][0]
+            within[place[-1]] = _value(name, args[name][0])
     proposal: SloConfig | None = None
     try:
         proposal = parse_slos({"slos": [entry]}, registry, source="proposal", digest="")
@@ -92,8 +92,12 @@ def _asked(args: Mapping[str, Sequence[str]], slo: Slo, registry: Registry) -> t
     return days, proposal.slos[0]
 
 
-def _number(text: str) -> Decimal | str:
-    """As it was written; what is none is told by whoever checks it."""
+def _value(name: str, text: str) -> Decimal | bool | str:
+    """A number exactly as it was written; what is none is told by whoever checks it."""
+    if name == "burn_rates":
+        return {"true": True, "false": False}.get(text, text)
+    if name not in _NUMBERS:
+        return text
     try:
         number = Decimal(text)
     except InvalidOperation:
@@ -113,6 +117,8 @@ def entry_of(slo: Slo) -> dict[str, Any]:
     policy = slo.alert.model_dump(by_alias=True)
     for name in ("window", "for", "keep_firing_for"):
         policy[name] = _duration(policy[name])
+    if policy["min_failures"] == _usual_min_failures(slo):  # so that it follows where burn rates change
+        del policy["min_failures"]
     return {
         "name": slo.name,
         "id": slo.id,
@@ -124,6 +130,11 @@ def entry_of(slo: Slo) -> dict[str, Any]:
         "threshold": slo.threshold,
         "alert": policy,
     }
+
+
+def _usual_min_failures(slo: Slo) -> int:
+    said = {"severity": "high", "channels": ["slack"], "burn_rates": slo.alert.burn_rates}
+    return AlertPolicy.model_validate(said).min_failures
 
 
 def _duration(seconds: int) -> str:

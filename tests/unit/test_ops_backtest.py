@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from functions.ops_api.backtest import entry_of
-from shared.domain.slo import parse_slos
+from functions.ops_api.backtest import _asked, entry_of
+from shared.domain.slo import AlertPolicy, parse_slos
 from shared.layout import FOLD_RUN
 from shared.store.protocol import Store
 from shared.store.sqlite import SqliteStore
@@ -109,3 +109,14 @@ def test_an_slo_is_the_same_after_it_was_written_down_and_read_again() -> None:
     for slo in (*shipped().slos, *own):
         (again,) = parse_slos({"slos": [entry_of(slo)]}, registry(), source="x", digest="x").slos
         assert again == slo
+
+
+def test_settings_that_were_not_said_follow_the_burn_rates() -> None:
+    """As they would in a file."""
+    said = {"severity": "high", "channels": ["slack"]}
+    usual = {burn: AlertPolicy.model_validate({**said, "burn_rates": burn}).min_failures for burn in (True, False)}
+    slo = shipped().slos[0]
+    for burn in (True, False):
+        given = {"burn_rates": ["true" if burn else "false"]}
+        assert _asked(given, slo, registry())[1].alert.min_failures == usual[burn]
+        assert _asked({**given, "min_failures": ["3"]}, slo, registry())[1].alert.min_failures == 3

@@ -185,6 +185,17 @@ def test_the_rules_of_the_book_page_for_an_outage_and_clear_soon_after_it() -> N
     assert found["ticket"][0].fired < START + 300 * SLOT
 
 
+def test_what_flaps_goes_on_firing_until_it_was_calm_for_half_an_hour() -> None:
+    history = [*[BROKEN, FINE] * 3, *[FINE] * 12]
+    assert replay(rule_of(), slots_of(*history)) == [minutes(1, 2), minutes(3, 4), minutes(5, 12)]
+
+
+def test_a_long_window_at_its_limit_does_not_fire() -> None:
+    pair = (Pair(Fraction(1), 600, 300),)
+    assert replay(rule_of(pairs=pair), slots_of((100, 100), (80, 100))) == []
+    assert replay(rule_of(pairs=pair), slots_of((100, 100), (79, 100))) == [minutes(2, None)]
+
+
 def test_no_history_at_all_fires_nothing() -> None:
     assert replay(rule_of(), slots_of()) == []
 
