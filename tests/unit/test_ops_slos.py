@@ -309,7 +309,7 @@ def test_without_slos_the_list_is_empty(sqlite_store: SqliteStore, tmp_path: Pat
 
 
 def test_the_reads_are_39_cold_and_10_warm_for_all_slos(sqlite_store: SqliteStore) -> None:
-    """The last run, the fold and the exclusions, an alert for each of four SLOs, the days, and cold the configuration."""
+    """Run, fold and exclusions, an alert for each of four SLOs, the days, and cold the configuration."""
     feed(sqlite_store, traffic(days=4, each_hour=2))
     reads = []
     with ops_api(sqlite_store, NOW) as ops:
