@@ -1,6 +1,6 @@
 """`make bench`: every figure with its limit, each ratio against a baseline measured in the same run.
 
-python -m bench [ingest] [otlp] [fold] [evaluate] [serve] [cold] [record] [cost] [backtest]
+python -m bench [ingest] [otlp] [fold] [evaluate] [serve] [cold] [record] [cost] [slo] [backtest]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import backtest, cold, cost, fold, ingest, otlp, record, serving
+from bench import backtest, cold, cost, fold, ingest, otlp, record, serving, slo
 
 PARTS: dict[str, tuple[Callable[[], None], ...]] = {
     "ingest": (ingest.cpu, ingest.compact_form, ingest.billed_writes),
@@ -22,6 +22,7 @@ PARTS: dict[str, tuple[Callable[[], None], ...]] = {
     "record": (record.record,),
     "backtest": (backtest.replays,),
     "cost": (cost.cost, cost.heartbeats, cost.quantiles),
+    "slo": (slo.minutes, slo.beside_slo_generator),
 }
 
 

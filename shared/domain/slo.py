@@ -24,6 +24,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from shared.domain.calendar_window import CalendarWindow
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 DAY_SECONDS = 86_400
 MAX_ALERT_WINDOW = 30 * DAY_SECONDS
 MAX_WINDOW = 400 * DAY_SECONDS
+USUAL_MIN_FAILURES = 8  # with burn rates
 _QUANTILE = re.compile(r"(.+)_p(50|75|90|95|99)")
 
 Severity = Literal["critical", "high", "warning"]
@@ -87,6 +89,14 @@ class AlertPolicy(_Model):
     burn_rates: bool = False
     incident: bool = True
     impact: Literal["low", "medium", "high", "critical"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_min_failures(cls, data: Any) -> Any:
+        """Beside burn rates, which find what is slow, the threshold waits for more failures than chance brings."""
+        if isinstance(data, dict) and data.get("burn_rates") is True:
+            return {"min_failures": USUAL_MIN_FAILURES, **data}
+        return data
 
 
 class SloSpec(_Model):
