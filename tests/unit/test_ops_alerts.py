@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shared.alert_marks import mark_false, unmark
+from shared.alert_marks import Changed, mark_false, unmark
 from shared.store.protocol import Create, Delete, Store, Unavailable, Write
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
@@ -324,3 +324,15 @@ def test_after_a_lost_reply_the_same_again_finds_it_done(watch: Watch) -> None:
     with pytest.raises(Unavailable):
         unmark(Meanwhile(watch.store, None, lost=True), API)  # type: ignore[arg-type]
     assert unmark(watch.store, API, rev).data["markedFalse"] is None
+
+
+def test_a_firing_that_begins_meanwhile_is_not_marked_for_the_one_before(watch: Watch) -> None:
+    watch.requests(100, 0, IN_SLOT + SLOT)
+    watch.run(NOW + SLOT)
+    seen = watch.alert()["rev"]
+    watch.requests(90, 10, IN_SLOT + 2 * SLOT)
+    meanwhile = Meanwhile(watch.store, lambda: watch.run(NOW + 2 * SLOT))
+    with pytest.raises(Changed):
+        mark_false(meanwhile, API, "ada", None, NOW, seen)  # type: ignore[arg-type]
+    assert (watch.alert()["state"], watch.alert()["markedFalse"]) == ("firing", None)
+    assert [f["markedFalse"] for f in watch.documents("alert_firings").values()] == [None, None]

@@ -15,7 +15,7 @@ from shared.domain import report
 from shared.domain.report import TARGETS, Incident, Measured, Target, verdict
 from shared.domain.slo import Counts
 from shared.report import _Maker
-from shared.store.protocol import Create, Put, Store
+from shared.store.protocol import Create, Merge, Put, Store
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
 from tests.ops_api import Ops, ops_api
@@ -255,3 +255,31 @@ def test_a_month_reads_a_document_for_each_hour_and_two_for_each_day(sqlite_stor
         reads = sqlite_store.meter.since(before).reads
     assert told <= 30 * 24 + 2 * (29 + 24) + 20
     assert told <= reads <= told + 15  # SLOs: two runs, four alerts, the days that may still change
+
+
+def test_what_began_after_the_period_is_not_in_it(sqlite_store: SqliteStore) -> None:
+    feed(sqlite_store, traffic(days=3, each_hour=1))
+    for n, at in enumerate((END - 25 * HOUR, END - HOUR)):
+        sqlite_store.commit(
+            [
+                Create(f"notifications/n{n}", {"state": "delivered", "createdAt": at}),
+                Create(f"alert_firings/f{n}", {"firedAt": at, "markedFalse": None}),
+                Create(f"incidents/i{n}", {"startedAt": at, "resolvedAt": None}),
+            ]
+        )
+    with ops_api(sqlite_store, NOW) as ops:
+        found = [asked(ops, to=to) for to in ("now", "-1d")]
+    counts = [
+        (week["delivery"]["counts"]["delivered"], week["false_positives"]["counts"]["firings"], week["mttr"]["counts"])
+        for week in found
+    ]
+    one, two = ({"incidents": n, "resolved": 0, "open": n} for n in (1, 2))
+    assert counts == [(2, 2, two), (1, 1, one)]
+
+
+def test_an_slo_whose_history_is_still_counted_has_no_data(sqlite_store: SqliteStore) -> None:
+    feed(sqlite_store, traffic(days=1, each_hour=4))
+    sqlite_store.commit([Merge("runs/fold", {"backfilled": []})])
+    with ops_api(sqlite_store, NOW) as ops:
+        slos = asked(ops, period="month")["slos"]
+    assert (slos["counts"], slos["verdict"]) == ({"met": 0, "missed": 0, "noData": 4}, "no_data")
