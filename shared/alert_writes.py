@@ -71,7 +71,7 @@ class AlertWrites:
             "reason": taken.reason,
             "burn": None,
         }
-        return told | _burn_facts(evaluation, judged) if rule.pairs else told
+        return told | _burn_facts(evaluation, judged, cleared=taken.transition == "clear") if rule.pairs else told
 
     def change(
         self, rule: Rule, facts: Data, taken: Step, alert: Doc | None, seq: int, channels: Sequence[str]
@@ -179,10 +179,13 @@ def _begins(taken: Step, alert: Doc) -> bool:
     return taken.transition is not None and taken.state != alert.data["state"]
 
 
-def _burn_facts(evaluation: Evaluation, judged: Facts) -> Data:
-    """What a burn-rate alert says in place of a measured value. Rates are floats, for people."""
+def _burn_facts(evaluation: Evaluation, judged: Facts, *, cleared: bool) -> Data:
+    """What a burn-rate alert says in place of a measured value. Rates are floats, for people.
+
+    It clears by its short window, so that is the one that is told then: the long one still has the trouble in it.
+    """
     slo, most = evaluation.slo, judged.burning[0]
-    rate = burn_rate(most.long, slo.good_share)
+    rate = burn_rate(most.short if cleared else most.long, slo.good_share)
     left = slo.budget_left(evaluation.window)
     return {
         "unit": "×",
@@ -190,7 +193,7 @@ def _burn_facts(evaluation: Evaluation, judged: Facts) -> Data:
         "comparison": "above",
         "value": float(rate) if isinstance(rate, Fraction) else None,
         "threshold": float(most.pair.factor),
-        "windowSeconds": most.pair.long,
+        "windowSeconds": most.pair.short if cleared else most.pair.long,
         "burn": {
             "objective": f"{slo.good_percent:f} %",
             "budgetSeconds": slo.period,

@@ -122,7 +122,7 @@ def judge(rule: Rule, facts: Facts) -> Verdict:
     if rule.pairs:
         verdicts = {one.verdict(rule.slo.good_share, policy.min_events, rule.min_failures) for one in facts.burning}
         # A pair of which nothing is left may still burn, so the others cannot say that all is well again.
-        order: Sequence[Verdict] = ("breach", "too_few_failures", "excluded", "within", "too_few_events")
+        order: Sequence[Verdict] = ("breach", "too_few_failures", "excluded", "no_data", "within", "too_few_events")
         return next((verdict for verdict in order if verdict in verdicts), "no_data")
     if counts.total == 0:
         return "excluded" if facts.excluded else "no_data"
@@ -141,7 +141,7 @@ def step(state: State, rule: Rule, facts: Facts, memory: Memory, at: datetime) -
     policy = rule.slo.alert
     verdict = judge(rule, facts)
     words = _OF_BURN_RATE if rule.pairs else _OF_THRESHOLD
-    if verdict == "no_data" and facts.complete and policy.no_data == "alert":
+    if verdict == "no_data" and facts.complete and policy.no_data == "alert" and not rule.pairs:
         verdict, words = "breach", _OF_SILENCE
     if verdict == "no_data" and facts.complete and policy.no_data == "ok":
         verdict = "within"

@@ -106,7 +106,7 @@ class Burning:
     def verdict(self, objective: Fraction, min_events: int, min_failures: int) -> Verdict:
         if self.excluded:
             return "excluded"
-        if self.long.total == 0:
+        if self.long.total == 0 or self.short.total == 0:  # silence is no recovery
             return "no_data"
         if self.long.total < min_events:
             return "too_few_events"

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 SLOT_SECONDS = 300
+_MOST_PLACES = 12  # exact arithmetic with more of them takes ever longer
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -34,7 +35,10 @@ def _exact(value: Any) -> Any:
     """A JSON number as it was written: 0.1 is one tenth."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError("must be a number")
-    return Decimal(str(value))
+    number = Decimal(str(value))
+    if number.is_finite() and number.as_tuple().exponent < -_MOST_PLACES:  # type: ignore[operator]  # finite: an int
+        raise ValueError(f"at most {_MOST_PLACES} decimal places")
+    return number
 
 
 Duration = Annotated[int, BeforeValidator(seconds_of)]

@@ -20,8 +20,8 @@ from shared.domain.slo import Counts
 
 SLOT = timedelta(seconds=SLOT_SECONDS)
 # Of several pairs of windows the one furthest to the right counts, as `judge` has it.
-VERDICTS: tuple[Verdict, ...] = ("no_data", "too_few_events", "within", "excluded", "too_few_failures", "breach")
-_NO_DATA, _TOO_FEW, _WITHIN, _EXCLUDED, _FEW_FAILURES, _BREACH = range(len(VERDICTS))
+VERDICTS: tuple[Verdict, ...] = ("too_few_events", "within", "no_data", "excluded", "too_few_failures", "breach")
+_TOO_FEW, _WITHIN, _NO_DATA, _EXCLUDED, _FEW_FAILURES, _BREACH = range(len(VERDICTS))
 _KEPT_FIRES = 5
 
 
@@ -145,6 +145,7 @@ def _verdicts(rule: Rule, slots: Slots, limit: Fraction, long: int, short: int) 
     least, failures = rule.slo.alert.min_events, rule.min_failures
     columns = zip(
         _differences(slots.totals, long),
+        _differences(slots.totals, short),
         _differences(bads, long),
         _differences(excess, long),
         _differences(excess, short),
@@ -152,12 +153,12 @@ def _verdicts(rule: Rule, slots: Slots, limit: Fraction, long: int, short: int) 
     )
     codes = bytearray(
         [
-            _NO_DATA if total == 0
+            _NO_DATA if total == 0 or now == 0
             else _TOO_FEW if total < least
             else _WITHIN if over_long <= 0 or over_short <= 0
             else _FEW_FAILURES if bad < failures
             else _BREACH
-            for total, bad, over_long, over_short in columns
+            for total, now, bad, over_long, over_short in columns
         ]
     )  # fmt: skip
     for seconds in {long, short} if slots.excluded else ():
@@ -176,8 +177,8 @@ def _differences(sums: Sequence[int], seconds: int) -> Iterator[int]:
 
 def _as_policy_has_it(rule: Rule, codes: bytes) -> bytes:
     """No data means what the SLO says that it means."""
-    meaning = {"alert": _BREACH, "ok": _WITHIN, "keep": _NO_DATA}[rule.slo.alert.no_data]
-    return codes.replace(b"\0", bytes([meaning]))
+    meaning = {"alert": _NO_DATA if rule.pairs else _BREACH, "ok": _WITHIN, "keep": _NO_DATA}[rule.slo.alert.no_data]
+    return codes.replace(bytes([_NO_DATA]), bytes([meaning]))
 
 
 def _next_that_matters(codes: bytes, slot: int, state: State, memory: Memory) -> int:

@@ -71,6 +71,8 @@ def sentence(facts: Facts, *, resolved: bool) -> str:
     """What broke, or that it holds again."""
     if not resolved:
         return f"{expectation(facts)}; {measurement(facts)}."
+    if facts.get("reason") == "slo_removed":
+        return f"{expectation(facts)}: that is no longer configured, so the alert is closed."
     if facts["value"] is None:
         return f"{expectation(facts)}; {measurement(facts)}, so the alert is closed."
     return f"{expectation(facts)}, and that holds again: {measurement(facts)}."

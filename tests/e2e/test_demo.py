@@ -285,8 +285,8 @@ def test_a_server_that_dies_is_told_with_its_log(tmp_path: Path) -> None:
     try:
         read_until(demo, "1  All is well")
         (folder,) = tmp_path.iterdir()
-        holder = (folder / "data" / "server.lock").read_text()  # process 123 at http://…
-        os.kill(int(holder.split()[1]), signal.SIGKILL)
+        holder = json.loads((folder / "data" / "server.lock").read_text())
+        os.kill(holder["process"], signal.SIGKILL)
         output, _ = demo.communicate(timeout=60)
         assert demo.returncode == 1
         assert "F0 Ops has ended" in output

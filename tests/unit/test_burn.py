@@ -72,6 +72,7 @@ def test_windows_are_scaled_with_the_slos_and_are_whole_slots(window: int, expec
     ("long", "short", "verdict"),
     [
         (Counts(0, 0), Counts(0, 0), "no_data"),
+        (Counts(900, 1000), Counts(0, 0), "no_data"),  # silence is no recovery
         (Counts(0, 9), Counts(0, 9), "too_few_events"),
         (Counts(96, 100), Counts(96, 100), "too_few_failures"),
         (Counts(950, 1000), Counts(9, 10), "breach"),
@@ -139,7 +140,9 @@ def test_an_outage_pages_and_clears_with_its_short_windows(store: Store) -> None
         watch.requests(100, 0, IN_SLOT + n * SLOT)
         cleared = watch.run(NOW + n * SLOT).cleared
         assert (PAGE in cleared) == (n == 6)  # once the outage has left the half hour of the slower pair
-    assert watch.alert(PAGE)["reason"] == "back_within_burn_rate"
+    cleared_by = watch.alert(PAGE)
+    assert (cleared_by["reason"], cleared_by["windowSeconds"]) == ("back_within_burn_rate", 300)
+    assert "in the last 5 minutes it burned 0 × as fast" in sentence(cleared_by, resolved=True)
 
 
 def test_a_ticket_is_a_warning_that_wakes_nobody(store: Store) -> None:
@@ -214,6 +217,7 @@ def test_a_burn_rule_whose_slo_no_longer_wants_it_ends(store: Store) -> None:
     watch.data = only(threshold=100)
     assert PAGE in watch.run(NOW + SLOT).cleared
     assert watch.alert(PAGE)["reason"] == "slo_removed"
+    assert sentence(watch.alert(PAGE), resolved=True).endswith("no longer configured, so the alert is closed.")
 
 
 @pytest.mark.parametrize(
