@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 SLOT_SECONDS = 300
-_MOST_PLACES = 12  # exact arithmetic with more of them takes ever longer
+_MOST_PLACES = 30  # exact arithmetic with more of them takes ever longer
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
