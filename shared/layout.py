@@ -58,7 +58,3 @@ def month_path(day: str) -> str:
 def expiry(level: str, day: str) -> datetime:
     """When a document of this level and day may go; never before its level's time is over."""
     return datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1) + KEEP[level]
-
-
-def next_day(day: str) -> str:
-    return (datetime.fromisoformat(day) + timedelta(days=1)).strftime("%Y-%m-%d")

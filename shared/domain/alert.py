@@ -148,7 +148,11 @@ def step(state: State, rule: Rule, facts: Facts, memory: Memory, at: datetime) -
     if verdict == "breach":
         return _breach(state, timedelta(seconds=policy.pending_for), memory, at, words.exceeded)
     if verdict != "within":
-        return Step(state, verdict if facts.complete else "facts_incomplete")
+        if not facts.complete:
+            return Step(state, "facts_incomplete")
+        if state == "pending":  # it must hold without a gap
+            return Step("ok", verdict, "give_up")
+        return Step(state, verdict, "burn_again" if verdict == "too_few_failures" and memory.calm_since else None)
     if state in ("firing", "pending") and not facts.complete:
         return Step(state, "facts_incomplete")
     if state == "pending":

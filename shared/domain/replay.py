@@ -189,7 +189,7 @@ def _next_that_matters(codes: bytes, slot: int, state: State, memory: Memory) ->
     if state == "firing" and memory.calm_since is None:
         return codes.find(within, slot)
     for n in range(slot, len(codes)):
-        if codes[n] in (_WITHIN, _BREACH):
+        if state == "pending" or codes[n] in (_WITHIN, _FEW_FAILURES, _BREACH):
             return n
     return -1
 

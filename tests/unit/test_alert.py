@@ -101,11 +101,12 @@ def test_with_for_a_breach_is_pending_until_it_has_held_so_long() -> None:
     [
         (WITHIN, True, Step("ok", "back_within_threshold", "give_up")),
         (WITHIN, False, Step("pending", "facts_incomplete")),
-        (TOO_FEW, True, Step("pending", "too_few_events")),
-        (NOTHING, True, Step("pending", "no_data")),
+        (TOO_FEW, True, Step("ok", "too_few_events", "give_up")),
+        (TOO_FEW, False, Step("pending", "facts_incomplete")),
+        (NOTHING, True, Step("ok", "no_data", "give_up")),
     ],
 )
-def test_what_is_pending_ends_with_facts_that_are_within(counts: Counts, complete: bool, expected: Step) -> None:
+def test_what_is_pending_ends_with_any_facts_that_are_no_breach(counts: Counts, complete: bool, expected: Step) -> None:
     assert stepped("pending", counts, complete, Memory(since=NOW), **{"for": "10m"}) == expected
 
 
@@ -122,6 +123,15 @@ def test_with_keep_firing_for_it_must_have_been_calm_so_long() -> None:
     assert stepped("firing", BREACH, memory=Memory(calm_since=NOW - SLOT), **keep) == Step(
         "firing", "still_exceeded", "burn_again"
     )
+
+
+def test_failures_that_are_too_few_to_fire_are_no_calm() -> None:
+    policy = {"keep_firing_for": "10m", "min_failures": 3}
+    few = Counts(good=8, total=10)  # beyond the limit
+    assert stepped("firing", few, memory=Memory(calm_since=NOW - SLOT), **policy) == Step(
+        "firing", "too_few_failures", "burn_again"
+    )
+    assert stepped("firing", few, **policy) == Step("firing", "too_few_failures")
 
 
 def test_what_fired_three_times_within_an_hour_is_damped() -> None:
