@@ -92,7 +92,9 @@ _ID = re.compile(
 )
 _AGENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _FAILURES = {"error", "failure", "failed", "timeout"}
-_FAILED_AT = {"error_rate": 1.0, "availability": 0.0, "agent_success_rate": 0.0, "agent_uptime": 0.0}  # 0 or 1 samples
+_FAILED_AT = {"error_rate": 1.0} | dict.fromkeys(  # of samples that are 0 or 1
+    ("availability", "agent_success_rate", "agent_uptime", "probe_success"), 0.0
+)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ _SHARES = {
     "error_rate": ("of requests may fail", "failed"),
     "agent_success_rate": ("of agent runs should succeed", "succeeded"),
     "agent_uptime": ("of agent checks should be answered", "were answered"),
+    "probe_success": ("of probes should be answered", "were answered"),
 }
 _DECIMALS = {"ms": 0, "%": 1, "USD": 2, "GB": 1, "count": 0, "×": 1}
 _QUANTILE = re.compile(r"p(\d\d?)")

@@ -25,7 +25,7 @@ FAULTS = [
     "slo.json: slos[0].window: a duration is a number with m, h, d or w, such as '5m' or '30d'",
     "slo.json: slos[0].metric: unknown metric 'eror_rate'; known: agent_latency, agent_success_rate, agent_uptime, "
     "api_latency, availability, dropped_labels, error_rate, firestore_read_latency, firestore_write_latency, "
-    "storage_usage, token_cost",
+    "probe_latency, probe_success, storage_usage, token_cost",
     "slo.json: slos[1].threshold: Field required",
     "slo.json: slos[3].metric: error_rate is a ratio and has no p95",
     "slo.json: slos[3].threshold: 200 is no percentage",

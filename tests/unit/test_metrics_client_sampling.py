@@ -174,7 +174,8 @@ def test_errors_are_never_sampled_out(server: CapturingIngest, options: dict[str
 
 
 @pytest.mark.parametrize(
-    ("name", "failed"), [("error_rate", 1), ("availability", 0), ("agent_success_rate", 0), ("agent_uptime", 0)]
+    ("name", "failed"),
+    [("error_rate", 1), ("availability", 0), ("agent_success_rate", 0), ("agent_uptime", 0), ("probe_success", 0)],
 )
 def test_a_failure_recorded_as_0_or_1_is_never_sampled_out(server: CapturingIngest, name: str, failed: int) -> None:
     client = seeded(server, 11, sample_one_in={name: 1000})
