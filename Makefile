@@ -6,6 +6,7 @@ PYTHON := .venv/bin/python
 READY := .venv/.ready
 PORT ?= 8080
 DATA ?= .f0ops
+WORKERS ?= auto
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +18,7 @@ demo: $(READY) ## Beside `make dev`: an app that sends metrics, slows down, brea
 	@exec $(PYTHON) -m demo
 
 test: check ## Check the code, then run every test
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
 check: $(READY) ## Lint, formatting, types
 	$(PYTHON) -m ruff check .

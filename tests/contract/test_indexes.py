@@ -94,13 +94,24 @@ def test_planted(sqlite_store):
 @pytest.mark.parametrize(
     ("call", "field", "code"), [("query", "seq", 1), ("count", "seq", 1), ("query", "severity", 0)]
 )
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_test_run_fails_for_a_planted_query_without_an_index(
-    tmp_path: Path, call: str, field: str, code: int
+    tmp_path: Path, call: str, field: str, code: int, workers: int
 ) -> None:
     (tmp_path / "conftest.py").write_text("from tests.conftest import *\n")
     (tmp_path / "test_planted.py").write_text(PLANTED.format(call=call, field=field))
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", str(tmp_path)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            f"-n{workers}",
+            f"--rootdir={tmp_path}",
+            str(tmp_path),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -101,7 +101,7 @@ class Odd:
         [{"x": [(1,)]}],
         {1: "x"},
         {"": 1},
-        {"deep": Odd()},
+        pytest.param({"deep": Odd()}, id="odd"),
         {1, 2},
         "\ud800",
     ],
