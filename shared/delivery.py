@@ -177,7 +177,7 @@ class _Run:
 
     def send(self, claimed: Data) -> Outcome:
         try:
-            return self.senders[claimed["channel"]].send(claimed)
+            return self.senders[claimed["channel"]].send([claimed])
         except Exception as error:  # noqa: BLE001 - a fault in one message must not keep all others from being sent
             log.error("a sender failed", error, notification=claimed["notificationId"])
             return Outcome("unknown", "internal_error")

@@ -16,7 +16,7 @@ from itertools import takewhile
 from typing import Any, Literal
 
 Data = dict[str, Any]
-Kind = Literal["trigger", "resolve"]
+Kind = Literal["trigger", "repeat", "acknowledge", "resolve"]
 Result = Literal["delivered", "retry", "unknown", "dead"]
 
 HTTP_TIMEOUT = timedelta(seconds=10)
@@ -35,7 +35,8 @@ class Outcome:
 
     `delivered`: accepted. `retry`: refused for now. `unknown`: the request left and no clear answer came, so it may
     have arrived; it is tried again too. `dead`: refused for good, and `detail` is the reason. `detail` is one short
-    word that holds no secret; `retry_after` is what the other side asked for, in seconds.
+    word that holds no secret; `retry_after` is what the other side asked for, in seconds; `reference` is the other
+    side's own name of the message that it took, if later ones of the same alert need it.
     """
 
     result: Result
@@ -43,6 +44,7 @@ class Outcome:
     status: int | None = None
     duration_ms: int = 0
     retry_after: float | None = None
+    reference: str | None = None
 
 
 def new_notification(
@@ -74,6 +76,7 @@ def new_notification(
         "owner": None,
         "leaseUntil": None,
         "attempts": [],
+        "reference": None,
         "facts": dict(facts),
     }
     if withheld_reason is not None:
@@ -113,7 +116,7 @@ def after_attempt(data: Data, outcome: Outcome, now: datetime, jitter: float) ->
     """The claimed notification after `outcome`. `jitter` is a random number from 0 to 1."""
     data = _with_attempt(data, now, outcome.duration_ms, outcome.result, outcome.status, outcome.detail)
     if outcome.result == "delivered":
-        return {**_closed(data, "delivered", None), "deliveredAt": now}
+        return {**_closed(data, "delivered", None), "deliveredAt": now, "reference": outcome.reference}
     if outcome.result == "dead":
         return _closed(data, "dead", outcome.detail)
     due = now + _wait(len(data["attempts"]), outcome.retry_after, jitter)

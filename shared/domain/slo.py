@@ -42,7 +42,7 @@ USUAL_MIN_FAILURES = 8  # with burn rates
 _QUANTILE = re.compile(r"(.+)_p(50|75|90|95|99)")
 
 Severity = Literal["critical", "high", "warning"]
-Channel = Literal["slack", "email", "pagerduty", "inapp"]
+Channel = Literal["slack", "email", "pagerduty", "inapp", "webhook"]
 Compliance = Literal["met", "missed", "no_data"]
 
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from shared.domain.notification import Outcome
 
 
 class Sender(Protocol):
-    """One file a channel. `configured` says whether there is an address to send to."""
+    """One file a channel. `configured` says whether there is an address to send to.
+
+    `groups`: may one message tell several notifications? Where it is False, `send` is given one at a time.
+    """
 
     @property
     def configured(self) -> bool: ...
 
-    def send(self, notification: Mapping[str, Any]) -> Outcome:
-        """One attempt to send a notification's document, over within `HTTP_TIMEOUT`. Raises nothing."""
+    @property
+    def groups(self) -> bool: ...
+
+    def send(self, notifications: Sequence[Mapping[str, Any]]) -> Outcome:
+        """One attempt to send ONE message that tells all of these notification documents, one at least.
+
+        The first leads: the message bears its notificationId. Over within `HTTP_TIMEOUT`. Raises nothing.
+        """
         ...

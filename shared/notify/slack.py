@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -31,10 +31,14 @@ class SlackSender:
     def configured(self) -> bool:
         return self._url is not None
 
-    def send(self, notification: Mapping[str, Any]) -> Outcome:
+    @property
+    def groups(self) -> bool:
+        return True
+
+    def send(self, notifications: Sequence[Mapping[str, Any]]) -> Outcome:
         if self._url is None:
             return Outcome("dead", "not_configured")
-        body = json.dumps(message(notification, self._status_url), ensure_ascii=False).encode()
+        body = json.dumps(message(notifications, self._status_url), ensure_ascii=False).encode()
         started = time.monotonic()
         try:
             headers = {"Content-Type": "application/json; charset=utf-8"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,30 +13,90 @@ HEADER_CHARS, SECTION_CHARS, FIELD_CHARS, CONTEXT_CHARS = 150, 3000, 2000, 2000
 _SYMBOLS = {"critical": "🔴", "high": "🟠", "warning": "🟡"}
 _RESOLVED = "🟢"
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_NAME_CHARS, _WORD_CHARS = 120, 200
+_NAME_CHARS, _WORD_CHARS, _LINE_CHARS = 120, 200, 800
+SHOWN = 10  # notifications of one message that are told one by one
+_COUNTED = 6  # words that are counted by name
 
 Block = dict[str, Any]
 
 
-def message(notification: Mapping[str, Any], status_url: str) -> dict[str, Any]:
-    """The webhook's JSON body for a notification's document: `blocks`, and `text` for where blocks cannot be shown."""
-    facts = notification["facts"]
-    resolved = notification["kind"] == "resolve"
-    symbol = _RESOLVED if resolved else _SYMBOLS.get(facts["severity"], "⚪")
-    title = f"{symbol} {escape(facts['sloName'], _NAME_CHARS)}: {'resolved' if resolved else 'firing'}"
-    what = wording.sentence(facts, resolved=resolved)
+def message(notifications: Sequence[Mapping[str, Any]], status_url: str) -> dict[str, Any]:
+    """The JSON body that tells these notifications' documents: `blocks`, and `text` where blocks cannot be shown."""
+    blocks, text = _one(notifications[0]) if len(notifications) == 1 else _many(notifications)
     return {
-        "text": f"{title}. {escape(what, SECTION_CHARS)}",
+        "text": text,
         "unfurl_links": False,
         "unfurl_media": False,
         "blocks": [
-            {"type": "header", "text": {"type": "plain_text", "text": cut(title, HEADER_CHARS), "emoji": True}},
-            {"type": "section", "text": _markdown(escape(what, SECTION_CHARS))},
-            {"type": "section", "fields": _fields(facts)},
+            *blocks,
             {"type": "section", "text": _markdown(_links(status_url))},
-            {"type": "context", "elements": [_markdown(_footer(notification))]},
+            {"type": "context", "elements": [_markdown(_footer(notifications))]},
         ],
     }
+
+
+def _one(notification: Mapping[str, Any]) -> tuple[list[Block], str]:
+    facts, kind = notification["facts"], notification["kind"]
+    title = f"{_symbol(notification)} {escape(facts['sloName'], _NAME_CHARS)}: {wording.STATES[kind]}"
+    what = escape(wording.told(facts, kind), SECTION_CHARS)
+    blocks: list[Block] = [
+        _header(title),
+        {"type": "section", "text": _markdown(what)},
+        {"type": "section", "fields": _fields(facts)},
+    ]
+    return blocks, f"{title}. {what}"
+
+
+def _many(notifications: Sequence[Mapping[str, Any]]) -> tuple[list[Block], str]:
+    """What broke together: each in a line of its own, or, of more than `SHOWN`, counts and the first by name."""
+    states = Counter(wording.STATES[notification["kind"]] for notification in notifications)
+    worst = next((s for s in map(_symbol, _by_severity(notifications)) if s != _RESOLVED), _RESOLVED)
+    title = f"{worst} {len(notifications):,} alerts: {_counted(states)}"
+    shown = notifications if len(notifications) <= SHOWN else _by_severity(notifications)[:SHOWN]
+    blocks: list[Block] = [_header(title)]
+    if len(notifications) > SHOWN:
+        severities = Counter(notification["facts"]["severity"] for notification in notifications)
+        components = Counter(notification["facts"]["component"] for notification in notifications)
+        lines = f"*By severity:* {_counted(severities)}\n*By component:* {_counted(components)}"
+        blocks.append({"type": "section", "text": _markdown(lines)})
+    blocks += [{"type": "section", "text": _markdown(_line(notification))} for notification in shown]
+    if len(shown) < len(notifications):
+        more = f"and {len(notifications) - len(shown):,} more"
+        blocks.append({"type": "section", "text": _markdown(more)})
+    return blocks, title
+
+
+def _line(notification: Mapping[str, Any]) -> str:
+    facts, kind = notification["facts"], notification["kind"]
+    name = escape(facts["sloName"], _NAME_CHARS)
+    return f"{_symbol(notification)} *{name}*: {wording.STATES[kind]}\n{escape(wording.told(facts, kind), _LINE_CHARS)}"
+
+
+def _counted(counts: Counter[str]) -> str:
+    """`3 critical, 1 warning`, the most frequent ones first."""
+    words = [f"{count:,} {escape(word, _WORD_CHARS)}" for word, count in counts.most_common(_COUNTED)]
+    rest = sum(counts.values()) - sum(count for _, count in counts.most_common(_COUNTED))
+    return ", ".join([*words, f"{rest:,} other"] if rest else words)
+
+
+def _by_severity(notifications: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    order = list(_SYMBOLS)
+
+    def rank(notification: Mapping[str, Any]) -> tuple[bool, int]:
+        severity = notification["facts"]["severity"]
+        return notification["kind"] == "resolve", order.index(severity) if severity in order else len(order)
+
+    return sorted(notifications, key=rank)
+
+
+def _symbol(notification: Mapping[str, Any]) -> str:
+    if notification["kind"] == "resolve":
+        return _RESOLVED
+    return _SYMBOLS.get(notification["facts"]["severity"], "⚪")
+
+
+def _header(title: str) -> Block:
+    return {"type": "header", "text": {"type": "plain_text", "text": cut(title, HEADER_CHARS), "emoji": True}}
 
 
 def escape(text: Any, limit: int) -> str:
@@ -89,14 +150,17 @@ def _links(status_url: str) -> str:
     return f"<{url}|Status page>"
 
 
-def _footer(notification: Mapping[str, Any]) -> str:
-    facts = notification["facts"]
-    parts = [f"Notification `{escape(notification['notificationId'], _WORD_CHARS)}`"]
+def _footer(notifications: Sequence[Mapping[str, Any]]) -> str:
+    first, *others = notifications
+    facts = first["facts"]
+    parts = [f"Notification `{escape(first['notificationId'], _WORD_CHARS)}`"]
+    if others:
+        parts[0] += f" and {len(others):,} more"
     if facts.get("incidentId"):
         parts.append(f"incident `{escape(facts['incidentId'], _WORD_CHARS)}`")
     if facts.get("reason"):
         parts.append(escape(str(facts["reason"]).replace("_", " "), _WORD_CHARS))
-    return cut(" · ".join(parts), CONTEXT_CHARS)
+    return cut(" · ".join(parts if not others else parts[:1]), CONTEXT_CHARS)
 
 
 def _markdown(text: str, limit: int = SECTION_CHARS) -> Block:

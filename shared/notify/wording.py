@@ -10,6 +10,9 @@ from typing import Any
 
 Facts = Mapping[str, Any]
 
+# a notification's kind, as the state it tells of
+STATES = {"trigger": "firing", "repeat": "still firing", "acknowledge": "acknowledged", "resolve": "resolved"}
+
 # what one sample of a metric is, in the plural, and what it should do
 _SUBJECTS = {
     "api_latency": ("requests", "finish"),
@@ -66,6 +69,12 @@ def measurement(facts: Facts) -> str:
     if facts["unit"] == "%" and share:
         return f"{when} {value(facts)} {share[1]}"
     return f"{when} {_measure(facts, short=True)} was {value(facts)}"
+
+
+def told(facts: Facts, kind: str) -> str:
+    """What a notification of this kind says first."""
+    what = sentence(facts, resolved=kind == "resolve")
+    return f"Somebody has taken this on. {what}" if kind == "acknowledge" else what
 
 
 def sentence(facts: Facts, *, resolved: bool) -> str:

@@ -53,8 +53,14 @@ def test_a_new_one_is_due_at_once_and_dies_after_a_day() -> None:
         "owner": None,
         "leaseUntil": None,
         "attempts": [],
+        "reference": None,
         "facts": {"sloName": "API"},
     }
+
+
+def test_the_other_sides_name_of_a_message_it_took_is_kept() -> None:
+    assert ended("delivered", reference="C1:17.2")["reference"] == "C1:17.2"
+    assert ended("delivered")["reference"] is None
 
 
 def test_a_withheld_one_is_a_record_that_nobody_can_claim() -> None:

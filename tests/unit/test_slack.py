@@ -53,12 +53,12 @@ class Hasty(HttpOutbound):
 
 def outcome_of(behave: Behaviour) -> Outcome:
     with FakeSlack(behave) as slack:
-        return SlackSender(Hasty(), slack.url, STATUS_URL).send(a_notification())
+        return SlackSender(Hasty(), slack.url, STATUS_URL).send([a_notification()])
 
 
 def test_slack_gets_the_message_as_json_with_the_notifications_id_and_says_ok() -> None:
     with FakeSlack() as slack:
-        outcome = SlackSender(HttpOutbound(), slack.url, STATUS_URL).send(a_notification())
+        outcome = SlackSender(HttpOutbound(), slack.url, STATUS_URL).send([a_notification()])
         assert (outcome.result, outcome.status) == ("delivered", 200)
         assert slack.shown_ids == ["api-threshold-1-slack"]
 
@@ -92,7 +92,7 @@ def test_an_answer_becomes_its_outcome(behave: Behaviour, result: str, detail: s
 def test_slack_that_cannot_be_reached_has_surely_not_got_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         url = f"http://127.0.0.1:{gone.getsockname()[1]}{SECRET_PATH}"
-    outcome = SlackSender(HttpOutbound(), url, STATUS_URL).send(a_notification())
+    outcome = SlackSender(HttpOutbound(), url, STATUS_URL).send([a_notification()])
     assert (outcome.result, outcome.detail) == ("retry", "connection_refused")
 
 

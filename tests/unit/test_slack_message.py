@@ -68,7 +68,7 @@ def facts_of(slo: str, kind: str) -> dict[str, Any]:
 def rendered(slo: str, kind: Any, **changes: Any) -> dict[str, Any]:
     facts = {**facts_of(slo, kind), **changes}
     _, data = new_notification(f"{slo}-threshold", 1 if kind == "trigger" else 2, "slack", kind, facts, FIRED)
-    return message(data, STATUS_URL)
+    return message([data], STATUS_URL)
 
 
 def golden_text(slo: str, kind: str) -> str:
@@ -181,6 +181,49 @@ def test_a_foreign_text_cannot_call_the_channel_or_make_a_link() -> None:
     assert "<!channel>" not in text
     assert "<https://x" not in text
     assert "&lt;!channel&gt; &amp; &lt;https://x|y&gt; *now*" in text
+
+
+def many(count: int, kind: str = "trigger") -> dict[str, Any]:
+    """One message for `count` notifications."""
+    names = sorted(SLOS)
+    documents = []
+    for n in range(count):
+        facts = {**facts_of(names[n % len(names)], kind), "sloName": f"SLO {n}"}
+        documents.append(new_notification(f"slo-{n}-threshold", 1, "slack", kind, facts, FIRED)[1])  # type: ignore[arg-type]
+    return message(documents, STATUS_URL)
+
+
+def test_a_few_alerts_in_one_message_are_told_each_and_the_first_one_gives_its_id() -> None:
+    body = many(3)
+    assert blocks_are_valid(body["blocks"])
+    text = json.dumps(body, ensure_ascii=False)
+    assert body["blocks"][0]["text"]["text"] == "🔴 3 alerts: 3 firing"
+    assert [f"*SLO {n}*: firing" in text for n in range(3)] == [True] * 3
+    assert "Notification `slo-0-threshold-1-slack` and 2 more" in text
+
+
+def test_many_alerts_in_one_message_are_counted_and_the_ten_worst_are_named() -> None:
+    body = many(1000)
+    assert blocks_are_valid(body["blocks"])
+    text = json.dumps(body, ensure_ascii=False)
+    assert "*By severity:* 500 warning, 250 high, 250 critical" in text
+    assert "*By component:* 500 API, 250 AI_Providers, 250 Database" in text
+    assert (text.count("*: firing"), text.count("🔴 *SLO")) == (10, 10)
+    assert "and 990 more" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "header"),
+    [
+        ("repeat", "🟡 API Latency (p95): still firing"),
+        ("acknowledge", "🟡 API Latency (p95): acknowledged"),
+        ("resolve", "🟢 API Latency (p95): resolved"),
+    ],
+)
+def test_the_header_says_what_became_of_the_alert(kind: str, header: str) -> None:
+    body = rendered("api-latency-p95", kind)
+    assert body["blocks"][0]["text"]["text"] == header
+    assert blocks_are_valid(body["blocks"])
 
 
 @given(name=st.text(max_size=400), component=st.text(max_size=3000), incident=st.none() | st.text(max_size=3000))
