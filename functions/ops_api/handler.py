@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
 from functions.ops_api import alerts, backtest, exclusions, metrics, report, slos
-from shared.admin import require_admin
-from shared.http import Problem, require_method
-from shared.settings import Settings
+from shared.routes import Route, dispatch
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
-
-Action = Callable[["App", Request, datetime, Mapping[str, str]], Response]
-Check = Callable[[Request, Settings, datetime], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """`path`: segments, where `{name}` stands for any one of them. `check` decides who may call, before the action.
-
-    An action is given the values of these segments by name, and as `caller` the uid of who calls.
-    """
-
-    path: str
-    methods: Mapping[str, Action]
-    check: Check = require_admin
-
-    def match(self, path: str) -> Mapping[str, str] | None:
-        """The values of the `{name}` segments if the path is this route's."""
-        pattern = "".join(
-            f"(?P<{part[1:-1]}>[^/]+)" if part.startswith("{") else re.escape(part)
-            for part in re.split(r"(\{\w+\})", self.path)
-        )
-        found = re.fullmatch(pattern, path)
-        return found.groupdict() if found else None
-
 
 ROUTES = (
     Route("/api/ops/metrics/query", {"GET": metrics.query}),
@@ -60,14 +29,4 @@ ROUTES = (
 
 
 def handle(request: Request, app: App) -> Response:
-    now = app.clock()
-    path = request.path.rstrip("/")
-    for route in ROUTES:
-        found = route.match(path)
-        if found is not None:
-            reads = ("HEAD",) if "GET" in route.methods else ()
-            require_method(request, *route.methods, *reads)
-            caller = route.check(request, app.settings, now)
-            action = route.methods["GET" if request.method == "HEAD" else request.method]
-            return action(app, request, now, {**found, "caller": caller})
-    raise Problem(404, "not_found", "there is nothing at this address")
+    return dispatch(ROUTES, request, app, app.clock())
