@@ -9,6 +9,7 @@ from shared.agents import load_agents
 from shared.components import load_components
 from shared.domain.faults import ConfigError
 from shared.flags import load_defaults
+from shared.notification_policy import load_policy
 from shared.slo_loader import load_burn_windows, load_file, load_registry
 from shared.storage_usage import load_storage
 
@@ -22,6 +23,7 @@ def faults(folder: Path) -> list[str]:
         ("components.json", lambda: load_components(folder)),
         ("agents.json", lambda: load_agents(folder)),
         ("flags.json", lambda: load_defaults(folder)),
+        ("notifications.json", lambda: load_policy(folder)),
         ("storage.json", lambda: load_storage(folder)),
     )
     found: list[str] = []

@@ -1,0 +1,34 @@
+"""Loads `config/notifications.json`, what is told together, told again, passed on, and held back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from shared.bootstrap import App
+from shared.domain.faults import ConfigError, faults_of
+from shared.domain.notification_policy import NotificationPolicy
+
+FILE = "notifications.json"
+
+
+def load_policy(config_dir: Path) -> NotificationPolicy:
+    """Raises `ConfigError` with every fault. Without the file, the policy that needs no attention."""
+    try:
+        text = (config_dir / FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return NotificationPolicy()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(FILE, [f"(the whole): cannot be read: {error}"]) from None
+    try:
+        return NotificationPolicy.model_validate_json(text)
+    except ValidationError as error:
+        raise ConfigError(FILE, faults_of(error)) from None
+
+
+class PolicyLoader:
+    """The policy of this instance, read once."""
+
+    def __init__(self, app: App) -> None:
+        self.policy = load_policy(app.settings.config_dir)
