@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import shlex
-import shutil
-import subprocess
 
 import pytest
 
@@ -14,10 +11,10 @@ from scripts.deploy.__main__ import main
 from scripts.deploy.plan import BASE_APIS, Command, Target, steps
 from scripts.manifest import ROOT, load, table
 from shared.settings import NAMES
+from tests.gcloud import faults_of, require_gcloud
 
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
 MANIFEST = load()
-NOT_COMMANDS = ("my-project", "ingest-keys", "slack-webhook-url")
 
 
 def first_cells(page: str) -> list[str]:
@@ -38,34 +35,24 @@ def gcloud_commands() -> list[list[str]]:
     return [argv for argv in [*shown_commands(), *planned] if argv[0] == "gcloud"]
 
 
-@functools.cache
-def known_to_gcloud(words: tuple[str, ...]) -> set[str] | None:
-    """The flags of the longest command that `words` begin with."""
-    gcloud = shutil.which("gcloud")
-    assert gcloud
-    for length in range(len(words), 0, -1):
-        done = subprocess.run(
-            [gcloud, *words[:length], "--help"], capture_output=True, text=True, timeout=60, check=False
-        )
-        if done.returncode == 0:
-            text = re.sub(r"\x1b\[[0-9;]*m|.\x08", "", done.stdout)
-            flags = set(re.findall(r"--(?:\[no-\])?[a-z0-9][a-z0-9-]*", text))
-            return {f.replace("[no-]", p) for f in flags for p in ("", "no-")} | {"--quiet"}
-    return None
-
-
 @pytest.mark.parametrize("argv", gcloud_commands(), ids=lambda argv: " ".join(argv[1:4]))
 def test_every_gcloud_command_and_flag_exists(argv: list[str]) -> None:
-    if shutil.which("gcloud") is None:
-        pytest.skip("gcloud is not installed: the commands are not tested")
-    words = []
-    for word in argv[1:]:
-        if not re.fullmatch(r"[a-z][a-z-]*", word) or word in NOT_COMMANDS or word in MANIFEST.endpoints:
-            break
-        words.append(word)
-    known = known_to_gcloud(tuple(words))
-    assert known is not None, argv
-    assert {word.partition("=")[0] for word in argv if word.startswith("--")} <= known
+    require_gcloud()
+    assert faults_of(argv) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "fault"),
+    [
+        ("gcloud firestore databse create", "gcloud firestore needs one of"),
+        ("gcloud firestore databases create --databse=x", "has no flag --databse"),
+        ("gcloud firestore databases update --enable-pitr=x", "takes no value"),
+    ],
+)
+def test_a_planted_fault_in_a_gcloud_command_is_found(command: str, fault: str) -> None:
+    require_gcloud()
+    (found,) = faults_of(command.split())
+    assert fault in found
 
 
 def test_the_table_of_functions_is_the_manifest() -> None:
