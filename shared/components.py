@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from shared.domain.component import Components
 from shared.domain.faults import ConfigError
+from shared.domain.probe import KINDS
 
 FILE = "components.json"
 
@@ -37,5 +38,6 @@ def parse_components(text: str) -> Components:
 
 
 def _told(place: tuple[int | str, ...], message: str) -> str:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+    parts = [p for n, p in enumerate(place) if not (p in KINDS and place[max(0, n - 2) : n - 1] == ("probes",))]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
     return f"{path or '(the file)'}: {message.removeprefix('Value error, ')}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from shared import log
+from shared.domain import history
 from shared.domain import snapshot as public_form
 from shared.domain.component import Components
 from shared.domain.status import derive
@@ -31,8 +32,12 @@ from shared.store.protocol import (
 
 SNAPSHOT = "status/public"
 ITEMS = "status/components/items"
+HISTORY = "status/history"
 RUN = "runs/alertRules"
+PROBED = "runs/healthProbe"
+ITEMS_EVERY = timedelta(minutes=5)  # their times and figures; a state at once
 INCIDENTS = Query("incidents", (("publicVisible", "==", True),), (("startedAt", "desc"),), limit=50)
+MAINTENANCES = Query("maintenances", (("publicVisible", "==", True),), (("scheduledFor", "desc"),), limit=50)
 
 
 def publish_status(
@@ -54,14 +59,18 @@ def publish_status(
         before = store.get(SNAPSHOT)
         if before is not None and lost is not None and before.data["rev"] == lost:
             return int(before.data["seq"])
+        published = before.data["publishedAt"] if before else None
+        at = published if published and timedelta(0) < published - now <= history.HELD else now  # a run that comes late
         # 2. The sources.
-        found = _load(store, components, flags, now)
-        # 3. All in one commit, only if the snapshot is still the one of step 1.
+        found = _load(store, components, flags, published, at)
+        # 3. All in one commit, only if the snapshot is still the one of step 1. Whoever writes the history writes the
+        #    snapshot too, so that is the history's guard as well.
         seq = int(before.data["seq"]) + 1 if before else 1
-        frame = {"rev": new_rev(), "seq": seq, "publishedAt": now}
+        frame = {"rev": new_rev(), "seq": seq, "publishedAt": at}
         snapshot = _fitted({**frame, **(found.full if found.enabled else public_form.blank(components))})
+        items = _items(before, found.full["components"], at)
         try:
-            store.commit([over(before, SNAPSHOT, snapshot), *_items(before, found.full["components"])])
+            store.commit([over(before, SNAPSHOT, snapshot), *items, *found.history])
             return seq
         except Conflict:
             pause(random.uniform(0, min(0.25, 0.005 * 2**attempt)))
@@ -75,17 +84,33 @@ def publish_status(
 class _Found(NamedTuple):
     full: Data
     enabled: bool
+    history: list[Write]
 
 
-def _load(store: Store, components: Components, flags: Flags, now: datetime) -> _Found:
+def _load(store: Store, components: Components, flags: Flags, published: datetime | None, now: datetime) -> _Found:
     """The public view, and whether it may be shown. The flag is read here too, since a cached one may be older."""
-    run, switches = store.get_many([RUN, FLAGS])
+    run, switches, probed, past = store.get_many([RUN, FLAGS, PROBED, HISTORY])
     ids = (run.data.get("openAlerts") or ()) if run else ()
     known = [doc.data for doc in store.get_many([f"alerts/{alert}" for alert in ids]) if doc] if ids else []
     alerts = [alert for alert in known if alert.get("state") == "firing"]
-    incidents = [{**doc.data, "id": doc.id} for doc in store.query(INCIDENTS)]
-    view = derive(components, run.data if run else None, alerts, incidents, now)
-    return _Found(public_form.public(view, components), flags.merged(switches)["ops.public_status_page"] is True)
+    incidents, maintenances = (
+        [{**doc.data, "id": doc.id} for doc in store.query(q)] for q in (INCIDENTS, MAINTENANCES)
+    )
+    view = derive(
+        components,
+        run.data if run else None,
+        alerts,
+        incidents,
+        now,
+        probed.data if probed else None,
+        maintenances,
+    )
+    before = past.data["components"] if past else {}
+    states = {status.component.id: status.recorded for status in view.components}
+    records = history.advanced(before, states, published, now)
+    full = public_form.public(view, components, records, now)
+    changed: list[Write] = [] if records == before else [Put(HISTORY, {"components": records, "rev": new_rev()})]
+    return _Found(full, flags.merged(switches)["ops.public_status_page"] is True, changed)
 
 
 def _fitted(snapshot: Data) -> Data:
@@ -96,9 +121,22 @@ def _fitted(snapshot: Data) -> Data:
     return fitted
 
 
-def _items(before: Doc | None, components: list[Data]) -> list[Write]:
-    """The component documents that differ from those of the last snapshot; all of them if that one was blank."""
+def _items(before: Doc | None, components: list[Data], now: datetime) -> list[Write]:
+    """The component documents that differ from those of the last snapshot; all of them if that one was blank.
+
+    A probe's time and latency differ every minute: where only such do, they are written when a mark of five minutes has
+    passed.
+    """
     was = {c["id"]: public_form.item(c) for c in before.data["components"]} if before else {}
-    now = {c["id"]: public_form.item(c) for c in components}
-    changed: list[Write] = [Put(f"{ITEMS}/{name}", data) for name, data in now.items() if was.get(name) != data]
-    return changed + [Delete(f"{ITEMS}/{name}") for name in was if name not in now]
+    mark = now - timedelta(seconds=now.timestamp() % ITEMS_EVERY.total_seconds())
+    passed = before is None or before.data["publishedAt"] < mark
+    changed: list[Write] = []
+    for component in components:
+        item = public_form.item(component)
+        known = was.get(component["id"])
+        checked = item["lastCheck"]
+        late = passed and (item != known or (checked is not None and checked >= mark - ITEMS_EVERY))
+        if known is None or item["state"] != known["state"] or late:
+            changed.append(Put(f"{ITEMS}/{component['id']}", item))
+    ids = {component["id"] for component in components}
+    return changed + [Delete(f"{ITEMS}/{name}") for name in was if name not in ids]

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, field_validator, model_validator
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+from shared.domain.probe import AnyProbe, Figure, Identifier, Text
+
 Address = Annotated[str, StringConstraints(pattern=r"^(https?://[^\s/]|mailto:[^\s@]+@)\S*$", max_length=500)]
-Figure = Literal["latency", "uptime", "readLatency", "writeLatency"]
+MAX_PROBES = 60  # in all: each has a thread of its own in a round
 
 
 class _Frozen(BaseModel):
@@ -51,29 +51,45 @@ class Source(_Frozen):
 
 
 class Provider(_Frozen):
-    """One of several providers behind a component; its status is the component's."""
+    """One of several providers behind a component; without probes of its own, its status is the component's."""
 
     name: Text
     models: tuple[Text, ...] = ()
+    probes: tuple[AnyProbe, ...] = ()
 
 
 class Component(_Frozen):
-    """`id` is the name in data and in healthz, `name` what people read. Without `metrics` it is not monitored."""
+    """`id` is the name in data and in healthz, `name` what people read. Without metrics and probes: not monitored."""
 
     id: Identifier
     name: Text
     provider: Text | None = None
     providers: tuple[Provider, ...] = ()
     metrics: tuple[Source, ...] = ()
+    probes: tuple[AnyProbe, ...] = ()
+
+    def all_probes(self) -> list[tuple[str | None, AnyProbe]]:
+        """Its own probes, and those of its providers with the provider's name."""
+        return [(None, probe) for probe in self.probes] + [
+            (provider.name, probe) for provider in self.providers for probe in provider.probes
+        ]
 
     def source(self, metric: str) -> Source | None:
         return next((source for source in self.metrics if source.metric == metric), None)
+
+
+class UptimePolicy(_Frozen):
+    """What counts as up in `uptime90`; excluded time is left out of the whole. Time without data never counts."""
+
+    degraded: Literal["up", "down"] = "up"
+    maintenance: Literal["excluded", "up", "down"] = "excluded"
 
 
 class Components(_Frozen):
     """The components in the order of the page. Ids are unique, and a metric speaks for one component only."""
 
     page: Page
+    uptime: UptimePolicy = UptimePolicy()
     components: tuple[Component, ...]
 
     @model_validator(mode="after")
@@ -85,6 +101,15 @@ class Components(_Frozen):
         for component in self.components:
             figures = Counter(source.shows for source in component.metrics if source.shows)
             faults += [f"{component.id} has {n} sources of {name}" for name, n in figures.items() if n > 1]
+            probes = Counter(probe.id for _, probe in component.all_probes())
+            faults += [f"{component.id} has {n} probes {name}" for name, n in probes.items() if n > 1]
+            names = Counter(provider.name for provider in component.providers)
+            faults += [f"{component.id} has {n} providers {name}" for name, n in names.items() if n > 1]
+            shown = Counter(probe.shows for probe in component.probes if probe.shows)
+            faults += [f"{component.id} has {n} probes that show {name}" for name, n in shown.items() if n > 1]
+        probes_in_all = sum(len(component.all_probes()) for component in self.components)
+        if probes_in_all > MAX_PROBES:
+            faults.append(f"{probes_in_all} probes: at most {MAX_PROBES}")
         if not 1 <= len(self.components) <= 50:
             faults.append(f"{len(self.components)} components: it takes 1 to 50")
         if faults:

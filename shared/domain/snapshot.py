@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
+from shared.domain import history
 from shared.domain.component import Components
 from shared.domain.incident import AUTHOR
-from shared.domain.status import ComponentStatus, View
+from shared.domain.status import ComponentStatus, ProviderStatus, View, percent_down
 
 BUDGET_BYTES = 500_000
 MAX_TITLE = 200
@@ -18,21 +20,29 @@ SHORT_MESSAGE = 300
 Data = dict[str, Any]
 
 
-def public(view: View, components: Components) -> Data:
-    """`{enabled, overall, page, components, incidents}`, before it is cut to its budget. Unknown keys are absent."""
+def public(view: View, components: Components, records: Mapping[str, history.Record], now: datetime) -> Data:
+    """`{enabled, overall, page, components, incidents, maintenances}`, before it is cut to its budget.
+
+    Unknown keys are absent. `records`: the history of the components, by id.
+    """
     return {
         "enabled": True,
         "overall": view.overall,
         "page": components.page.model_dump(mode="json"),
-        "components": [_component(status) for status in view.components],
+        "components": [
+            _component(status) | _history(records.get(status.component.id), components, now)
+            for status in view.components
+        ],
         "incidents": [_incident(incident, view, components) for incident in view.incidents],
+        "maintenances": [_maintenance(maintenance, components) for maintenance in view.maintenances],
     }
 
 
 def blank(components: Components) -> Data:
     """What is public while the page is switched off."""
     page = components.page.model_dump(mode="json")
-    return {"enabled": False, "overall": "unknown", "page": page, "components": [], "incidents": []}
+    nothing: Data = {"components": [], "incidents": [], "maintenances": []}
+    return {"enabled": False, "overall": "unknown", "page": page, **nothing}
 
 
 def item(component: Mapping[str, Any]) -> Data:
@@ -82,7 +92,9 @@ def _component(status: ComponentStatus) -> Data:
     if component.provider:
         found["provider"] = component.provider
     if component.providers:
-        found["providers"] = [p.model_dump(mode="json") for p in component.providers]
+        found["providers"] = [_provider(provider) for provider in status.providers]
+    if status.maintenance:
+        found["maintenance"] = True
     if status.last_check:
         found["lastCheck"] = status.last_check
     if status.uptime_window:
@@ -90,9 +102,47 @@ def _component(status: ComponentStatus) -> Data:
     return {**found, **status.figures}
 
 
+def _provider(status: ProviderStatus) -> Data:
+    found: Data = {"name": status.provider.name, "models": list(status.provider.models), "state": status.state}
+    given = {"latency": status.latency, "message": status.message, "basis": status.basis}
+    return {**found, **{key: value for key, value in given.items() if value is not None}}
+
+
+def _history(record: history.Record | None, components: Components, now: datetime) -> Data:
+    shown = history.shown(record, now) if record else None
+    if shown is None:
+        return {}
+    first, days = shown
+    up, known = history.up_and_known(days, components.uptime)
+    uptime = {"uptime90": percent_down(up, known)} if known else {}
+    return {"history": {"from": first, "days": days}, **uptime}
+
+
+def _maintenance(maintenance: Mapping[str, Any], components: Components) -> Data:
+    affected = maintenance.get("components") or ()
+    times = {key: maintenance[key] for key in ("startedAt", "completedAt") if maintenance.get(key)}
+    return {
+        "id": maintenance["id"],
+        "title": shortened(maintenance.get("title") or "Maintenance", MAX_TITLE),
+        "message": shortened(maintenance.get("message") or "", MAX_MESSAGE),
+        "status": maintenance.get("status") or "scheduled",
+        "components": [component.id for component in components.components if component.id in affected],
+        "scheduledFor": maintenance["scheduledFor"],
+        "scheduledUntil": maintenance["scheduledUntil"],
+        **times,
+        "updates": [_update(update, "scheduled") for update in _public_updates(maintenance)],
+    }
+
+
+def _public_updates(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The updates that are not marked as internal, oldest first."""
+    public = [update for update in data.get("updates") or () if update.get("public") is not False]
+    return sorted(public, key=lambda update: update["timestamp"])
+
+
 def _incident(incident: Mapping[str, Any], view: View, components: Components) -> Data:
     affected = [c for c in components.components if c.id in (incident.get("components") or ())]
-    updates = sorted(incident.get("updates") or (), key=lambda update: update["timestamp"])
+    updates = _public_updates(incident)
     times = {key: incident[key] for key in ("identifiedAt", "mitigatedAt", "resolvedAt") if incident.get(key)}
     title = incident.get("title") or "A problem"
     if incident.get("autoCreated") and any(title.startswith(name) for name in view.slo_names):
@@ -106,7 +156,7 @@ def _incident(incident: Mapping[str, Any], view: View, components: Components) -
         "components": [component.id for component in affected],
         "startedAt": incident["startedAt"],
         **times,
-        "updates": [_update(update, opening=n == 0) for n, update in enumerate(updates)],
+        "updates": [_update(update, "investigating", opening=n == 0) for n, update in enumerate(updates)],
         "earlierUpdates": 0,
     }
 
@@ -117,14 +167,14 @@ def _public_id(incident: Mapping[str, Any]) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:20] if incident.get("autoCreated") else name
 
 
-def _update(update: Mapping[str, Any], *, opening: bool) -> Data:
+def _update(update: Mapping[str, Any], status: str, *, opening: bool = False) -> Data:
     """An update as people wrote it; automation writes for the team, so the public reads a phrase instead."""
     message = update.get("message") or ""
     if update.get("author") == AUTHOR:
         message = "Found by our monitoring." if opening else "Our measurements are back to normal."
     return {
         "timestamp": update["timestamp"],
-        "status": update.get("status") or "investigating",
+        "status": update.get("status") or status,
         "message": shortened(message, MAX_MESSAGE),
     }
 

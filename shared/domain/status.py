@@ -1,4 +1,4 @@
-"""What the components are doing, derived from the last evaluation, the firing alerts and the public incidents.
+"""What the components are doing, derived from probes, last evaluation, firing alerts, public incidents, maintenance.
 
 Nothing here is public yet: reasons name alerts and incidents. `shared.domain.snapshot` says what leaves.
 """
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from shared.domain.component import Component, Components
+from shared.domain.component import Component, Components, Provider
+from shared.domain.probe import AnyProbe
 
 State = Literal["operational", "degraded", "outage", "not_monitored", "no_data"]
 Overall = Literal["operational", "degraded", "outage", "unknown"]
@@ -19,14 +20,35 @@ Data = Mapping[str, Any]
 
 RECENT = timedelta(days=14)
 STALE = timedelta(minutes=20)  # four evaluations missed: what was true then says nothing about now
+PROBE_STALE = timedelta(minutes=3)  # beyond the pause that the probe takes by itself
+IN_FORCE = ("in_progress", "verifying")
+_BAD = ("outage", "degraded")
+_MESSAGES = {
+    "slow": "Increased latency detected",
+    "feed_degraded": "Reports a problem on its own status page",
+    "feed_outage": "Reports an outage on its own status page",
+}
+_NOT_ANSWERING = "Not responding as it should"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStatus:
+    """`basis`: feed where only the provider's own status page speaks for it, None where nothing does. Latency in ms."""
+
+    provider: Provider
+    state: State
+    message: str | None = None
+    latency: int | float | None = None
+    basis: Literal["probe", "feed"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentStatus:
     """`reason` is internal and names its cause; `message` is public, in plain words, or None.
 
-    `last_check` is the end of the period judged. `figures`: latency, readLatency and writeLatency in ms; uptime in
-    percent, rounded down to two decimals, over `uptime_window`.
+    `last_check` is the end of the period judged, or the time of the last probe. `figures`: latency, readLatency and
+    writeLatency in ms; uptime in percent, rounded down to two decimals, over `uptime_window`. `maintenance`: one is in
+    force, and what probes and alerts say is expected.
     """
 
     component: Component
@@ -36,19 +58,32 @@ class ComponentStatus:
     last_check: datetime | None = None
     figures: Mapping[str, int | float] = field(default_factory=dict)
     uptime_window: timedelta | None = None
+    maintenance: bool = False
+    providers: tuple[ProviderStatus, ...] = ()
+
+    @property
+    def recorded(self) -> str:
+        """The state of the history that this time counts for."""
+        if self.state in _BAD:
+            return self.state
+        if self.maintenance:
+            return "maintenance"
+        return "operational" if self.state == "operational" else "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """`incidents`: unresolved first, then those resolved within 14 days, each newest first; data as stored.
 
-    `slo_names` are those of the last evaluation, which the public does not get to see.
+    `maintenances`: public ones in force, then those planned by their begin, then those completed within 14 days, newest
+    first. `slo_names` are those of the last evaluation, which the public does not get to see.
     """
 
     overall: Overall
     components: tuple[ComponentStatus, ...]
     incidents: tuple[Data, ...]
     slo_names: frozenset[str] = frozenset()
+    maintenances: tuple[Data, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +93,42 @@ class _Cause:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Probed:
+    """What a probe last said. `state` is operational, degraded, outage or no_data."""
+
+    probe: AnyProbe
+    provider: str | None
+    state: State
+    reason: str
+    at: datetime | None
+    latency: int | float | None
+    figures: Data
+
+
 def derive(
-    components: Components, run: Data | None, alerts: Sequence[Data], incidents: Sequence[Data], now: datetime
+    components: Components,
+    run: Data | None,
+    alerts: Sequence[Data],
+    incidents: Sequence[Data],
+    now: datetime,
+    probed: Data | None = None,
+    maintenances: Sequence[Data] = (),
 ) -> View:
     """The view at `now`.
 
-    `run` is the data of `runs/alertRules`, `alerts` of open alerts, `incidents` of incidents with their `id` added.
-    Only firing alerts and incidents with `publicVisible` count; whatever else is passed is left out.
+    `run` is the data of `runs/alertRules`, `probed` of `runs/healthProbe`, `alerts` of open alerts, `incidents` and
+    `maintenances` with their `id` added. Only firing alerts, and incidents and maintenances with `publicVisible`,
+    count; whatever else is passed is left out.
     """
     shown = _shown(incidents, now)
+    works = _works(maintenances, now)
     firing = [alert for alert in alerts if alert.get("state") == "firing"]
-    statuses = tuple(_status(c, components, run, firing, shown, now) for c in components.components)
+    statuses = tuple(
+        _status(c, components, run, firing, shown, now, _probed(c, probed, now), works) for c in components.components
+    )
     names = frozenset(slo["name"] for slo in (run or {}).get("slos") or ())
-    return View(_overall(statuses), statuses, shown, names)
+    return View(_overall(statuses), statuses, shown, names, works)
 
 
 def _shown(incidents: Sequence[Data], now: datetime) -> tuple[Data, ...]:
@@ -79,6 +137,19 @@ def _shown(incidents: Sequence[Data], now: datetime) -> tuple[Data, ...]:
     active = [i for i in public if i.get("status") != "resolved"]
     resolved = [i for i in public if i.get("status") == "resolved"]
     return (*active, *(i for i in resolved if now - (i.get("resolvedAt") or i["startedAt"]) <= RECENT))
+
+
+def _works(maintenances: Sequence[Data], now: datetime) -> tuple[Data, ...]:
+    public = sorted(
+        (m for m in maintenances if m.get("publicVisible") is True), key=lambda m: (m["scheduledFor"], m["id"])
+    )
+    by_status: dict[str, list[Data]] = {}
+    for maintenance in public:
+        by_status.setdefault(maintenance.get("status") or "scheduled", []).append(maintenance)
+    in_force = [m for m in public if m.get("status") in IN_FORCE]
+    done = by_status.get("completed", [])
+    recent = [m for m in done if now - (m.get("completedAt") or m["scheduledUntil"]) <= RECENT]
+    return (*in_force, *by_status.get("scheduled", []), *reversed(recent))
 
 
 def _overall(statuses: Sequence[ComponentStatus]) -> Overall:
@@ -91,6 +162,24 @@ def _overall(statuses: Sequence[ComponentStatus]) -> Overall:
     return "operational" if "operational" in states else "unknown"
 
 
+def _probed(component: Component, run: Data | None, now: datetime) -> list[_Probed]:
+    """What the component's probes say; one that is not set up, or was not asked yet, says nothing."""
+    found = []
+    entries = (run or {}).get("probes") or {}
+    for provider, probe in component.all_probes():
+        entry = entries.get(f"{component.id}_{probe.id}")
+        if entry is None or entry["state"] == "not_monitored":
+            continue
+        state, reason, at = entry["state"], entry["reason"], entry.get("checkedAt")
+        if at is None or now - at > PROBE_STALE + timedelta(seconds=probe.every_seconds):
+            state, reason = "no_data", "probe_stale"
+        fresh = state != "no_data"
+        latency = entry.get("latency") if fresh else None
+        figures = (entry.get("figures") or {}) if fresh else {}
+        found.append(_Probed(probe, provider, state, reason, at if fresh else None, latency, figures))
+    return found
+
+
 def _status(
     component: Component,
     components: Components,
@@ -98,33 +187,55 @@ def _status(
     firing: Sequence[Data],
     incidents: Sequence[Data],
     now: datetime,
+    probed: Sequence[_Probed],
+    works: Sequence[Data],
 ) -> ComponentStatus:
     slos = [s for s in (run or {}).get("slos") or () if _owner(s, components) == component.id]
     fresh = run is not None and now - run["factsAt"] <= STALE
     measured = [s for s in slos if _measured(s)] if fresh else []
-    last_check = run["factsAt"] if run and measured else None
-    causes = [_by_alert(a, component) for a in firing if _owner(a, components) == component.id]
-    causes += [
-        _by_incident(i) for i in incidents if i.get("status") != "resolved" and component.id in i.get("components", ())
+    told = [
+        _by_incident(i)
+        for i in incidents
+        if i.get("status") != "resolved" and component.id in (i.get("components") or ())
     ]
-    figures, window = _figures(component, measured)
-    if causes:
-        causes.sort(key=lambda cause: cause.state != "outage")
+    own = [_by_alert(a, component) for a in firing if _owner(a, components) == component.id]
+    own += [_by_probe(p, component) for p in probed if p.provider is None and p.state in _BAD]
+    work = next((m for m in works if m.get("status") in IN_FORCE and component.id in (m.get("components") or ())), None)
+    causes = [*told, *([] if work else own)]
+    providers = [_provider(provider, probed) for provider in component.providers]
+    if not work:
+        causes += _by_providers(component, providers)
+    times = [p.at for p in probed if p.at] + ([run["factsAt"]] if run and measured else [])
+    figures, window = _figures(component, measured, probed)
+    known = bool(measured) or any(p.state != "no_data" for p in probed)
+
+    def status(state: State, reason: str, message: str | None, *, silent: bool = False) -> ComponentStatus:
         return ComponentStatus(
             component,
-            causes[0].state,
-            "; ".join(cause.reason for cause in causes),
-            ". ".join(dict.fromkeys(cause.message for cause in causes)),
-            last_check,
-            figures,
-            window,
+            state,
+            reason,
+            message,
+            None if silent else max(times, default=None),
+            {} if silent else figures,
+            None if silent else window,
+            work is not None,
+            tuple(_with_component(p, state, message) for p in providers),
         )
-    if measured:
-        return ComponentStatus(component, "operational", "nothing_firing", None, last_check, figures, window)
-    if slos or (run is None and component.metrics):
+
+    if causes:
+        causes.sort(key=lambda cause: cause.state != "outage")
+        messages = ". ".join(dict.fromkeys(cause.message for cause in causes))
+        return status(causes[0].state, "; ".join(cause.reason for cause in causes), messages)
+    if work and (known or slos or probed):
+        return status("operational", f"maintenance {work.get('id')}", None)
+    if known:
+        return status("operational", "nothing_firing" if measured else "probes_answered", None)
+    if slos or probed or (run is None and component.metrics):
         reason = "never_evaluated" if run is None else "no_data" if fresh else "evaluation_stale"
-        return ComponentStatus(component, "no_data", reason, "There are no recent measurements")
-    return ComponentStatus(component, "not_monitored", "no_source")
+        if not slos and probed:
+            reason = f"probe {component.id}.{probed[0].probe.id}: {probed[0].reason}"
+        return status("no_data", reason, "There are no recent measurements", silent=True)
+    return status("not_monitored", "no_source", None)
 
 
 def _measured(slo: Data) -> bool:
@@ -154,7 +265,60 @@ def _by_incident(incident: Data) -> _Cause:
     )
 
 
-def _figures(component: Component, measured: Sequence[Data]) -> tuple[dict[str, int | float], timedelta | None]:
+def _by_probe(probed: _Probed, component: Component) -> _Cause:
+    return _Cause(probed.state, f"probe {component.id}.{probed.probe.id}: {probed.reason}", _words(probed))
+
+
+def _words(probed: _Probed) -> str:
+    if probed.reason in _MESSAGES:
+        return _MESSAGES[probed.reason]
+    return probed.probe.message or _NOT_ANSWERING
+
+
+def _provider(provider: Provider, probed: Sequence[_Probed]) -> ProviderStatus:
+    """Our own probes decide; the provider's status page can make it degraded besides, and speaks alone without them."""
+    mine = [p for p in probed if p.provider == provider.name and p.state != "no_data"]
+    asked = [p for p in mine if p.probe.kind != "feed"]
+    if not mine:
+        return ProviderStatus(provider, "no_data")
+    worst = _worst([(p.state, p) for p in asked or mine])
+    state, cause = worst
+    if asked and state == "operational":
+        feed_state, feed = _worst([(p.state, p) for p in mine])
+        state, cause = ("degraded" if feed_state in _BAD else "operational"), feed
+    message = _words(cause) if state in _BAD else None
+    latencies = [p.latency for p in asked if p.latency is not None]
+    return ProviderStatus(provider, state, message, max(latencies, default=None), "probe" if asked else "feed")
+
+
+def _worst(states: Sequence[tuple[State, _Probed]]) -> tuple[State, _Probed]:
+    return min(states, key=lambda found: _BAD.index(found[0]) if found[0] in _BAD else len(_BAD))
+
+
+def _by_providers(component: Component, providers: Sequence[ProviderStatus]) -> list[_Cause]:
+    """An outage only if every provider that is known is out: else the component still works with another one."""
+    known = [p for p in providers if p.basis is not None]
+    all_out = bool(known) and all(p.state == "outage" for p in known)
+    return [
+        _Cause(
+            "outage" if all_out else "degraded",
+            f"provider {component.id}.{p.provider.name}: {p.state} by {p.basis}",
+            f"{p.provider.name}: {p.message}",
+        )
+        for p in known
+        if p.state in _BAD
+    ]
+
+
+def _with_component(status: ProviderStatus, state: State, message: str | None) -> ProviderStatus:
+    """A provider that no probe speaks for has the state of the component."""
+    return status if status.basis is not None else ProviderStatus(status.provider, state, message)
+
+
+def _figures(
+    component: Component, measured: Sequence[Data], probed: Sequence[_Probed]
+) -> tuple[dict[str, int | float], timedelta | None]:
+    """What the app measured goes before what a probe did."""
     figures: dict[str, int | float] = {}
     window: timedelta | None = None
     for slo in measured:
@@ -167,9 +331,18 @@ def _figures(component: Component, measured: Sequence[Data]) -> tuple[dict[str, 
             figures["uptime"] = percent_down(slo["good"], slo["total"])
             window = timedelta(seconds=slo["windowSeconds"])
         elif slo.get("value") is not None and math.isfinite(slo["value"]):
-            value = slo["value"]
-            figures[source.shows] = round(value) if value >= 10 else round(value, 1)
+            figures[source.shows] = _shortly(slo["value"])
+    for one in probed:
+        shown: dict[str, int | float] = dict(one.figures)
+        if one.probe.shows and one.latency is not None:
+            shown[one.probe.shows] = one.latency
+        for name, value in shown.items():
+            figures.setdefault(name, _shortly(value))
     return figures, window
+
+
+def _shortly(value: float) -> int | float:
+    return round(value) if value >= 10 else round(value, 1)
 
 
 def percent_down(good: int, total: int) -> float:

@@ -21,7 +21,8 @@ EARLIER = Query("notifications", (("lane", "==", "x"), ("seq", "<", 1)), (("seq"
 DEAD = Query("notifications", (("state", "==", "dead"),), (("createdAt", "desc"),))
 ALERTS = Query("alerts", (("state", "==", "firing"),), (("updatedAt", "asc"),))
 PUBLIC = Query("incidents", (("publicVisible", "==", True),), (("startedAt", "desc"),))
-KNOWN = [DUE, LANE, EARLIER, DEAD, ALERTS, PUBLIC]
+WORKS = Query("maintenances", (("publicVisible", "==", True),), (("scheduledFor", "desc"),))
+KNOWN = [DUE, LANE, EARLIER, DEAD, ALERTS, PUBLIC, WORKS]
 
 
 @pytest.mark.parametrize("query", KNOWN, ids=str)
