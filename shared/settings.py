@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 StoreKind = Literal["firestore", "sqlite"]
+SmtpSecurity = Literal["starttls", "tls", "none"]
 NAMES = (
     "F0_STORE",
     "GOOGLE_CLOUD_PROJECT",
@@ -22,9 +23,22 @@ NAMES = (
     "CONFIG_DIR",
     "INGEST_KEYS",
     "STATUS_PAGE_URL",
+    "CONSOLE_URL",
     "SLACK_WEBHOOK_URL",
+    "SLACK_BOT_TOKEN",
     "SLACK_OPS_CHANNEL",
+    "SLACK_API_URL",
     "OPS_EMAIL",
+    "EMAIL_FROM",
+    "SMTP_HOST",
+    "SMTP_PORT",
+    "SMTP_SECURITY",
+    "SMTP_USER",
+    "SMTP_PASSWORD",
+    "PAGERDUTY_ROUTING_KEY",
+    "PAGERDUTY_URL",
+    "WEBHOOK_URL",
+    "WEBHOOK_SECRET",
     "SCHEDULER_SERVICE_ACCOUNT",
     "SCHEDULER_AUDIENCES",
     "CORS_ORIGINS",
@@ -36,12 +50,23 @@ NAMES = (
 FIREBASE_ISSUER = "https://securetoken.google.com/"
 FIREBASE_KEYS = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com"
 DEV_AUDIENCE = "f0-ops-dev"
-_SECRET_FIELDS = ("ingest_keys", "slack_webhook_url")
+SLACK_API = "https://slack.com/api"
+PAGERDUTY_EVENTS = "https://events.pagerduty.com/v2/enqueue"
+_SECRET_FIELDS = (
+    "ingest_keys", "slack_webhook_url", "slack_bot_token", "smtp_password", "pagerduty_key", "webhook_url",
+    "webhook_secret",
+)  # fmt: skip
+_SMTP_PORTS: Mapping[SmtpSecurity, int] = {"starttls": 587, "tls": 465, "none": 25}
 _URL = re.compile(r"https?://[^\s/?#@]+([/?#]\S*)?")  # no user:password@
 _ORIGIN = re.compile(r"https?://[^\s/?#@]+")
 _EMAIL = re.compile(r"[^\s@<>,]+@[^\s@<>,]+\.[^\s@<>,]+")
 _PROJECT = re.compile(r"[a-z][a-z0-9.:-]{1,61}[a-z0-9]")
 _HASH = re.compile(r"[0-9a-f]{64}")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[?[0-9a-fA-F:]+\]?")
+_PORT = re.compile(r"[1-9]\d{0,4}")
+_ROUTING_KEY = re.compile(r"[A-Za-z0-9]{32}")
+_BOT_TOKEN = re.compile(r"xox[a-z]-[A-Za-z0-9-]+")
+_LONG_SECRET = re.compile(r"\S{16,}")
 
 
 class SettingsError(Exception):
@@ -78,6 +103,19 @@ class Settings:
     admin_jwks_url: str
     cors_origins: tuple[str, ...]
     on_cloud_run: bool
+    console_url: str | None = None
+    slack_bot_token: str | None = None
+    slack_api_url: str = SLACK_API
+    email_from: str | None = None
+    smtp_host: str | None = None
+    smtp_port: int = 587
+    smtp_security: SmtpSecurity = "starttls"
+    smtp_user: str | None = None
+    smtp_password: str | None = None
+    pagerduty_key: str | None = None
+    pagerduty_url: str = PAGERDUTY_EVENTS
+    webhook_url: str | None = None
+    webhook_secret: str | None = None
 
     def __repr__(self) -> str:
         """Secrets are masked, so that a Settings may end up in a trace or an assertion."""
@@ -127,6 +165,7 @@ class _Reader:
             if account is None and not self.env.get("SCHEDULER_SERVICE_ACCOUNT", "").strip():
                 self.faults.append("SCHEDULER_SERVICE_ACCOUNT is not set: scheduled functions accept its calls alone")
         dev_admin = self.text("DEV_ADMIN_ISSUER")
+        security = self.smtp_security()
         page = f"https://{project}.web.app/status" if self.on_cloud_run else "http://127.0.0.1:8080/status"
         settings = Settings(
             store=store,
@@ -148,7 +187,21 @@ class _Reader:
             admin_jwks_url=self.url("DEV_ADMIN_JWKS_URL") or FIREBASE_KEYS,
             cors_origins=self.origins(),
             on_cloud_run=self.on_cloud_run,
+            console_url=(self.url("CONSOLE_URL") or "").rstrip("/") or None,
+            slack_bot_token=self.matching("SLACK_BOT_TOKEN", _BOT_TOKEN, "a bot token such as xoxb-…"),
+            slack_api_url=(self.url("SLACK_API_URL") or SLACK_API).rstrip("/"),
+            email_from=self.matching("EMAIL_FROM", _EMAIL, "an email address"),
+            smtp_host=self.matching("SMTP_HOST", _HOST, "the name of a host"),
+            smtp_port=self.port("SMTP_PORT") or _SMTP_PORTS[security],
+            smtp_security=security,
+            smtp_user=self.text("SMTP_USER"),
+            smtp_password=self.text("SMTP_PASSWORD"),
+            pagerduty_key=self.matching("PAGERDUTY_ROUTING_KEY", _ROUTING_KEY, "a key of 32 letters and digits"),
+            pagerduty_url=self.url("PAGERDUTY_URL") or PAGERDUTY_EVENTS,
+            webhook_url=self.url("WEBHOOK_URL"),
+            webhook_secret=self.matching("WEBHOOK_SECRET", _LONG_SECRET, "16 characters or more, without spaces"),
         )
+        self.halves(settings)
         if self.faults:
             raise SettingsError(self.faults)
         return settings
@@ -161,6 +214,28 @@ class _Reader:
         if kind == "firestore" and not named:
             self.faults.append("GOOGLE_CLOUD_PROJECT is not set: Firestore needs the project's id")
         return "sqlite" if kind == "sqlite" else "firestore"
+
+    def halves(self, settings: Settings) -> None:
+        """What is of no use, or unsafe, without its other half."""
+        if settings.smtp_host and not settings.email_from and not self.env.get("EMAIL_FROM", "").strip():
+            self.faults.append("EMAIL_FROM is not set: mail that SMTP_HOST is to take needs a sender")
+        if settings.smtp_user and settings.smtp_host and settings.smtp_security == "none":
+            self.faults.append("SMTP_SECURITY is none: the password of SMTP_USER would go out unencrypted")
+
+    def smtp_security(self) -> SmtpSecurity:
+        given = self.text("SMTP_SECURITY") or "starttls"
+        if given not in _SMTP_PORTS:
+            self.faults.append("SMTP_SECURITY is neither starttls, tls nor none")
+        if given == "none" and self.on_cloud_run:
+            self.faults.append("SMTP_SECURITY is none: on Cloud Run nothing goes out unencrypted")
+        return "tls" if given == "tls" else "none" if given == "none" else "starttls"
+
+    def port(self, name: str) -> int | None:
+        given = self.matching(name, _PORT, "a port, 1 to 65535")
+        if given is not None and int(given) > 65_535:
+            self.faults.append(f"{name} is not a port, 1 to 65535")
+            return None
+        return int(given) if given else None
 
     def config_dir(self) -> Path:
         path = Path(self.text("CONFIG_DIR") or Path(__file__).parent.parent / "config")

@@ -15,6 +15,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -55,8 +56,8 @@ class Exchange:
         self.received = received
 
     def verdict(self) -> tuple[int, str]:
-        """What Slack would say to this request."""
-        return slack_verdict(self.received)
+        """What the real one would say to this request."""
+        return self.server.judge(self.received)
 
     def show(self) -> None:
         """Take the message: people see it from now on."""
@@ -81,7 +82,7 @@ Behaviour = Callable[[Exchange], None]
 
 def normal(exchange: Exchange) -> None:
     status, word = exchange.verdict()
-    if status == 200:
+    if status // 100 == 2:
         exchange.show()
     exchange.reply(status, word)
 
@@ -198,10 +199,15 @@ class FakeSlack:
         self.stopping = threading.Event()
         self._tls = tls
 
+    path = SECRET_PATH
+
+    def judge(self, received: Received) -> tuple[int, str]:
+        return slack_verdict(received)
+
     @property
     def url(self) -> str:
         scheme, host = ("https", "localhost") if self._tls else ("http", "127.0.0.1")
-        return f"{scheme}://{host}:{self.port}{SECRET_PATH}"
+        return f"{scheme}://{host}:{self.port}{self.path}"
 
     @property
     def shown_ids(self) -> list[str]:
@@ -247,6 +253,59 @@ class FakeSlack:
             self.behave(Exchange(self, handler, received))
         except OSError:
             return  # the client has left, which is what many of these tests are about
+
+
+ROUTING_KEY = "R0canary0123456789abcdef01234567"
+
+
+class FakePagerDuty(FakeSlack):
+    """Judges like the Events API v2. `states`: dedup key → triggered, acknowledged or resolved."""
+
+    path = "/v2/enqueue"
+
+    def __init__(self, behave: Behaviour = normal) -> None:
+        super().__init__(behave)
+        self.states: dict[str, str] = {}
+
+    def judge(self, received: Received) -> tuple[int, str]:
+        faults = pagerduty_faults(received)
+        if faults:
+            answer = {"status": "invalid event", "message": "Event object is invalid", "errors": faults}
+            return 400, json.dumps(answer)
+        event = received.payload
+        key, action = event.get("dedup_key", f"made-{received.number}"), event["event_action"]
+        if action == "trigger" or self.states.get(key) not in (None, "resolved"):  # else it is dropped
+            self.states[key] = {"trigger": "triggered", "acknowledge": "acknowledged", "resolve": "resolved"}[action]
+        return 202, json.dumps({"status": "success", "message": "Event processed", "dedup_key": key})
+
+
+def pagerduty_faults(received: Received) -> list[str]:
+    """What Events API v2 would say against a request, by its documented fields and limits."""
+    if received.method != "POST" or received.path != FakePagerDuty.path or len(received.body) > 524_288:
+        return ["bad request"]
+    try:
+        event = received.payload
+    except ValueError:
+        return ["not JSON"]
+    action, payload = event.get("event_action"), event.get("payload", {})
+    known = {"routing_key", "event_action", "dedup_key", "payload", "images", "links", "client", "client_url"}
+    fields = {"summary", "source", "severity", "timestamp", "component", "group", "class", "custom_details"}
+    links = event.get("links", [])
+    checks = {
+        "routing_key": event.get("routing_key") == ROUTING_KEY,
+        "event_action": action in ("trigger", "acknowledge", "resolve"),
+        "dedup_key": len(event.get("dedup_key", "")) <= 255 and (action == "trigger" or bool(event.get("dedup_key"))),
+        "unknown fields": set(event) <= known and set(payload) <= fields,
+        "links": all(set(link) <= {"href", "text"} and link["href"].startswith("http") for link in links),
+    }
+    if action == "trigger":
+        checks |= {
+            "summary": 0 < len(payload.get("summary", "")) <= 1024,
+            "source": bool(payload.get("source")),
+            "severity": payload.get("severity") in ("critical", "error", "warning", "info"),
+            "timestamp": bool(datetime.fromisoformat(payload.get("timestamp", "2026-01-01T00:00:00Z")).tzinfo),
+        }
+    return [f"'{name}' is invalid" for name, holds in checks.items() if not holds]
 
 
 class _Server(ThreadingHTTPServer):

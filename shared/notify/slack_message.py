@@ -1,102 +1,44 @@
-"""A notification as a Slack message in Block Kit. Pure. Everything foreign is escaped and cut to Slack's limits."""
+"""Notifications as a Slack message in Block Kit. Pure. Everything foreign is escaped and cut to Slack's limits."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from shared.notify import wording
+from shared.notify.brief import Brief, Row, Summary, brief, summary
+from shared.notify.links import Link, Links
 
 HEADER_CHARS, SECTION_CHARS, FIELD_CHARS, CONTEXT_CHARS = 150, 3000, 2000, 2000
-_SYMBOLS = {"critical": "🔴", "high": "🟠", "warning": "🟡"}
-_RESOLVED = "🟢"
+URL_CHARS = 1000
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _NAME_CHARS, _WORD_CHARS, _LINE_CHARS = 120, 200, 800
-SHOWN = 10  # notifications of one message that are told one by one
-_COUNTED = 6  # words that are counted by name
 
 Block = dict[str, Any]
 
 
-def message(notifications: Sequence[Mapping[str, Any]], status_url: str) -> dict[str, Any]:
+def message(notifications: Sequence[Mapping[str, Any]], links: Links) -> dict[str, Any]:
     """The JSON body that tells these notifications' documents: `blocks`, and `text` where blocks cannot be shown."""
-    blocks, text = _one(notifications[0]) if len(notifications) == 1 else _many(notifications)
+    if len(notifications) == 1:
+        one = brief(notifications[0], links)
+        title, blocks, footer = _title(one), _one(one), _footer(one)
+        text, shown = f"{title}. {escape(one.what, SECTION_CHARS)}", one.links
+    else:
+        many = summary(notifications, links)
+        title = text = f"{many.symbol} {escape(many.title, _NAME_CHARS)}"
+        blocks, footer, shown = _many(many), f"Notification {_code(many.id)} and {many.others:,} more", many.links
     return {
         "text": text,
         "unfurl_links": False,
         "unfurl_media": False,
         "blocks": [
+            {"type": "header", "text": {"type": "plain_text", "text": cut(title, HEADER_CHARS), "emoji": True}},
             *blocks,
-            {"type": "section", "text": _markdown(_links(status_url))},
-            {"type": "context", "elements": [_markdown(_footer(notifications))]},
+            {"type": "section", "text": _markdown(" · ".join(map(_link, shown)))},
+            {"type": "context", "elements": [_markdown(cut(footer, CONTEXT_CHARS))]},
         ],
     }
-
-
-def _one(notification: Mapping[str, Any]) -> tuple[list[Block], str]:
-    facts, kind = notification["facts"], notification["kind"]
-    title = f"{_symbol(notification)} {escape(facts['sloName'], _NAME_CHARS)}: {wording.STATES[kind]}"
-    what = escape(wording.told(facts, kind), SECTION_CHARS)
-    blocks: list[Block] = [
-        _header(title),
-        {"type": "section", "text": _markdown(what)},
-        {"type": "section", "fields": _fields(facts)},
-    ]
-    return blocks, f"{title}. {what}"
-
-
-def _many(notifications: Sequence[Mapping[str, Any]]) -> tuple[list[Block], str]:
-    """What broke together: each in a line of its own, or, of more than `SHOWN`, counts and the first by name."""
-    states = Counter(wording.STATES[notification["kind"]] for notification in notifications)
-    worst = next((s for s in map(_symbol, _by_severity(notifications)) if s != _RESOLVED), _RESOLVED)
-    title = f"{worst} {len(notifications):,} alerts: {_counted(states)}"
-    shown = notifications if len(notifications) <= SHOWN else _by_severity(notifications)[:SHOWN]
-    blocks: list[Block] = [_header(title)]
-    if len(notifications) > SHOWN:
-        severities = Counter(notification["facts"]["severity"] for notification in notifications)
-        components = Counter(notification["facts"]["component"] for notification in notifications)
-        lines = f"*By severity:* {_counted(severities)}\n*By component:* {_counted(components)}"
-        blocks.append({"type": "section", "text": _markdown(lines)})
-    blocks += [{"type": "section", "text": _markdown(_line(notification))} for notification in shown]
-    if len(shown) < len(notifications):
-        more = f"and {len(notifications) - len(shown):,} more"
-        blocks.append({"type": "section", "text": _markdown(more)})
-    return blocks, title
-
-
-def _line(notification: Mapping[str, Any]) -> str:
-    facts, kind = notification["facts"], notification["kind"]
-    name = escape(facts["sloName"], _NAME_CHARS)
-    return f"{_symbol(notification)} *{name}*: {wording.STATES[kind]}\n{escape(wording.told(facts, kind), _LINE_CHARS)}"
-
-
-def _counted(counts: Counter[str]) -> str:
-    """`3 critical, 1 warning`, the most frequent ones first."""
-    words = [f"{count:,} {escape(word, _WORD_CHARS)}" for word, count in counts.most_common(_COUNTED)]
-    rest = sum(counts.values()) - sum(count for _, count in counts.most_common(_COUNTED))
-    return ", ".join([*words, f"{rest:,} other"] if rest else words)
-
-
-def _by_severity(notifications: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    order = list(_SYMBOLS)
-
-    def rank(notification: Mapping[str, Any]) -> tuple[bool, int]:
-        severity = notification["facts"]["severity"]
-        return notification["kind"] == "resolve", order.index(severity) if severity in order else len(order)
-
-    return sorted(notifications, key=rank)
-
-
-def _symbol(notification: Mapping[str, Any]) -> str:
-    if notification["kind"] == "resolve":
-        return _RESOLVED
-    return _SYMBOLS.get(notification["facts"]["severity"], "⚪")
-
-
-def _header(title: str) -> Block:
-    return {"type": "header", "text": {"type": "plain_text", "text": cut(title, HEADER_CHARS), "emoji": True}}
 
 
 def escape(text: Any, limit: int) -> str:
@@ -130,37 +72,50 @@ def slack_time(moment: datetime) -> str:
     return f"<!date^{int(moment.timestamp())}^{{date_short_pretty}} at {{time}}|{wording.utc(moment)}>"
 
 
-def _fields(facts: Mapping[str, Any]) -> list[Block]:
-    side = "at least" if facts["comparison"] == "below" else "at most"
-    rows: list[tuple[str, str | None]] = [
-        ("Measured", escape(wording.value(facts), _WORD_CHARS)),
-        ("Should be", escape(f"{side} {wording.threshold(facts)}", _WORD_CHARS)),
-        ("Counted", wording.counts(facts)),
-        ("Component", escape(facts["component"], _WORD_CHARS)),
-        ("Severity", escape(facts["severity"], _WORD_CHARS)),
-        ("Since", slack_time(facts["firedAt"]) if facts["firedAt"] else None),
-        ("Resolved", slack_time(facts["resolvedAt"]) if facts["resolvedAt"] else None),
-        ("Lasted", wording.duration(facts)),
-    ]
-    return [_markdown(f"*{name}*\n{text}", FIELD_CHARS) for name, text in rows if text]
+def _title(one: Brief) -> str:
+    return f"{one.symbol} {escape(one.name, _NAME_CHARS)}: {one.state}"
 
 
-def _links(status_url: str) -> str:
-    url = status_url.replace("|", "%7C").replace(">", "%3E").replace("<", "%3C").replace("&", "&amp;")
-    return f"<{url}|Status page>"
+def _one(one: Brief) -> list[Block]:
+    parts = [part for part in (one.what, one.budget) if part]
+    blocks: list[Block] = [{"type": "section", "text": _markdown(escape(" ".join(parts), SECTION_CHARS))}]
+    blocks += [{"type": "section", "text": _markdown(escape(change, _LINE_CHARS))} for change in one.changed]
+    if one.first:
+        blocks.append({"type": "section", "text": _markdown(f"*First:* {escape(one.first, _LINE_CHARS)}")})
+    return [*blocks, {"type": "section", "fields": [_field(row) for row in one.rows]}]
 
 
-def _footer(notifications: Sequence[Mapping[str, Any]]) -> str:
-    first, *others = notifications
-    facts = first["facts"]
-    parts = [f"Notification `{escape(first['notificationId'], _WORD_CHARS)}`"]
-    if others:
-        parts[0] += f" and {len(others):,} more"
-    if facts.get("incidentId"):
-        parts.append(f"incident `{escape(facts['incidentId'], _WORD_CHARS)}`")
-    if facts.get("reason"):
-        parts.append(escape(str(facts["reason"]).replace("_", " "), _WORD_CHARS))
-    return cut(" · ".join(parts if not others else parts[:1]), CONTEXT_CHARS)
+def _many(many: Summary) -> list[Block]:
+    lines = "\n".join(f"*{name}:* {escape(text, _LINE_CHARS)}" for name, text in many.counts)
+    blocks: list[Block] = [{"type": "section", "text": _markdown(lines)}] if lines else []
+    for one in many.shown:
+        line = f"{one.symbol} *{escape(one.name, _NAME_CHARS)}*: {one.state}\n{escape(one.what, _LINE_CHARS)}"
+        blocks.append({"type": "section", "text": _markdown(line)})
+    if many.more:
+        blocks.append({"type": "section", "text": _markdown(f"and {many.more:,} more")})
+    return blocks
+
+
+def _field(row: Row) -> Block:
+    name, value = row
+    text = slack_time(value) if isinstance(value, datetime) else escape(value, _WORD_CHARS)
+    return _markdown(f"*{name}*\n{text}", FIELD_CHARS)
+
+
+def _link(link: Link) -> str:
+    url = link.url[:URL_CHARS].replace("|", "%7C").replace(">", "%3E").replace("<", "%3C").replace("&", "&amp;")
+    return f"<{url}|{escape(link.label, _WORD_CHARS)}>"
+
+
+def _footer(one: Brief) -> str:
+    parts = [f"Notification {_code(one.id)}"]
+    parts += [f"incident {_code(one.incident)}"] if one.incident else []
+    parts += [escape(one.reason, _WORD_CHARS)] if one.reason else []
+    return " · ".join(parts)
+
+
+def _code(text: Any) -> str:
+    return f"`{escape(text, _WORD_CHARS)}`"
 
 
 def _markdown(text: str, limit: int = SECTION_CHARS) -> Block:

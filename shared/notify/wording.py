@@ -74,7 +74,54 @@ def measurement(facts: Facts) -> str:
 def told(facts: Facts, kind: str) -> str:
     """What a notification of this kind says first."""
     what = sentence(facts, resolved=kind == "resolve")
-    return f"Somebody has taken this on. {what}" if kind == "acknowledge" else what
+    if kind == "acknowledge":
+        note = (facts.get("acknowledged") or {}).get("note")
+        return f"Somebody is working on it{f' ({note})' if note else ''}. {what}"
+    if kind == "repeat" and facts.get("firedAt"):
+        return f"Since {utc(facts['firedAt'])} and still so: {what}"
+    return what
+
+
+def budget(facts: Facts) -> str | None:
+    """'That burns the error budget of 30 days 6.4 × as fast as it may, and 71 % of it is left; at this pace …'
+
+    None where nothing burns, or where the message says so already.
+    """
+    known = facts.get("budget")
+    rate = known["rate"] if known else None
+    if not known or rate is None or rate <= 0:
+        return None
+    left, until = known["left"], ""
+    if left is not None and left > 0:
+        until = f"at this pace it is used up in {span(round(left * known['periodSeconds'] / rate))}"
+    if facts.get("burn"):  # how fast, and how much is left, stand in the sentence
+        return f"{until[0].upper()}{until[1:]}." if until else None
+    speed = with_unit(rounded(_exact(rate), 1, [Decimal(0), Decimal(1)]), "×")
+    period = span(known["periodSeconds"])
+    burns = f"That burns the error budget of {period} {speed} as fast as it may{_left(left)}"
+    return f"{burns}; {until}." if until else f"{burns}."
+
+
+def changes(facts: Facts) -> list[str]:
+    """What the bad ones have in common, and what came in force shortly before."""
+    found = []
+    worst, config = facts.get("worst"), facts.get("config")
+    if worst:
+        where = f"{worst['label']} {worst['value']}"
+        of_bad = rounded(Decimal(100 * worst["bad"]) / worst["allBad"], 0, [Decimal(0), Decimal(100)])
+        found.append(
+            f"{of_bad} % of what is bad has {where}: {worst['bad']:,} of its {worst['total']:,} are bad,"
+            f" of all others {worst['allBad'] - worst['bad']:,} of {worst['allTotal'] - worst['total']:,}."
+        )
+    if config and facts.get("firedAt"):
+        before = span(max(0, round((facts["firedAt"] - config["at"]).total_seconds())))
+        found.append(f"Version {config['version']} of the SLO configuration came in force {before} before.")
+    return found
+
+
+def first_step(facts: Facts) -> str | None:
+    """What to do first, where a runbook says it."""
+    return f"Follow the runbook {facts['runbook']}." if facts.get("runbook") else None
 
 
 def sentence(facts: Facts, *, resolved: bool) -> str:

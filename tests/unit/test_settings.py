@@ -26,6 +26,9 @@ CLOUD = {
 WEBHOOK = "https://hooks.slack.com/services/T1/B1/verysecret"
 
 
+ROUTING_KEY = "R0verysecret0123456789abcdef0123"
+
+
 def faults(env: Mapping[str, str]) -> list[str]:
     with pytest.raises(SettingsError) as raised:
         Settings.load(env)
@@ -84,6 +87,19 @@ def test_all_values_are_taken(tmp_path: Path) -> None:
             "DEV_ADMIN_ISSUER": "http://127.0.0.1:8080/dev/admins",
             "DEV_ADMIN_JWKS_URL": "http://127.0.0.1:8080/admin-keys",
             "CORS_ORIGINS": "https://app.example.com,http://localhost:3000",
+            "CONSOLE_URL": "https://console.example.com/ops/",
+            "SLACK_BOT_TOKEN": "xoxb-1-verysecret",
+            "SLACK_API_URL": "https://slack-gov.com/api",
+            "EMAIL_FROM": "f0-ops@example.com",
+            "SMTP_HOST": "smtp.example.com",
+            "SMTP_PORT": "2465",
+            "SMTP_SECURITY": "tls",
+            "SMTP_USER": "f0",
+            "SMTP_PASSWORD": "a verysecret password",
+            "PAGERDUTY_ROUTING_KEY": ROUTING_KEY,
+            "PAGERDUTY_URL": "https://events.eu.pagerduty.com/v2/enqueue",
+            "WEBHOOK_URL": "https://hooks.example.com/ops",
+            "WEBHOOK_SECRET": "verysecretverysecret",
         }
     )
     assert loaded == Settings(
@@ -106,7 +122,32 @@ def test_all_values_are_taken(tmp_path: Path) -> None:
         admin_jwks_url="http://127.0.0.1:8080/admin-keys",
         cors_origins=("https://app.example.com", "http://localhost:3000"),
         on_cloud_run=False,
+        console_url="https://console.example.com/ops",
+        slack_bot_token="xoxb-1-verysecret",
+        slack_api_url="https://slack-gov.com/api",
+        email_from="f0-ops@example.com",
+        smtp_host="smtp.example.com",
+        smtp_port=2465,
+        smtp_security="tls",
+        smtp_user="f0",
+        smtp_password="a verysecret password",
+        pagerduty_key=ROUTING_KEY,
+        pagerduty_url="https://events.eu.pagerduty.com/v2/enqueue",
+        webhook_url="https://hooks.example.com/ops",
+        webhook_secret="verysecretverysecret",
     )
+
+
+@pytest.mark.parametrize(("security", "port"), [("", 587), ("starttls", 587), ("tls", 465), ("none", 25)])
+def test_the_port_of_mail_is_the_usual_one_of_its_security(security: str, port: int) -> None:
+    assert Settings.load({"SMTP_SECURITY": security}).smtp_port == port
+
+
+def test_mail_without_a_sender_or_with_a_password_in_the_clear_is_a_fault() -> None:
+    assert fault({"SMTP_HOST": "smtp.example.com"}).startswith("EMAIL_FROM is not set")
+    mail = {"SMTP_HOST": "smtp.example.com", "EMAIL_FROM": "a@b.example", "SMTP_SECURITY": "none"}
+    assert fault({**mail, "SMTP_USER": "f0", "SMTP_PASSWORD": "x"}).startswith("SMTP_SECURITY is none")
+    assert fault({**CLOUD, **mail}).startswith("SMTP_SECURITY is none: on Cloud Run")
 
 
 @pytest.mark.parametrize(
@@ -127,6 +168,18 @@ def test_all_values_are_taken(tmp_path: Path) -> None:
         ("SCHEDULER_SERVICE_ACCOUNT", "f0-ops"),
         ("DEV_SCHEDULER_JWKS_URL", "keys.json"),
         ("CORS_ORIGINS", "*"),
+        ("CONSOLE_URL", "console.example.com"),
+        ("SLACK_BOT_TOKEN", "https://hooks.slack.com/services/x"),
+        ("SLACK_API_URL", "slack.com"),
+        ("EMAIL_FROM", "F0 Ops"),
+        ("SMTP_HOST", "smtp.example.com:587"),
+        ("SMTP_PORT", "0"),
+        ("SMTP_PORT", "70000"),
+        ("SMTP_SECURITY", "ssl"),
+        ("PAGERDUTY_ROUTING_KEY", "too-short"),
+        ("PAGERDUTY_URL", "events.pagerduty.com"),
+        ("WEBHOOK_URL", "https://user:password@example.com/"),
+        ("WEBHOOK_SECRET", "short"),
         ("CORS_ORIGINS", "https://app.example.com/path"),
     ],
 )

@@ -11,14 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.notification import Outcome, new_notification
-from shared.notify.slack import (
-    DEFAULT_RETRY_AFTER,
-    LONGEST_RETRY_AFTER,
-    SlackSender,
-    classify,
-    error_word,
-    retry_after,
-)
+from shared.notify.answers import DEFAULT_RETRY_AFTER, LONGEST_RETRY_AFTER, retry_after
+from shared.notify.slack import SlackSender, classify, error_word
 from shared.outbound import HttpOutbound, OutboundError, Reply
 from tests.fake_servers import (
     SECRET_PATH,
@@ -33,7 +27,7 @@ from tests.fake_servers import (
     normal,
     throttled,
 )
-from tests.unit.test_slack_message import FIRED, STATUS_URL, facts_of
+from tests.unit.test_slack_message import FIRED, LINKS, facts_of
 
 DATE = "Sun, 01 Mar 2026 12:00:00 GMT"
 URL = "https://hooks.slack.com" + SECRET_PATH
@@ -53,12 +47,12 @@ class Hasty(HttpOutbound):
 
 def outcome_of(behave: Behaviour) -> Outcome:
     with FakeSlack(behave) as slack:
-        return SlackSender(Hasty(), slack.url, STATUS_URL).send([a_notification()])
+        return SlackSender(Hasty(), slack.url, LINKS).send([a_notification()])
 
 
 def test_slack_gets_the_message_as_json_with_the_notifications_id_and_says_ok() -> None:
     with FakeSlack() as slack:
-        outcome = SlackSender(HttpOutbound(), slack.url, STATUS_URL).send([a_notification()])
+        outcome = SlackSender(HttpOutbound(), slack.url, LINKS).send([a_notification()])
         assert (outcome.result, outcome.status) == ("delivered", 200)
         assert slack.shown_ids == ["api-threshold-1-slack"]
 
@@ -92,13 +86,13 @@ def test_an_answer_becomes_its_outcome(behave: Behaviour, result: str, detail: s
 def test_slack_that_cannot_be_reached_has_surely_not_got_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         url = f"http://127.0.0.1:{gone.getsockname()[1]}{SECRET_PATH}"
-    outcome = SlackSender(HttpOutbound(), url, STATUS_URL).send([a_notification()])
+    outcome = SlackSender(HttpOutbound(), url, LINKS).send([a_notification()])
     assert (outcome.result, outcome.detail) == ("retry", "connection_refused")
 
 
 def test_without_an_address_slack_is_not_configured() -> None:
-    assert not SlackSender(HttpOutbound(), None, STATUS_URL).configured
-    assert SlackSender(HttpOutbound(), URL, STATUS_URL).configured
+    assert not SlackSender(HttpOutbound(), None, LINKS).configured
+    assert SlackSender(HttpOutbound(), URL, LINKS).configured
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from shared.domain.notification import new_notification
 from shared.notify import wording
+from shared.notify.links import Links
 from shared.notify.slack_message import cut, escape, message
 from tests.fake_servers import blocks_are_valid
 
 GOLDEN = Path(__file__).parent / "golden" / "slack"
 STATUS_URL = "https://status.example.com/status?lang=en&x=1"
+LINKS = Links(STATUS_URL)
 FIRED = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
 COMMON = {"windowSeconds": 300, "firedAt": FIRED, "resolvedAt": None, "incidentId": "inc-20260301-1205"}
 # SLO → facts of the trigger, value and good of the resolve
@@ -68,7 +70,7 @@ def facts_of(slo: str, kind: str) -> dict[str, Any]:
 def rendered(slo: str, kind: Any, **changes: Any) -> dict[str, Any]:
     facts = {**facts_of(slo, kind), **changes}
     _, data = new_notification(f"{slo}-threshold", 1 if kind == "trigger" else 2, "slack", kind, facts, FIRED)
-    return message([data], STATUS_URL)
+    return message([data], LINKS)
 
 
 def golden_text(slo: str, kind: str) -> str:
@@ -190,7 +192,7 @@ def many(count: int, kind: str = "trigger") -> dict[str, Any]:
     for n in range(count):
         facts = {**facts_of(names[n % len(names)], kind), "sloName": f"SLO {n}"}
         documents.append(new_notification(f"slo-{n}-threshold", 1, "slack", kind, facts, FIRED)[1])  # type: ignore[arg-type]
-    return message(documents, STATUS_URL)
+    return message(documents, LINKS)
 
 
 def test_a_few_alerts_in_one_message_are_told_each_and_the_first_one_gives_its_id() -> None:
