@@ -86,6 +86,12 @@ class AlertWrites:
         """The writes that end an alert which no rule is behind any more."""
         return self._writes(name, alert.data.get("rule", THRESHOLD), facts, taken, alert, seq, channels, None)
 
+    def own(
+        self, name: str, rule: str, facts: Data, taken: Step, alert: Doc | None, seq: int, channels: Sequence[str]
+    ) -> list[Write]:
+        """The writes of an alert about F0 Ops itself: of no SLO, and without an incident."""
+        return self._writes(name, rule, facts, taken, alert, seq, channels, None)
+
     def _writes(
         self,
         name: str,

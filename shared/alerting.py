@@ -1,13 +1,14 @@
 """One run of alertRules: fold, evaluate, and one atomic commit for each alert that changes.
 
-`runs/alertRules` guards it: every commit changes that document too, so a run that was overtaken by newer facts, or by
-another configuration, meets a conflict and stops. An alert, its incident and its notifications are written together or
-not at all.
+`runs/alertRules` guards it: asked before anything is folded and again as the run goes on, and changed by every commit
+too, so a run that was overtaken by newer facts, or by another configuration, stops or meets a conflict. An alert,
+its incident and its notifications are written together or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from shared.agents import AgentsLoader
 from shared.alert_writes import FACTS, AlertWrites
 from shared.backfill import backfill
 from shared.components import load_components
+from shared.decides import decision_hash
+from shared.domain import counting
 from shared.domain.alert import TOLD, Facts, Memory, Rule, Step, rules_of, step
 from shared.domain.component import Components
 from shared.domain.exclusion import Exclusion
@@ -79,38 +82,59 @@ class AlertRun:
         self.now = now
         self.agents = agents
         self.exclusions = exclusions
-        self.guard = RunGuard(store, before, last_mark(now), config.hash, config.version)
+        decides = decision_hash(config, registry, components, agents, exclusions)
+        self.guard = RunGuard(store, before, last_mark(now), decides, config.hash, config.version)
         self.writes = AlertWrites(store, flags, configured, now)
         self.steps: dict[str, Step] = {}
 
     def __call__(self, may_go_on: Callable[[], bool]) -> RunResult:
         """Raises `StoreError`; what was committed until then stands, and the next run goes on from it."""
-        folded = fold(
-            self.store, self.registry, self.config.definitions, self.now, agents=self.agents, may_go_on=may_go_on
-        )
-        result = RunResult(last_mark(self.now), folded, [], [], [])
-        reach = timedelta(days=1) + max((self.now - slo.start_of(self.now) for slo in self.config.slos), default=_NONE)
-        ready, written = backfill(self.store, self.registry, self.config.definitions, self.now, may_go_on, reach)
-        self.history.forget(None if written else folded.days)
+        result = RunResult(last_mark(self.now), Folded(complete=False), [], [], [])
         try:
+            # 1. Nothing is counted by a run that is behind: it does not know what a newer configuration counts.
             self.guard.check()
+            ours = self._while_ours(may_go_on)
+            definitions = self.config.definitions
+            folded = fold(self.store, self.registry, definitions, self.now, agents=self.agents, may_go_on=ours)
+            result.folded = folded
+            # 2. A fold may have taken long.
+            self.guard.check_anew()
+            ready, written = self._backfill(folded, ours)
+            self.history.forget(None if written else folded.days)
+            # 3. Each commit asks again, since it changes the guard's document.
             evaluator = self._evaluator(folded)
             evaluations = evaluator.evaluate(ready)
             if self.enforced:
                 open_alerts = self._open_alerts()
                 for evaluation in evaluations:
                     for rule, facts in evaluation.rules:
-                        try:
+                        with _leaving_it_to_the_next_run(rule.alert_id):
                             self._settle(evaluator, evaluation, rule, facts, open_alerts.get(rule.alert_id), result)
-                        except Conflict as error:  # one alert that cannot be settled must not keep the others back
-                            log.error(
-                                "an alert could not be settled; the next run tries again", error, alert=rule.alert_id
-                            )
                 self._close_orphans(open_alerts, result)
+                with _leaving_it_to_the_next_run(counting.ALERT):
+                    self._tell_of_counting(folded, open_alerts.get(counting.ALERT), result)
             self._finish(evaluations, folded)
         except Overtaken:
             result.overtaken = True
         return result
+
+    def _while_ours(self, may_go_on: Callable[[], bool]) -> Callable[[], bool]:
+        """`may_go_on`, but raises `Overtaken` if this run is; asked before each page of a fold or day of a backfill."""
+        pages = 0
+
+        def ours() -> bool:
+            nonlocal pages
+            pages += 1
+            if pages > 1:
+                self.guard.check_anew()
+            return may_go_on()
+
+        return ours
+
+    def _backfill(self, folded: Folded, may_go_on: Callable[[], bool]) -> tuple[set[str], bool]:
+        reach = timedelta(days=1) + max((self.now - slo.start_of(self.now) for slo in self.config.slos), default=_NONE)
+        definitions = self.config.definitions
+        return backfill(self.store, self.registry, definitions, self.now, may_go_on, reach, folded.state)
 
     def evaluate(self) -> list[Evaluation]:
         """What the SLOs read, without fold, commit or alert: for a report."""
@@ -177,6 +201,7 @@ class AlertRun:
     def _close_orphans(self, open_alerts: Mapping[str, Doc], result: RunResult) -> None:
         """Alerts whose SLO is no longer configured end."""
         configured = {rule.alert_id for slo in self.config.slos for rule in rules_of(slo, self.config)}
+        configured.add(counting.ALERT)
         for name, doc in open_alerts.items():
             alert: Doc | None = doc
             for _ in range(TRIES):
@@ -201,16 +226,64 @@ class AlertRun:
         held = [c for c, doc in docs.items() if (doc.data if doc else told[c])["state"] == "withheld"]
         return [channel for channel in held if self.writes.withheld(channel, alert.data["severity"]) is None]
 
+    # --- F0 Ops itself
+
+    def _incomplete_since(self, folded: Folded) -> datetime | None:
+        """End of the facts of the first run in a row whose fold was not complete; None if this one's is."""
+        if folded.complete:
+            return None
+        before = self.guard.run.data if self.guard.run else {}
+        return before.get("incompleteSince") or self.guard.facts_at
+
+    def _tell_of_counting(self, folded: Folded, known: Doc | None, result: RunResult) -> None:
+        """Whoever hears of any SLO hears that none can be judged."""
+        alert, since, at = known, self._incomplete_since(folded), self.guard.facts_at
+        channels = sorted({channel for slo in self.config.slos for channel in slo.alert.channels})
+        for _ in range(TRIES):
+            taken = counting.step_counting(_open_state(alert), since, at)
+            if not taken.transition:
+                return
+            alert = alert or self.store.get(f"alerts/{counting.ALERT}")
+            before = alert.data if alert else {}
+            seq = before.get("seq", 0) + 1
+            until = (self.guard.run.data.get("foldedUntil") if self.guard.run else None) or since or at
+            facts = counting.facts_of(taken, until, before, at, self.now)
+            heard = before["channels"] if taken.transition == "clear" else ()
+            told = sorted({*channels, *heard})
+            if self._commit(
+                counting.ALERT,
+                taken.state,
+                self.writes.own(counting.ALERT, counting.RULE, facts, taken, alert, seq, told),
+            ):
+                (result.fired if taken.transition == "fire" else result.cleared).append(counting.ALERT)
+                if taken.transition == "fire":
+                    log.warning("what is sent is not counted in time", complete_until=until.isoformat())
+                return
+            alert = self.store.get(f"alerts/{counting.ALERT}")
+        raise Conflict(f"alerts/{counting.ALERT} kept changing")
+
     # --- the end
 
     def _finish(self, evaluations: Sequence[Evaluation], folded: Folded) -> None:
-        report: Data = {"slos": [self._report(e) for e in evaluations], "finishedAt": self.now}
-        if folded.complete:
-            report["foldedUntil"] = self.guard.facts_at
         for _ in range(TRIES):
+            report: Data = {"finishedAt": self.now, "incompleteSince": self._incomplete_since(folded)}
+            report["slos"] = [self._report(e) for e in evaluations]
+            if folded.complete:
+                report["foldedUntil"] = self.guard.facts_at
+            else:
+                report["slos"] = self._as_last_known(report["slos"])
             if self.guard.commit([], self.guard.open_alerts, report):
                 return
         raise Conflict(f"{RUN} kept changing")
+
+    def _as_last_known(self, entries: Sequence[Data]) -> list[Data]:
+        """The entries with the figures of the last run that had all facts: a part of them may look like an outage."""
+        before = {slo["id"]: slo for slo in (self.guard.run.data["slos"] if self.guard.run else ())}
+        unknown = {"value": None, "compliance": "no_data", "good": 0, "total": 0, "alertTotal": 0, "budgetLeft": None}
+        return [
+            {**before.get(entry["id"], entry | unknown), "alertState": entry["alertState"], "reason": entry["reason"]}
+            for entry in entries
+        ]
 
     def _report(self, evaluation: Evaluation) -> Data:
         slo, counts = evaluation.slo, evaluation.window
@@ -237,6 +310,15 @@ class AlertRun:
             "alertState": taken.state,
             "reason": taken.reason,
         }
+
+
+@contextmanager
+def _leaving_it_to_the_next_run(alert: str) -> Iterator[None]:
+    """One alert that cannot be settled must not keep the others back."""
+    try:
+        yield
+    except Conflict as error:
+        log.error("an alert could not be settled; the next run tries again", error, alert=alert)
 
 
 def _open_state(alert: Doc | None) -> Any:

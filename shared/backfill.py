@@ -26,12 +26,16 @@ def backfill(
     now: datetime,
     may_go_on: Callable[[], bool],
     reach: timedelta = LEAST_DAYS,
+    known: Data | None = None,
 ) -> tuple[set[str], bool]:
     """Hashes of the definitions that are ready, and whether anything was written. `reach`: how far back it counts.
 
     The latest day comes first; it goes on at the next run where it was stopped. A definition that leaves the
-    configuration is forgotten, since from then on it is not counted.
+    configuration is forgotten, since from then on it is not counted. `known`: `runs/fold` as it was read just now: if
+    by that nothing is to be done, it is not read again.
     """
+    if known and set(known["backfilled"]) == {d.hash for d in definitions}:
+        return set(known["backfilled"]), False
     state = store.get(FOLD_RUN)
     if state is None:  # no data at all: nothing to count
         return {d.hash for d in definitions}, False

@@ -61,7 +61,8 @@ UPTIME_BLOCKS = 600  # at once, where no fold ran for long
 class Folded:
     """`complete`: no segment was left. `days`: those that changed.
 
-    `blocks`: the latest of the blocks that were worked on, by number, as they are now.
+    `blocks`: the latest of the blocks that were worked on, by number, as they are now. `state`: `runs/fold` as it was
+    when the fold began.
     """
 
     complete: bool = True
@@ -69,6 +70,7 @@ class Folded:
     batches: int = 0
     days: set[str] = field(default_factory=set)
     blocks: dict[int, dict[str, Stats]] = field(default_factory=dict)
+    state: Data = field(default_factory=dict)
 
 
 def fold(
@@ -99,9 +101,9 @@ class _Fold:
         self.now = now
         self.today = now.strftime("%Y-%m-%d")
         self.current = int(now.timestamp()) * 1000 // BLOCK_MS
-        self.result = Folded()
         state = store.get(FOLD_RUN)
         self.state: Data = state.data if state else {}
+        self.result = Folded(state=self.state)
         self.days = set(self.state.get("days", ()))
         self.derivation = Derivation(store, registry, bounds_of(registry, definitions), agents, self.state, now)
 

@@ -15,19 +15,29 @@ RUN = "runs/alertRules"
 
 
 class Overtaken(Exception):
-    """Another run knows newer facts, or runs on another configuration."""
+    """Another run knows newer facts, or decides by something else."""
 
 
 class RunGuard:
-    """`before`: the run's document as it was when the configuration was not yet read; None if there was none."""
+    """`before`: the run's document as it was when the configuration was not yet read; None if there was none.
+
+    `decision_hash`: of all that decides; `config_hash` and `config_version`: of the SLOs among it, for the report.
+    """
 
     def __init__(
-        self, store: Store, before: Doc | None, facts_at: datetime, config_hash: str, config_version: int | None = None
+        self,
+        store: Store,
+        before: Doc | None,
+        facts_at: datetime,
+        decision_hash: str,
+        config_hash: str,
+        config_version: int | None = None,
     ) -> None:
         self.store = store
         self.run = before
-        self.base_hash: str | None = before.data["configHash"] if before else None
+        self.base_hash = _decided_by(before)
         self.facts_at = facts_at
+        self.decision_hash = decision_hash
         self.config_hash = config_hash
         self.config_version = config_version
         self.run_id = secrets.token_hex(8)
@@ -42,9 +52,13 @@ class RunGuard:
         if self.run is None:
             return
         newer = self.run.data["factsAt"] > self.facts_at
-        other_config = self.run.data["configHash"] not in (self.base_hash, self.config_hash)
-        if newer or other_config:
+        if newer or _decided_by(self.run) not in (self.base_hash, self.decision_hash):
             raise Overtaken
+
+    def check_anew(self) -> None:
+        """The same by the document as it is now. Raises `Overtaken`, `StoreError`."""
+        self.run = self.store.get(RUN)
+        self.check()
 
     def commit(self, writes: Sequence[Write], open_alerts: Sequence[str], more: Data | None = None) -> bool:
         """Commit with the run's document. False if somebody else was faster: then read and decide again.
@@ -56,6 +70,7 @@ class RunGuard:
             **before,
             "factsAt": self.facts_at,
             "runId": self.run_id,
+            "decisionHash": self.decision_hash,
             "configHash": self.config_hash,
             "configVersion": self.config_version,
             "openAlerts": sorted(open_alerts),
@@ -73,3 +88,8 @@ class RunGuard:
             return True
         self.check()
         return False
+
+
+def _decided_by(run: Doc | None) -> str | None:
+    """None too for a document of a release that did not write it down."""
+    return run.data.get("decisionHash") if run else None

@@ -134,27 +134,25 @@ def judge(rule: Rule, facts: Facts) -> Verdict:
 
 
 def step(state: State, rule: Rule, facts: Facts, memory: Memory, at: datetime) -> Step:
-    """The next state. Too few events keep the state; an unfinished fold may raise an alert, never clear one.
+    """The next state. Too few events keep the state, and facts of which a part is missing keep everything as it is.
 
     `at`: the end of the facts. What no events mean is the SLO's policy.
     """
+    if not facts.complete:
+        return Step(state, "facts_incomplete")
     policy = rule.slo.alert
     verdict = judge(rule, facts)
     words = _OF_BURN_RATE if rule.pairs else _OF_THRESHOLD
-    if verdict == "no_data" and facts.complete and policy.no_data == "alert" and not rule.pairs:
+    if verdict == "no_data" and policy.no_data == "alert" and not rule.pairs:
         verdict, words = "breach", _OF_SILENCE
-    if verdict == "no_data" and facts.complete and policy.no_data == "ok":
+    if verdict == "no_data" and policy.no_data == "ok":
         verdict = "within"
     if verdict == "breach":
         return _breach(state, timedelta(seconds=policy.pending_for), memory, at, words.exceeded)
     if verdict != "within":
-        if not facts.complete:
-            return Step(state, "facts_incomplete")
         if state == "pending":  # it must hold without a gap
             return Step("ok", verdict, "give_up")
         return Step(state, verdict, "burn_again" if verdict == "too_few_failures" and memory.calm_since else None)
-    if state in ("firing", "pending") and not facts.complete:
-        return Step(state, "facts_incomplete")
     if state == "pending":
         return Step("ok", words.back, "give_up")
     if state == "firing":

@@ -191,7 +191,9 @@ def _status(
     works: Sequence[Data],
 ) -> ComponentStatus:
     slos = [s for s in (run or {}).get("slos") or () if _owner(s, components) == component.id]
-    fresh = run is not None and now - run["factsAt"] <= STALE
+    # Figures are those of the last facts of which nothing was missing.
+    judged_at: datetime | None = (run.get("foldedUntil") or run["factsAt"]) if run else None
+    fresh = judged_at is not None and now - judged_at <= STALE
     measured = [s for s in slos if _measured(s)] if fresh else []
     told = [
         _by_incident(i)
@@ -205,7 +207,7 @@ def _status(
     providers = [_provider(provider, probed) for provider in component.providers]
     if not work:
         causes += _by_providers(component, providers)
-    times = [p.at for p in probed if p.at] + ([run["factsAt"]] if run and measured else [])
+    times = [p.at for p in probed if p.at] + ([judged_at] if judged_at and measured else [])
     figures, window = _figures(component, measured, probed)
     known = bool(measured) or any(p.state != "no_data" for p in probed)
 

@@ -43,6 +43,8 @@ def _expectation(facts: Facts) -> str:
         burn = facts["burn"]
         budget = f"The error budget of {metric} over {span(burn['budgetSeconds'])} ({burn['objective']} good)"
         return f"{budget} should burn at most {limit} as fast as it may"
+    if facts["aggregation"] == "delay":
+        return f"What is sent should be counted within {limit}"
     if facts.get("under"):
         subject, verb = _SUBJECTS.get(metric, (f"{metric} measurements", "stay"))
         return f"{most.capitalize()} {limit} of {subject} should {verb} within {facts['under']}"
@@ -58,6 +60,9 @@ def _expectation(facts: Facts) -> str:
 
 def measurement(facts: Facts) -> str:
     """What was measured: 'in the last 5 minutes p95 was 612 ms'."""
+    if facts["aggregation"] == "delay":
+        late = f"what came in the last {value(facts)} is not all counted, so no SLO can be judged"
+        return late if facts["value"] else "all of it is counted"
     when = f"in the last {_window(facts)}"
     if facts["value"] is None:
         return f"{when} there was no data"
