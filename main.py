@@ -38,6 +38,14 @@ def notifier(request: Request) -> Response:
 
 
 @functions_framework.http
+def healthProbe(request: Request) -> Response:
+    """Every minute: asks the components whether they answer, twice, 30 s apart."""
+    from functions.health_probe.handler import handle
+
+    return run(handle, request)
+
+
+@functions_framework.http
 def statusApi(request: Request) -> Response:
     """The public status page and its health answer."""
     from functions.status_api.handler import handle

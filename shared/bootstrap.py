@@ -26,7 +26,7 @@ Part = TypeVar("Part")
 
 @dataclass
 class App:
-    """What a handler needs. `clock` gives the time in UTC; handlers read it once a request.
+    """What a handler needs. `clock` gives the time in UTC; handlers read it once a request. `sleep` goes by it.
 
     Parts that only some functions use are made at their first use.
     """
@@ -36,6 +36,7 @@ class App:
     outbound: Outbound
     clock: Callable[[], datetime]
     monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
     _parts: dict[Callable[[App], Any], Any] = field(default_factory=dict)
     _parts_lock: Any = field(default_factory=threading.RLock)
 

@@ -13,13 +13,19 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 MAX_ANSWER_BYTES = 64 * 1024
 CONNECT_SECONDS = 3.0  # for each address of the host
+
+
+Address = IPv4Address | IPv6Address
+Permit = Callable[[Address], bool]  # whether an address may be connected to
 
 
 class OutboundError(Exception):
@@ -33,17 +39,52 @@ class OutboundError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`headers` by name in lower case. `body` is cut at `MAX_ANSWER_BYTES`."""
+    """`headers` by name in lower case. `body` is cut at `MAX_ANSWER_BYTES`.
+
+    `certificate_ends`: until when the server's certificate is valid; None without TLS.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    certificate_ends: datetime | None = None
 
 
 class Outbound(Protocol):
     def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline: float) -> Reply:
         """POST and read the answer within `deadline` seconds in all. Raises `OutboundError`."""
         ...
+
+    def call(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline: float,
+        permit: Permit | None = None,
+    ) -> Reply:
+        """The same with any method. With `permit`, only an address that it takes is connected to.
+
+        The name is looked up once, and what was permitted is what is connected to. Else `address_refused`.
+        """
+        ...
+
+
+def is_public(address: Address) -> bool:
+    """Whether it is an address of the public internet."""
+    real = stands_for(address)
+    return real.is_global and not real.is_multicast
+
+
+def stands_for(address: Address) -> Address:
+    """The IPv4 address that an IPv6 address leads to (mapped, NAT64, 6to4, Teredo), else the address itself."""
+    if isinstance(address, IPv4Address):
+        return address
+    teredo = address.teredo
+    if int(address) >> 32 == 0x0064FF9B << 64:  # 64:ff9b::/96, how NAT64 writes an IPv4 address
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else address)
 
 
 class HttpOutbound:
@@ -58,6 +99,17 @@ class HttpOutbound:
         self._lock = threading.Lock()
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline: float) -> Reply:
+        return self.call("POST", url, body, headers, deadline)
+
+    def call(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline: float,
+        permit: Permit | None = None,
+    ) -> Reply:
         end = time.monotonic() + deadline
         try:
             parts = urlsplit(url)
@@ -67,7 +119,7 @@ class HttpOutbound:
                 raise ValueError
         except ValueError:
             raise OutboundError("bad_url", sent=False) from None
-        raw = self._connect(host, port, secure, end)
+        raw = self._connect(host, port, secure, end, permit)
         with raw:
             connection = http.client.HTTPConnection(host, port)
             connection.default_port = 443 if secure else 80  # decides whether the Host header names the port
@@ -76,8 +128,8 @@ class HttpOutbound:
             all_headers = {**headers, "Accept-Encoding": "identity", "Connection": "close"}
             try:
                 target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-                connection.request("POST", target, body, all_headers)
-                return _read(connection.getresponse())
+                connection.request(method, target, body, all_headers)
+                return _read(connection.getresponse(), _certificate_ends(raw))
             except TimeoutError:
                 raise OutboundError("timeout", sent=timed.touched) from None
             except http.client.InvalidURL:
@@ -91,10 +143,12 @@ class HttpOutbound:
             except (OSError, ValueError):
                 raise OutboundError("connection_failed", sent=timed.touched) from None
 
-    def _connect(self, host: str, port: int, secure: bool, end: float) -> socket.socket:
+    def _connect(self, host: str, port: int, secure: bool, end: float, permit: Permit | None) -> socket.socket:
         """A connection, with TLS if `secure`: nothing of the request has left yet, whatever goes wrong here."""
         try:
-            raw = _dial(host, port, end)
+            raw = _dial(host, port, end, permit)
+        except _Refused:
+            raise OutboundError("address_refused", sent=False) from None
         except TimeoutError:
             raise OutboundError("connect_timeout", sent=False) from None
         except ConnectionRefusedError:
@@ -132,10 +186,16 @@ def _left(end: float) -> float:
     return left
 
 
-def _dial(host: str, port: int, end: float) -> socket.socket:
-    """Connect to the first address that answers."""
-    failure: OSError = OSError("no address")
+class _Refused(OSError):
+    """Every address of the host is one that may not be connected to."""
+
+
+def _dial(host: str, port: int, end: float, permit: Permit | None) -> socket.socket:
+    """Connect to the first address that answers, among those that are permitted."""
+    failure: OSError = _Refused() if permit else OSError("no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        if permit and not permit(ip_address(str(address[0]).partition("%")[0])):
+            continue
         candidate = socket.socket(family, kind, protocol)
         try:
             candidate.settimeout(min(CONNECT_SECONDS, _left(end)))
@@ -148,12 +208,18 @@ def _dial(host: str, port: int, end: float) -> socket.socket:
     raise failure
 
 
-def _read(response: http.client.HTTPResponse) -> Reply:
+def _certificate_ends(raw: socket.socket) -> datetime | None:
+    certificate = raw.getpeercert() if isinstance(raw, ssl.SSLSocket) else None
+    ends = str((certificate or {}).get("notAfter") or "")
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC) if ends else None
+
+
+def _read(response: http.client.HTTPResponse, certificate_ends: datetime | None) -> Reply:
     body = response.read(MAX_ANSWER_BYTES)
     if response.length and len(body) < MAX_ANSWER_BYTES:  # Content-Length promised more
         raise http.client.IncompleteRead(body)
     headers = {name.lower(): value for name, value in response.getheaders()}
-    return Reply(response.status, headers, body)
+    return Reply(response.status, headers, body, certificate_ends)
 
 
 class _TimedSocket:

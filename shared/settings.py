@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -42,11 +42,20 @@ NAMES = (
     "SCHEDULER_SERVICE_ACCOUNT",
     "SCHEDULER_AUDIENCES",
     "CORS_ORIGINS",
+    "APP_BASE_URL",
+    "FIREBASE_API_KEY",
+    "STRIPE_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "OPENAI_API_KEY",
+    "PROBE_BUCKET",
+    "PROBE_FEEDS",
     "DEV_SCHEDULER_ISSUER",
     "DEV_SCHEDULER_JWKS_URL",
     "DEV_ADMIN_ISSUER",
     "DEV_ADMIN_JWKS_URL",
 )
+PROBE_KEYS = ("FIREBASE_API_KEY", "STRIPE_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY")
+PROBING = "healthprobe"  # as Cloud Run names the function's service
 FIREBASE_ISSUER = "https://securetoken.google.com/"
 FIREBASE_KEYS = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com"
 DEV_AUDIENCE = "f0-ops-dev"
@@ -54,19 +63,27 @@ SLACK_API = "https://slack.com/api"
 PAGERDUTY_EVENTS = "https://events.pagerduty.com/v2/enqueue"
 _SECRET_FIELDS = (
     "ingest_keys", "slack_webhook_url", "slack_bot_token", "smtp_password", "pagerduty_key", "webhook_url",
-    "webhook_secret",
+    "webhook_secret", "probe_values",
 )  # fmt: skip
 _SMTP_PORTS: Mapping[SmtpSecurity, int] = {"starttls": 587, "tls": 465, "none": 25}
 _URL = re.compile(r"https?://[^\s/?#@]+([/?#]\S*)?")  # no user:password@
 _ORIGIN = re.compile(r"https?://[^\s/?#@]+")
 _EMAIL = re.compile(r"[^\s@<>,]+@[^\s@<>,]+\.[^\s@<>,]+")
 _PROJECT = re.compile(r"[a-z][a-z0-9.:-]{1,61}[a-z0-9]")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_SENDABLE = re.compile(r"[ -~]{1,2000}")
+_PROBE_NAME = re.compile(r"PROBE_[A-Z0-9_]{1,60}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[?[0-9a-fA-F:]+\]?")
 _PORT = re.compile(r"[1-9]\d{0,4}")
 _ROUTING_KEY = re.compile(r"[A-Za-z0-9]{32}")
 _BOT_TOKEN = re.compile(r"xox[a-z]-[A-Za-z0-9-]+")
 _LONG_SECRET = re.compile(r"\S{16,}")
+
+
+def is_name(name: str) -> bool:
+    """Whether there is such a setting: one of `NAMES`, or one of the probes' own."""
+    return name in NAMES or bool(_PROBE_NAME.fullmatch(name))
 
 
 class SettingsError(Exception):
@@ -116,6 +133,7 @@ class Settings:
     pagerduty_url: str = PAGERDUTY_EVENTS
     webhook_url: str | None = None
     webhook_secret: str | None = None
+    probe_values: Mapping[str, str] = field(default_factory=dict)  # what probes may use, by the setting's name
 
     def __repr__(self) -> str:
         """Secrets are masked, so that a Settings may end up in a trace or an assertion."""
@@ -200,6 +218,7 @@ class _Reader:
             pagerduty_url=self.url("PAGERDUTY_URL") or PAGERDUTY_EVENTS,
             webhook_url=self.url("WEBHOOK_URL"),
             webhook_secret=self.matching("WEBHOOK_SECRET", _LONG_SECRET, "16 characters or more, without spaces"),
+            probe_values=self.probe_values(),
         )
         self.halves(settings)
         if self.faults:
@@ -260,6 +279,27 @@ class _Reader:
             if not _ORIGIN.fullmatch(origin):
                 self.faults.append(f"CORS_ORIGINS[{n}] is not an origin such as https://app.example.com")
         return origins
+
+    def probe_values(self) -> dict[str, str]:
+        """Those that are set. Of all functions only healthProbe reads them, since some are secrets of others."""
+        service = self.env.get("K_SERVICE", "")
+        if self.on_cloud_run and service.lower() != PROBING:
+            return {}
+        values = {"APP_BASE_URL": (self.url("APP_BASE_URL") or "").rstrip("/")}
+        values["PROBE_BUCKET"] = self.matching("PROBE_BUCKET", _BUCKET, "the name of a bucket") or ""
+        values["PROBE_FEEDS"] = self.switch("PROBE_FEEDS", default=self.on_cloud_run)
+        own = ("PROBE_BUCKET", "PROBE_FEEDS")
+        named = [name for name in sorted(self.env) if _PROBE_NAME.fullmatch(name) and name not in own]
+        for name in (*PROBE_KEYS, *named):
+            values[name] = self.matching(name, _SENDABLE, "a text of printable ASCII, as a header takes it") or ""
+        return {name: value for name, value in values.items() if value}
+
+    def switch(self, name: str, *, default: bool) -> str:
+        """`on`, or nothing where it is off."""
+        given = self.text(name) or ("on" if default else "off")
+        if given not in ("on", "off"):
+            self.faults.append(f"{name} is neither on nor off")
+        return given if given == "on" else ""
 
     def text(self, name: str) -> str | None:
         """None where it is not set or empty."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.manifest import Endpoint, Manifest
-from shared.settings import NAMES, Settings, SettingsError
+from shared.settings import PROBE_KEYS, Settings, SettingsError, is_name
 
 _FRAMEWORK = ("THREADS",)  # read by functions-framework, not by us; `firebase deploy` takes it from .env
 
@@ -38,9 +38,9 @@ def read(files: Sequence[Path], manifest: Manifest) -> dict[str, str]:
             where = f"{file.name}:{number}"
             if not equals or not name.isidentifier():
                 faults.append(f"{where}: not of the form NAME=value")
-            elif name in manifest.secret_keys:
+            elif name in manifest.secret_keys or name in PROBE_KEYS:
                 faults.append(f"{where}: {name} is a secret: keep it in Secret Manager, out of files")
-            elif name not in NAMES + _FRAMEWORK:
+            elif not is_name(name) and name not in _FRAMEWORK:
                 faults.append(f"{where}: {name} is no setting")
             else:
                 values[name] = _unquoted(value.strip())

@@ -23,6 +23,10 @@ class Clock:
             return datetime.now(UTC)
         return self.start + timedelta(seconds=(time.monotonic() - self.began) * self.speed)
 
+    def sleep(self, seconds: float) -> None:
+        """Wait until the clock has gone on by so many seconds."""
+        time.sleep(seconds / self.speed)
+
     def real_seconds_until(self, moment: datetime) -> float:
         return (moment - self.now()).total_seconds() / self.speed
 

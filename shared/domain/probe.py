@@ -66,6 +66,9 @@ class JsonCondition(_Frozen):
         return self
 
 
+Url = Annotated[str, Field(max_length=500, pattern=r"^https?://[^\s/?#@]+(/\S*)?$")]
+
+
 class Expect(_Frozen):
     """What an answer must be. `certificate_days`: how many days its certificate must still be valid."""
 
@@ -153,6 +156,12 @@ class HttpProbe(Probe):
             raise ValueError("is neither an http(s) URL nor begins with ${APP_BASE_URL}")
         return url
 
+    @model_validator(mode="after")
+    def _has_a_certificate(self) -> HttpProbe:
+        if self.expect.certificate_days is not None and self.url.startswith("http://"):
+            raise ValueError("expect.certificateDays: http has no certificate")
+        return self
+
     @field_validator("headers")
     @classmethod
     def _sendable(cls, headers: dict[str, str]) -> dict[str, str]:
@@ -173,29 +182,35 @@ class HttpProbe(Probe):
 
 
 class FirebaseAuthProbe(Probe):
-    """Firebase Authentication: `api` calls it with FIREBASE_API_KEY, `keys` fetches the keys it signs with."""
+    """Firebase Authentication: `api` calls it with FIREBASE_API_KEY, `keys` fetches the keys it signs with.
+
+    `url`, here and below: another address than the usual one, such as of a proxy.
+    """
 
     kind: Literal["firebase_auth"]
     check: Literal["api", "keys"] = "api"
+    url: Url | None = None
 
 
 class StripeProbe(Probe):
     """Stripe's API, with STRIPE_API_KEY."""
 
     kind: Literal["stripe"]
+    url: Url | None = None
 
 
 class ModelsProbe(Probe):
     """The list of models of a provider's API, with ANTHROPIC_API_KEY or OPENAI_API_KEY."""
 
     kind: Literal["anthropic", "openai"]
+    url: Url | None = None
 
 
 class FeedProbe(Probe):
     """A provider's own status page (Statuspage v2 `summary.json`). `components`: those that count; empty: the whole."""
 
     kind: Literal["feed"]
-    url: Annotated[str, Field(max_length=500, pattern=r"^https?://[^\s/?#@]+/\S*$")]
+    url: Url
     components: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
     every_seconds: Annotated[int, Field(alias="everySeconds", ge=ROUND_SECONDS, le=3600)] = 120
 

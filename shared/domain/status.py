@@ -167,7 +167,7 @@ def _probed(component: Component, run: Data | None, now: datetime) -> list[_Prob
     found = []
     entries = (run or {}).get("probes") or {}
     for provider, probe in component.all_probes():
-        entry = entries.get(f"{component.id}_{probe.id}")
+        entry = entries.get(component.id, {}).get(probe.id)
         if entry is None or entry["state"] == "not_monitored":
             continue
         state, reason, at = entry["state"], entry["reason"], entry.get("checkedAt")
