@@ -67,3 +67,11 @@ def opsApi(request: Request) -> Response:
     from functions.ops_api.handler import handle
 
     return run(handle, request)
+
+
+@functions_framework.http
+def incidentsApi(request: Request) -> Response:
+    """/api/incidents…, /api/maintenances…: what admins write about what is broken, or will be."""
+    from functions.incidents_api.handler import handle
+
+    return run(handle, request)

@@ -7,13 +7,14 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
-from shared.domain import incident as incidents
+from shared import incidents
+from shared.domain import incident_alerts
 from shared.domain.alert import IMPACT, THRESHOLD, Facts, Rule, Step
 from shared.domain.budget import burn_rate
 from shared.domain.notification import Kind, new_notification, withhold_reason
 from shared.evaluation import Evaluation, last_mark
 from shared.firings import begun, ended
-from shared.store.protocol import Create, Data, Doc, Store, Write, new_rev, over
+from shared.store.protocol import Create, Data, Doc, Store, Write, over
 
 FACTS = (
     "sloId", "sloName", "severity", "metric", "labels", "unit", "under", "aggregation", "value", "threshold",
@@ -106,10 +107,11 @@ class AlertWrites:
         """`impact`: of the incident that is opened; None if none is to be."""
         writes: list[Write] = []
         if taken.transition == "fire" and impact is not None:
-            facts = {**facts, "incidentId": f"{name}-{seq}"}
-            writes.append(Create(f"incidents/{name}-{seq}", self._incident(name, facts, impact)))
+            incident, opening = self._open_incident(name, seq, facts, impact)
+            facts = {**facts, "incidentId": incident}
+            writes += opening
         elif taken.transition == "clear" and facts["incidentId"]:
-            writes += self._clear_incident(facts)
+            writes += self._clear_incident(name, facts)
         if taken.transition == "fire":
             writes.append(begun(name, rule, seq, facts, self.now))
         elif taken.transition == "clear" and alert is not None:
@@ -161,23 +163,42 @@ class AlertWrites:
         before = list(alert.data.get("fired") or ()) if alert else []
         return [*before, self.facts_at][-5:] if taken.transition == "fire" else before
 
-    def _incident(self, name: str, facts: Data, impact: str) -> Data:
-        title = f"{facts['sloName']}: {told_briefly(facts)}"
-        message = (
-            f"Opened by the alert {name}: {told_briefly(facts)} over the last {facts['windowSeconds'] // 60} minutes."
-        )
-        return {
-            **incidents.opened(title, impact, facts["component"], name, message, self.now),
-            "rev": new_rev(),
-        }
+    def _open_incident(self, name: str, seq: int, facts: Data, impact: str) -> tuple[str, list[Write]]:
+        """The id of the alert's incident and its writes: a new one, or that of its cause which is open, or just was.
 
-    def _clear_incident(self, facts: Data) -> list[Write]:
-        doc = self.store.get(f"incidents/{facts['incidentId']}")
+        Read after the run's document, which is compared-and-set with it: no other run can open one in between.
+        """
+        told = f"{told_briefly(facts)} over the last {facts['windowSeconds'] // 60} minutes."
+        cause = incident_alerts.cause_of(facts["component"], facts["metric"])
+        known = incidents.latest_of(self.store, cause)
+        if known is not None and incident_alerts.takes(known.data, self.now):
+            again = known.data["status"] == "resolved"
+            message = f"{'Opened again' if again else 'Joined'} by the alert {name}: {told}"
+            after = incident_alerts.joined(known.data, impact, name, message, self.now)
+            action = "refired" if again else "joined"
+            return known.id, incidents.automated(known, known.path, after, action, self.now)
+        path = incidents.path_of(f"{name}-{seq}")
+        data = incident_alerts.opened(
+            f"{facts['sloName']}: {told_briefly(facts)}",
+            impact,
+            facts["component"],
+            name,
+            f"Opened by the alert {name}: {told}",
+            self.now,
+            cause=cause,
+            runbook=facts.get("runbook"),
+        )
+        return f"{name}-{seq}", incidents.automated(None, path, data, "opened", self.now)
+
+    def _clear_incident(self, name: str, facts: Data) -> list[Write]:
+        doc = self.store.get(incidents.path_of(facts["incidentId"]))
         if doc is None:
             return []
         minutes = max(1, round((self.now - doc.data["startedAt"]).total_seconds() / 60))
-        message = f"The alert cleared after {minutes} min: {told_briefly(facts)}."
-        return [over(doc, doc.path, {**incidents.cleared(doc.data, message, self.now), "rev": new_rev()})]
+        which = f" {name}" if len(doc.data["alertIds"]) > 1 else ""
+        message = f"The alert{which} cleared after {minutes} min: {told_briefly(facts)}."
+        after = incident_alerts.cleared(doc.data, name, message, self.now)
+        return incidents.automated(doc, doc.path, after, "cleared", self.now)
 
 
 def _begins(taken: Step, alert: Doc) -> bool:

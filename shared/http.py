@@ -27,7 +27,10 @@ Handler = Callable[[Request, "App"], Response]
 
 
 class Problem(Exception):
-    """An error to be answered. `code` is stable, for programs; `errors` names every fault of a body with its path."""
+    """An error to be answered. `code` is stable, for programs; `errors` names every fault of a body with its path.
+
+    `more`: members of its own, such as the moves that are allowed instead.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class Problem(Exception):
         *,
         errors: Sequence[Mapping[str, str]] = (),
         headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(code)
         self.status = status
@@ -44,6 +48,7 @@ class Problem(Exception):
         self.detail = detail
         self.errors = errors
         self.headers = headers or {}
+        self.more = more or {}
 
     def response(self) -> Response:
         body: dict[str, Any] = {
@@ -52,6 +57,7 @@ class Problem(Exception):
             "status": self.status,
             "code": self.code,
             "detail": self.detail,
+            **self.more,
         }
         if self.errors:
             body["errors"] = list(self.errors)

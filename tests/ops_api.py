@@ -69,7 +69,7 @@ class Ops:
 
 
 @contextmanager
-def ops_api(store: Any, now: datetime, **env: str) -> Iterator[Ops]:
+def ops_api(store: Any, now: datetime, target: str = "opsApi", **env: str) -> Iterator[Ops]:
     keys = KeyServer()
     admins = AdminIssuer(new_key(), ISSUER, PROJECT)
     keys.body = json.dumps(admins.jwks()).encode()
@@ -81,7 +81,7 @@ def ops_api(store: Any, now: datetime, **env: str) -> Iterator[Ops]:
     }
     app = make_app(store, clock, **settings, **env)
     try:
-        with serving(app, "opsApi") as client:
+        with serving(app, target) as client:
             yield Ops(app, client.port, admins)
     finally:
         keys.close()

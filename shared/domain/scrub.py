@@ -136,6 +136,19 @@ def scrub_value(value: str) -> str:
     return _MIXED.sub(_mixed, value)
 
 
+def scrub_text(text: str) -> str:
+    """What a person wrote, lines and all, without addresses of people and without credentials.
+
+    Ids stay: who looks into a trouble names commits, requests and documents.
+    """
+    text = "".join(c for c in text if c in "\n\t" or not _UNPRINTABLE.match(c))
+    text = _USERINFO.sub("", text)
+    text = _JWT.sub(":token", text)
+    text = _KEY.sub(":token", text)
+    text = _EMAIL.sub(":email", text)
+    return _IPV4.sub(":ip", text)
+
+
 def _path(value: str) -> str:
     """Each segment scrubbed. One that follows `users` and the like is a person, whatever it looks like."""
     is_whole = bool(_WHOLE_PATH.match(value))  # and no path within a sentence

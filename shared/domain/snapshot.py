@@ -9,8 +9,9 @@ from typing import Any
 
 from shared.domain import history
 from shared.domain.component import Components
-from shared.domain.incident import AUTHOR
+from shared.domain.incident import FIRST_WORDS
 from shared.domain.status import ComponentStatus, ProviderStatus, View, percent_down
+from shared.domain.timeline import AUTHOR
 
 BUDGET_BYTES = 500_000
 MAX_TITLE = 200
@@ -142,7 +143,12 @@ def _public_updates(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _incident(incident: Mapping[str, Any], view: View, components: Components) -> Data:
     affected = [c for c in components.components if c.id in (incident.get("components") or ())]
-    updates = _public_updates(incident)
+    is_whole = not incident.get("earlierUpdates")  # the first of them is the one that opened it
+    shown = [
+        _update(update, "investigating", opening=is_whole and n == 0)
+        for n, update in enumerate(_public_updates(incident))
+    ]
+    status = incident.get("status") or "investigating"
     times = {key: incident[key] for key in ("identifiedAt", "mitigatedAt", "resolvedAt") if incident.get(key)}
     title = incident.get("title") or "A problem"
     if incident.get("autoCreated") and any(title.startswith(name) for name in view.slo_names):
@@ -152,13 +158,18 @@ def _incident(incident: Mapping[str, Any], view: View, components: Components) -
         "id": _public_id(incident),
         "title": shortened(title, MAX_TITLE),
         "impact": incident.get("impact") or "low",
-        "status": incident.get("status") or "investigating",
+        "status": status,
         "components": [component.id for component in affected],
         "startedAt": incident["startedAt"],
         **times,
-        "updates": [_update(update, "investigating", opening=n == 0) for n, update in enumerate(updates)],
-        "earlierUpdates": 0,
+        "updates": shown or [{"timestamp": _last_time(incident), "status": status, "message": FIRST_WORDS[status]}],
+        "earlierUpdates": int(incident.get("earlierPublicUpdates") or 0),
     }
+
+
+def _last_time(incident: Mapping[str, Any]) -> Any:
+    """When an incident of which nothing was written for the public came into its status."""
+    return incident.get("statusSince") or incident["startedAt"]
 
 
 def _public_id(incident: Mapping[str, Any]) -> str:
@@ -171,7 +182,8 @@ def _update(update: Mapping[str, Any], status: str, *, opening: bool = False) ->
     """An update as people wrote it; automation writes for the team, so the public reads a phrase instead."""
     message = update.get("message") or ""
     if update.get("author") == AUTHOR:
-        message = "Found by our monitoring." if opening else "Our measurements are back to normal."
+        phrase = "Found by our monitoring." if opening else "Our measurements are back to normal."
+        message = update.get("publicMessage") or phrase
     return {
         "timestamp": update["timestamp"],
         "status": update.get("status") or status,

@@ -22,7 +22,9 @@ DEAD = Query("notifications", (("state", "==", "dead"),), (("createdAt", "desc")
 ALERTS = Query("alerts", (("state", "==", "firing"),), (("updatedAt", "asc"),))
 PUBLIC = Query("incidents", (("publicVisible", "==", True),), (("startedAt", "desc"),))
 WORKS = Query("maintenances", (("publicVisible", "==", True),), (("scheduledFor", "desc"),))
-KNOWN = [DUE, LANE, EARLIER, DEAD, ALERTS, PUBLIC, WORKS]
+CAUSE = Query("incidents", (("cause", "==", "API:error_rate"),), (("startedAt", "desc"),))
+STATUS = Query("incidents", (("status", "==", "resolved"), ("startedAt", ">=", 1)), (("startedAt", "desc"),))
+KNOWN = [DUE, LANE, EARLIER, DEAD, ALERTS, PUBLIC, WORKS, CAUSE, STATUS]
 
 
 @pytest.mark.parametrize("query", KNOWN, ids=str)

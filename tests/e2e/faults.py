@@ -100,7 +100,9 @@ class Fault:
     breaks: str
 
 
-_TRANSITION = "commit +alert_firings/*, +alerts/*, +incidents/*, +notifications/*, +runs/alertRules"
+_TRANSITION = (
+    "commit +alert_firings/*, +alerts/*, +incidents/*, +incidents/*/audit/*, +notifications/*, +runs/alertRules"
+)
 
 FAULTS = {
     "a batch is acknowledged before it is stored": Fault(

@@ -44,7 +44,8 @@ STEPS = {
     "commit +ops_metrics/*/h1/*",
     "commit -ops_metrics/*/segments/*",
     "commit +runs/fold",
-    "commit +alert_firings/*, +alerts/*, +incidents/*, +notifications/*, +runs/alertRules",  # a transition
+    # a transition
+    "commit +alert_firings/*, +alerts/*, +incidents/*, +incidents/*/audit/*, +notifications/*, +runs/alertRules",
     "commit +runs/alertRules",
     "commit +status/components/items, +status/public",
     "query notifications by open, dueAt",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from functions.status_api.handler import handle
-from shared.domain import incident as incidents
+from shared.domain import incident_alerts as incidents
 from shared.publish_status import INCIDENTS, ITEMS, SNAPSHOT, publish_status
 from shared.store.protocol import Conflict, Data, Doc, Meter, Query, Unavailable, Write, document_size
 from shared.store.sqlite import SqliteStore
@@ -337,10 +337,13 @@ def test_nothing_internal_is_public(store: SqliteStore) -> None:
 def test_an_incident_that_automation_opened_is_public_in_plain_words(store: SqliteStore) -> None:
     name = "SLO of error_rate"
     message = "Opened by the alert api-availability-threshold: error rate 12 %, threshold 0.5 %"
-    opened = incidents.opened(f"{name}: error rate 12 %", "critical", "API", "api-availability-threshold", message, NOW)
+    alert = "api-availability-threshold"
+    opened = incidents.opened(f"{name}: error rate 12 %", "critical", "API", alert, message, NOW)
     by_person = update(NOW + minutes(1), "identified", "A bad deployment.")
     touched = {**opened, "publicVisible": True, "updates": [*opened["updates"], by_person], "status": "identified"}
-    cleared = incidents.cleared(touched, "The alert cleared: error rate 0 %", NOW + minutes(2))
+    cleared = incidents.cleared(
+        touched, "api-availability-threshold", "The alert cleared: error rate 0 %", NOW + minutes(2)
+    )
     fill(store, {"runs/alertRules": run(), "incidents/api-availability-threshold-1": cleared})
     publish(store)
     (found,) = snapshot(store)["incidents"]

@@ -1,0 +1,82 @@
+"""What may be sent about incidents."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from shared.bodies import Body, Line, LongText, Moment, Text
+from shared.domain.action_item import State as ItemState
+from shared.domain.incident import Impact, OpenStatus, Status
+
+Uid = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128)]
+AlertId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]
+Runbook = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]
+Components = Annotated[list[str], Field(max_length=20)]
+Alerts = Annotated[list[AlertId], Field(max_length=100)]
+
+
+class NewIncident(Body):
+    """`public`: of the first entry; as `publicVisible` is, unless said."""
+
+    title: Line
+    impact: Impact
+    components: Components = Field(default_factory=list)
+    message: Text | None = None
+    status: OpenStatus = "investigating"
+    startedAt: Moment | None = None
+    publicVisible: bool = False
+    public: bool | None = None
+    alertIds: Alerts = Field(default_factory=list)
+    runbook: Runbook | None = None
+
+
+class Changes(Body):
+    """Only what is sent is changed. Times are corrections."""
+
+    title: Line = ""
+    impact: Impact = "low"
+    components: Components = Field(default_factory=list)
+    publicVisible: bool = False
+    alertIds: Alerts = Field(default_factory=list)
+    runbook: Runbook | None = None
+    rootCause: LongText | None = None
+    startedAt: Moment | None = None
+    identifiedAt: Moment | None = None
+    mitigatedAt: Moment | None = None
+    resolvedAt: Moment | None = None
+
+
+class NewUpdate(Body):
+    """`corrects`: the number of an earlier entry, which stays as it is."""
+
+    message: Text
+    status: Status | None = None
+    public: bool | None = None
+    corrects: Annotated[int, Field(ge=0)] | None = None
+
+
+class Resolution(Body):
+    message: Text | None = None
+    rootCause: LongText | None = None
+    public: bool | None = None
+
+
+class Reopening(Body):
+    message: Text
+    status: OpenStatus = "investigating"
+    public: bool | None = None
+
+
+class NewItem(Body):
+    title: Line
+    owner: Uid | None = None
+    dueAt: Moment | None = None
+
+
+class ItemChanges(Body):
+    title: Line = ""
+    owner: Uid | None = None
+    dueAt: Moment | None = None
+    state: ItemState = "open"

@@ -1,0 +1,28 @@
+"""incidentsApi: incidents and maintenances, for admins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Request, Response
+
+from functions.incidents_api import incidents
+from shared.routes import Route, dispatch
+
+if TYPE_CHECKING:
+    from shared.bootstrap import App
+
+ROUTES = (
+    Route("/api/incidents", {"GET": incidents.all_incidents, "POST": incidents.open_one}),
+    Route("/api/incidents/{id}", {"GET": incidents.one_incident, "PATCH": incidents.edit}),
+    Route("/api/incidents/{id}/updates", {"GET": incidents.timeline, "POST": incidents.add_update}),
+    Route("/api/incidents/{id}/resolve", {"POST": incidents.resolve}),
+    Route("/api/incidents/{id}/reopen", {"POST": incidents.reopen}),
+    Route("/api/incidents/{id}/actions", {"POST": incidents.add_item}),
+    Route("/api/incidents/{id}/actions/{item}", {"PATCH": incidents.edit_item}),
+    Route("/api/incidents/{id}/audit", {"GET": incidents.audit}),
+)
+
+
+def handle(request: Request, app: App) -> Response:
+    return dispatch(ROUTES, request, app, app.clock())
