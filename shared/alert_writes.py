@@ -9,17 +9,18 @@ from typing import Any
 
 from shared import incidents
 from shared.domain import incident_alerts
-from shared.domain.alert import IMPACT, THRESHOLD, Facts, Rule, Step
+from shared.domain.alert import IMPACT, THRESHOLD, Facts, Memory, Rule, Step
 from shared.domain.budget import burn_rate
+from shared.domain.catch_up import SLOT
 from shared.domain.notification import Kind, new_notification, withhold_reason
-from shared.evaluation import Evaluation, last_mark
+from shared.evaluation import Evaluation
 from shared.firings import begun, ended
 from shared.store.protocol import Create, Data, Doc, Store, Write, over
 
 FACTS = (
     "sloId", "sloName", "severity", "metric", "labels", "unit", "under", "aggregation", "value", "threshold",
     "comparison", "good", "total", "windowSeconds", "burn", "component", "firedAt", "resolvedAt", "incidentId",
-    "reason",
+    "reason", "judgedAt",
 )  # fmt: skip
 
 
@@ -31,7 +32,6 @@ class AlertWrites:
         self.flags = flags
         self.configured = configured
         self.now = now
-        self.facts_at = last_mark(now)
 
     def withheld(self, channel: str, severity: str) -> str | None:
         """Why nothing may be told on a channel now, or None."""
@@ -45,8 +45,9 @@ class AlertWrites:
         value: float | None,
         taken: Step,
         alert: Doc | None,
+        judged_at: datetime,
     ) -> Data:
-        """What the alert and its notifications say."""
+        """What the alert and its notifications say. `judged_at`: the end of the time that they say it of."""
         slo, counts = evaluation.slo, judged.counts
         fires = taken.transition == "fire"
         before = alert.data if alert and alert.data["state"] == "firing" else {}  # else it is of an earlier time
@@ -64,34 +65,36 @@ class AlertWrites:
             "comparison": "above" if slo.more_is_worse else "below",
             "good": counts.good,
             "total": counts.total,
-            "windowSeconds": slo.alert.window,
+            "windowSeconds": judged.seconds or slo.alert.window,
             "component": evaluation.component,
             "firedAt": self.now if fires else before.get("firedAt"),
             "resolvedAt": self.now if taken.transition == "clear" else None,
             "incidentId": None if fires else before.get("incidentId"),
             "reason": taken.reason,
+            "judgedAt": judged_at,
             "burn": None,
         }
         return told | _burn_facts(evaluation, judged, cleared=taken.transition == "clear") if rule.pairs else told
 
     def change(
-        self, rule: Rule, facts: Data, taken: Step, alert: Doc | None, seq: int, channels: Sequence[str]
+        self, rule: Rule, facts: Data, taken: Step, memory: Memory, alert: Doc | None, seq: int, channels: Sequence[str]
     ) -> list[Write]:
-        """The writes of one change: incident, notifications, alert."""
+        """The writes of one change: incident, notifications, alert. `memory`: what the alert remembers from now on."""
         impact = rule.slo.alert.impact or IMPACT[rule.severity]
         return self._writes(
-            rule.alert_id, rule.name, facts, taken, alert, seq, channels, impact if rule.incident else None
+            rule.alert_id, rule.name, facts, taken, memory, alert, seq, channels, impact if rule.incident else None
         )
 
     def close(self, name: str, facts: Data, taken: Step, alert: Doc, seq: int, channels: Sequence[str]) -> list[Write]:
         """The writes that end an alert which no rule is behind any more."""
-        return self._writes(name, alert.data.get("rule", THRESHOLD), facts, taken, alert, seq, channels, None)
+        memory = Memory(fired=tuple(alert.data.get("fired") or ()))
+        return self._writes(name, alert.data.get("rule", THRESHOLD), facts, taken, memory, alert, seq, channels, None)
 
     def own(
         self, name: str, rule: str, facts: Data, taken: Step, alert: Doc | None, seq: int, channels: Sequence[str]
     ) -> list[Write]:
         """The writes of an alert about F0 Ops itself: of no SLO, and without an incident."""
-        return self._writes(name, rule, facts, taken, alert, seq, channels, None)
+        return self._writes(name, rule, facts, taken, Memory(), alert, seq, channels, None)
 
     def _writes(
         self,
@@ -99,6 +102,7 @@ class AlertWrites:
         rule: str,
         facts: Data,
         taken: Step,
+        memory: Memory,
         alert: Doc | None,
         seq: int,
         channels: Sequence[str],
@@ -130,9 +134,9 @@ class AlertWrites:
             "state": taken.state,
             "seq": seq,
             **self._firing(taken, alert, seq),
-            "since": alert.data["since"] if alert and not _begins(taken, alert) else self._since(taken),
-            "calmSince": self._calm_since(taken, alert),
-            "fired": self._fired(taken, alert),
+            "since": memory.since or (alert.data["since"] if alert and not _begins(taken, alert) else self.now),
+            "calmSince": memory.calm_since,
+            "fired": list(memory.fired),
             "updatedAt": self.now,
             "channels": told,
         }
@@ -146,29 +150,15 @@ class AlertWrites:
         before = alert.data if alert else {}
         return {"firingSeq": before.get("firingSeq"), "markedFalse": before.get("markedFalse")}
 
-    def _since(self, taken: Step) -> datetime:
-        """When a state begins: a pending one with the facts that began it, since `for` is counted from there."""
-        return self.facts_at if taken.state == "pending" else self.now
-
-    def _calm_since(self, taken: Step, alert: Doc | None) -> datetime | None:
-        if taken.transition == "calm_down":
-            return self.facts_at
-        if taken.transition is not None or alert is None:
-            return None
-        kept: datetime | None = alert.data.get("calmSince")
-        return kept
-
-    def _fired(self, taken: Step, alert: Doc | None) -> list[datetime]:
-        """The last few times when it fired."""
-        before = list(alert.data.get("fired") or ()) if alert else []
-        return [*before, self.facts_at][-5:] if taken.transition == "fire" else before
-
     def _open_incident(self, name: str, seq: int, facts: Data, impact: str) -> tuple[str, list[Write]]:
         """The id of the alert's incident and its writes: a new one, or that of its cause which is open, or just was.
 
         Read after the run's document, which is compared-and-set with it: no other run can open one in between.
         """
-        told = f"{told_briefly(facts)} over the last {facts['windowSeconds'] // 60} minutes."
+        minutes = f"{facts['windowSeconds'] // 60} minutes"
+        late = self.now - facts["judgedAt"] >= SLOT
+        over = f"{minutes} until {facts['judgedAt']:%Y-%m-%d %H:%M} UTC" if late else f"the last {minutes}"
+        told = f"{told_briefly(facts)} over {over}."
         cause = incident_alerts.cause_of(facts["component"], facts["metric"])
         known = incidents.latest_of(self.store, cause)
         if known is not None and incident_alerts.takes(known.data, self.now):

@@ -20,7 +20,8 @@ from shared.backfill import backfill
 from shared.components import load_components
 from shared.decides import decision_hash
 from shared.domain import counting
-from shared.domain.alert import TOLD, Facts, Memory, Rule, Step, rules_of, step
+from shared.domain.alert import TOLD, Facts, Memory, Rule, State, Step, rules_of
+from shared.domain.catch_up import Judged, Outcome, catch_up
 from shared.domain.component import Components
 from shared.domain.exclusion import Exclusion
 from shared.domain.heartbeat import Agents
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from shared.bootstrap import App
 
 TRIES = 20
+SEVERITIES = ("critical", "high", "warning")
 _NONE = timedelta()
+_UNKNOWN = Step("ok", "not_enforced")
 
 Data = dict[str, Any]
 
@@ -86,6 +89,7 @@ class AlertRun:
         self.guard = RunGuard(store, before, last_mark(now), decides, config.hash, config.version)
         self.writes = AlertWrites(store, flags, configured, now)
         self.steps: dict[str, Step] = {}
+        self.judged: dict[str, tuple[Judged | None, Judged]] = {}  # by alert that stays as it is
 
     def __call__(self, may_go_on: Callable[[], bool]) -> RunResult:
         """Raises `StoreError`; what was committed until then stands, and the next run goes on from it."""
@@ -107,9 +111,9 @@ class AlertRun:
             if self.enforced:
                 open_alerts = self._open_alerts()
                 for evaluation in evaluations:
-                    for rule, facts in evaluation.rules:
+                    for rule in evaluation.rules:
                         with _leaving_it_to_the_next_run(rule.alert_id):
-                            self._settle(evaluator, evaluation, rule, facts, open_alerts.get(rule.alert_id), result)
+                            self._settle(evaluator, evaluation, rule, open_alerts.get(rule.alert_id), result)
                 self._close_orphans(open_alerts, result)
                 with _leaving_it_to_the_next_run(counting.ALERT):
                     self._tell_of_counting(folded, open_alerts.get(counting.ALERT), result)
@@ -149,9 +153,19 @@ class AlertRun:
         docs = self.store.get_many([f"alerts/{i}" for i in ids]) if ids else []
         return {doc.id: doc for doc in docs if doc}
 
-    def _commit(self, name: str, state: str, writes: Sequence[Write]) -> bool:
+    def _commit(self, name: str, state: str, writes: Sequence[Write], judged: Judged | None = None) -> bool:
         others = [i for i in self.guard.open_alerts if i != name]
-        return self.guard.commit(writes, [*others, name] if state in ("pending", "firing") else others)
+        more = {"judged": {**self._known(), name: judged._asdict()}} if judged else {}
+        return self.guard.commit(writes, [*others, name] if state in ("pending", "firing") else others, more)
+
+    def _judged(self, name: str) -> Judged | None:
+        """How far an alert was judged. Under another configuration than that of now, no slot is judged again."""
+        found = self.guard.judged.get(name)
+        known = Judged(**found) if found else None
+        return known._replace(after=known.until) if known and self.guard.is_new_config else known
+
+    def _known(self) -> Data:
+        return {name: known._asdict() for name in self.guard.judged if (known := self._judged(name))}
 
     # --- one alert
 
@@ -160,36 +174,36 @@ class AlertRun:
         evaluator: Evaluator,
         evaluation: Evaluation,
         rule: Rule,
-        judged: Facts,
         known: Doc | None,
         result: RunResult,
     ) -> None:
-        """Step one alert, and commit if anything changes."""
-        slo, name = evaluation.slo, rule.alert_id
-        alert = known
+        """Judge one alert by every slot that is due, and commit if anything changes."""
+        name, alert = rule.alert_id, known
         for attempt in range(TRIES):
-            state = _open_state(alert)
             if not evaluation.ready:
-                self.steps[name] = Step(state, "backfilling")
+                self.steps[name] = Step(_open_state(alert), "backfilling")
                 return
-            taken = self.steps[name] = step(state, rule, judged, _memory(alert), self.guard.facts_at)
-            again = self._to_tell_again(alert) if alert and state == "firing" and not taken.transition else []
-            if not taken.transition and not again:
-                return
-            if alert is None:
+            before = self._judged(name)
+            outcome = self._decide(evaluator, rule, alert, before)
+            if alert is None and outcome.step.transition:
                 alert = self.store.get(f"alerts/{name}")  # a resolved one goes on counting from its seq
-                if _open_state(alert) != state:
-                    continue
+                outcome = self._decide(evaluator, rule, alert, before)  # and it remembers when it fired
+            taken, judged = outcome.step, outcome.judged
+            self.steps[name] = taken
+            goes_on = taken.state == "firing" and not taken.transition
+            again = self._to_tell_again(alert, rule) if alert and goes_on else []
+            if not taken.transition and not again:
+                self.judged[name] = before, judged
+                return
             tells = bool(again) or taken.transition in TOLD
             # An alert that was deleted by hand starts at 1 again: step ever farther over the ids of its old records.
             seq = (alert.data["seq"] if alert else 0) + (0 if not tells else 1 if attempt < 3 else 2 ** (attempt - 2))
-            value = evaluation.value
-            if value is None and slo.quantile is not None and not rule.pairs:
-                value = evaluator.quantile(slo, required=True)
-            facts = self.writes.facts(evaluation, rule, judged, value, taken, alert)
+            value = evaluator.value(rule, outcome.facts, outcome.at)
+            facts = self.writes.facts(evaluation, rule, outcome.facts, value, taken, alert, outcome.at)
             heard = alert.data["channels"] if alert and taken.transition != "fire" else ()
             channels = again or sorted({*rule.channels, *heard}) if tells else []
-            if self._commit(name, taken.state, self.writes.change(rule, facts, taken, alert, seq, channels)):
+            writes = self.writes.change(rule, facts, taken, outcome.memory, alert, seq, channels)
+            if self._commit(name, taken.state, writes, judged):
                 if tells:
                     told = result.told_again if again else result.fired if taken.state == "firing" else result.cleared
                     told.append(name)
@@ -197,6 +211,12 @@ class AlertRun:
                 return
             alert = self.store.get(f"alerts/{name}")
         raise Conflict(f"alerts/{name} kept changing")
+
+    def _decide(self, evaluator: Evaluator, rule: Rule, alert: Doc | None, judged: Judged | None) -> Outcome:
+        def facts(end: datetime, firing: bool) -> Facts:
+            return evaluator.facts(rule, end, firing=firing)
+
+        return catch_up(_open_state(alert), rule, _memory(alert), judged, self.guard.facts_at, facts)
 
     def _close_orphans(self, open_alerts: Mapping[str, Doc], result: RunResult) -> None:
         """Alerts whose SLO is no longer configured end."""
@@ -207,24 +227,30 @@ class AlertRun:
             for _ in range(TRIES):
                 if name in configured or alert is None or _open_state(alert) == "ok":
                     break
-                taken = Step("resolved", "slo_removed", "clear")
-                facts = {k: alert.data.get(k) for k in FACTS} | {"resolvedAt": self.now, "reason": taken.reason}
-                channels = sorted(alert.data["channels"])
-                told = alert.data["state"] == "firing"
+                told = alert.data["state"] == "firing"  # what is pending nobody knows of, and it never fired
+                taken = Step("resolved", "slo_removed", "clear") if told else Step("ok", "slo_removed", "give_up")
+                facts = {k: alert.data.get(k) for k in FACTS} | {"reason": taken.reason}
+                facts["resolvedAt"] = self.now if told else None
+                channels = sorted(alert.data["channels"]) if told else []
                 seq = alert.data["seq"] + (1 if told else 0)
-                writes = self.writes.close(name, facts, taken, alert, seq, channels if told else [])
-                if self._commit(name, taken.state, writes):
-                    result.cleared.append(name)
+                if self._commit(name, taken.state, self.writes.close(name, facts, taken, alert, seq, channels)):
+                    if told:
+                        result.cleared.append(name)
                     break
                 alert = self.store.get(f"alerts/{name}")
 
-    def _to_tell_again(self, alert: Doc) -> list[str]:
-        """Channels on which this firing alert was withheld, and which may speak now."""
+    def _to_tell_again(self, alert: Doc, rule: Rule) -> list[str]:
+        """Channels that do not know yet what fires, and may hear of it now.
+
+        On one it was withheld; one was added to the rule; or it has become more severe, which all of its channels hear.
+        """
         last = {c: f"notifications/{alert.id}-{was['seq']}-{c}" for c, was in alert.data["channels"].items()}
         docs = dict(zip(last, self.store.get_many(list(last.values())), strict=True)) if last else {}
         told = alert.data["channels"]  # a record that has expired says nothing any more
         held = [c for c, doc in docs.items() if (doc.data if doc else told[c])["state"] == "withheld"]
-        return [channel for channel in held if self.writes.withheld(channel, alert.data["severity"]) is None]
+        worse = SEVERITIES.index(rule.severity) < SEVERITIES.index(alert.data["severity"])
+        new = [c for c in rule.channels if worse or c not in told]
+        return sorted(c for c in {*held, *new} if self.writes.withheld(c, rule.severity) is None)
 
     # --- F0 Ops itself
 
@@ -267,6 +293,7 @@ class AlertRun:
     def _finish(self, evaluations: Sequence[Evaluation], folded: Folded) -> None:
         for _ in range(TRIES):
             report: Data = {"finishedAt": self.now, "incompleteSince": self._incomplete_since(folded)}
+            report["judged"] = self._judged_now()
             report["slos"] = [self._report(e) for e in evaluations]
             if folded.complete:
                 report["foldedUntil"] = self.guard.facts_at
@@ -285,9 +312,23 @@ class AlertRun:
             for entry in entries
         ]
 
+    def _judged_now(self) -> Data:
+        """How far the alerts are judged; of one that was committed, by this run or another, what it says there."""
+        stored = self._known()
+        now: Data = {}
+        for slo in self.config.slos if self.enforced else ():
+            for rule in rules_of(slo, self.config):
+                name = rule.alert_id
+                before, after = self.judged.get(name, (None, None))
+                if after and self._judged(name) == before:
+                    now[name] = after._asdict()
+                elif name in stored and self.steps.get(name, _UNKNOWN).reason != "backfilling":
+                    now[name] = stored[name]
+        return now
+
     def _report(self, evaluation: Evaluation) -> Data:
         slo, counts = evaluation.slo, evaluation.window
-        taken = self.steps.get(evaluation.rules[0][0].alert_id, Step("ok", "not_enforced"))
+        taken = self.steps.get(evaluation.rules[0].alert_id, _UNKNOWN)
         left = slo.budget_left(counts)
         return {
             "id": slo.id,
@@ -321,8 +362,11 @@ def _leaving_it_to_the_next_run(alert: str) -> Iterator[None]:
         log.error("an alert could not be settled; the next run tries again", error, alert=alert)
 
 
-def _open_state(alert: Doc | None) -> Any:
-    return alert.data["state"] if alert and alert.data["state"] in ("pending", "firing") else "ok"
+def _open_state(alert: Doc | None) -> State:
+    if alert is None:
+        return "ok"
+    state: State = alert.data["state"]
+    return state if state in ("pending", "firing") else "ok"
 
 
 def _memory(alert: Doc | None) -> Memory:

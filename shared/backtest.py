@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from shared.backfill import BLOCK_DAYS
-from shared.domain.alert import Rule, rules_of
+from shared.domain.alert import WIDEST, Rule, rules_of
 from shared.domain.component import Components
 from shared.domain.exclusion import Span, in_force, merged
 from shared.domain.metric import Registry
@@ -122,7 +122,7 @@ def backtest(
     end = until or last_mark(now)
     start = end - timedelta(days=days)
     rules = [rule for config in configs for slo in config.slos for rule in rules_of(slo, config)]
-    longest = max((_longest(rule) for rule in rules), default=timedelta())
+    longest = max((_longest(rule) for rule in rules), default=timedelta()) + timedelta(seconds=WIDEST)
     wanted = dict.fromkeys(definition_of(rule) for rule in rules)
     counted = set(fold.data["backfilled"]) if fold else {d.hash for d in wanted}
     fresh = [d for d in wanted if d.hash not in counted]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from shared.domain.alert import Facts, Rule, rules_of
-from shared.domain.burn import Burning
+from shared.domain.alert import WIDEST, Facts, Rule, rules_of, widened
+from shared.domain.burn import Burning, Pair
+from shared.domain.catch_up import CATCH_UP
 from shared.domain.component import Components
 from shared.domain.durations import SLOT_SECONDS
 from shared.domain.exclusion import Exclusion, Span, in_force, merged, remaining, seconds_within
@@ -24,7 +25,7 @@ from shared.store.protocol import Store
 class Evaluation:
     """What one SLO reads now. `window`: counts over its own window, of this length; `facts`: over the threshold's.
 
-    `rules`: its alerts, and the facts that each is judged by. `excluded_seconds`: of its own window.
+    `rules`: its alerts. `excluded_seconds`: of its own window.
     """
 
     slo: Slo
@@ -34,7 +35,7 @@ class Evaluation:
     facts: Facts
     value: float | None
     ready: bool
-    rules: tuple[tuple[Rule, Facts], ...]
+    rules: tuple[Rule, ...]
     excluded_seconds: int = 0
 
 
@@ -64,7 +65,8 @@ class Evaluator:
         self.now = now
         self.exclusions = exclusions
         self.facts_at = last_mark(now)
-        self._merged: dict[tuple[str, tuple[tuple[str, str], ...], int, tuple[Span, ...]], Stats | None] = {}
+        self._window = Window([], [])
+        self._merged: dict[tuple[str, tuple[tuple[str, str], ...], Span, tuple[Span, ...]], Stats | None] = {}
 
     def evaluate(self, ready: set[str]) -> list[Evaluation]:
         """Every SLO; `ready`: hashes of the definitions that are counted over the whole history."""
@@ -72,39 +74,50 @@ class Evaluator:
             return []
         rules = [rules_of(slo, self.config) for slo in self.config.slos]
         longest = max(slo.alert.window for slo in self.config.slos)
-        longest = max([longest, *(pair.long for own in rules for rule in own for pair in rule.pairs)])
+        longest = max([longest, WIDEST, *(pair.long for own in rules for rule in own for pair in rule.pairs)])
         start = min(slo.start_of(self.facts_at) for slo in self.config.slos)
-        window = self.history.load(min(start, self.facts_at - timedelta(seconds=longest)), self.facts_at, self.now)
+        start = min(start, self.facts_at - CATCH_UP - timedelta(seconds=longest))
+        self._window = self.history.load(start, self.facts_at, self.now)
         slos = zip(self.config.slos, rules, strict=True)
-        return [self._evaluate_one(slo, own, window, ready) for slo, own in slos]
+        return [self._evaluate_one(slo, own, ready) for slo, own in slos]
 
-    def _evaluate_one(self, slo: Slo, rules: Sequence[Rule], window: Window, ready: set[str]) -> Evaluation:
+    def _evaluate_one(self, slo: Slo, rules: Sequence[Rule], ready: set[str]) -> Evaluation:
         excluded = self._excluded(slo)
         begins = slo.start_of(self.facts_at)
-        whole = window.count(slo.objective, begins, self.facts_at, excluded)
-        facts = Facts(
-            self._last(window, slo.trigger, slo.alert.window, excluded),
-            self.folded.complete,
-            excluded=self._excludes(slo.alert.window, excluded),
-        )
+        whole = self._window.count(slo.objective, begins, self.facts_at, excluded)
+        facts = self._threshold(slo, self.facts_at, excluded)
         value = slo.ratio_percent(facts.counts)
         if slo.quantile is not None and facts.counts.total:
             value = self.quantile(slo, required=slo.exceeds(facts.counts))
         component = self.components.component_of(slo.metric)
         is_ready = {slo.objective.hash, slo.trigger.hash} <= ready
-        judged = tuple((rule, self._burning(rule, window, excluded) if rule.pairs else facts) for rule in rules)
         seconds = seconds_within(begins, self.facts_at, excluded)
-        return Evaluation(slo, component, whole, self.facts_at - begins, facts, value, is_ready, judged, seconds)
+        return Evaluation(slo, component, whole, self.facts_at - begins, facts, value, is_ready, tuple(rules), seconds)
 
-    def _burning(self, rule: Rule, window: Window, excluded: Sequence[Span]) -> Facts:
-        objective = rule.slo.objective
-        burning = []
-        for pair in rule.pairs:
-            long, short = (self._last(window, objective, seconds, excluded) for seconds in (pair.long, pair.short))
-            nothing_left = (long.total == 0 and self._excludes(pair.long, excluded)) or (
-                short.total == 0 and self._excludes(pair.short, excluded)
+    def facts(self, rule: Rule, end: datetime, *, firing: bool) -> Facts:
+        """What a rule, which fires already or does not, is judged by at the end of a slot: now, or `CATCH_UP` ago."""
+        excluded = self._excluded(rule.slo)
+        if rule.pairs:
+            return self._burning(rule, end, excluded)
+        facts = self._threshold(rule.slo, end, excluded)
+        if not firing:
+            return facts
+        counts, seconds = widened(rule, facts.counts, lambda s: self._last(rule.slo.trigger, s, end, excluded))
+        return replace(facts, counts=counts, seconds=seconds)
+
+    def _threshold(self, slo: Slo, end: datetime, excluded: Sequence[Span]) -> Facts:
+        counts = self._last(slo.trigger, slo.alert.window, end, excluded)
+        return Facts(counts, self.folded.complete, excluded=_excludes(slo.alert.window, end, excluded))
+
+    def _burning(self, rule: Rule, end: datetime, excluded: Sequence[Span]) -> Facts:
+        def burns(pair: Pair) -> Burning:
+            long, short = (self._last(rule.slo.objective, s, end, excluded) for s in (pair.long, pair.short))
+            nothing_left = (long.total == 0 and _excludes(pair.long, end, excluded)) or (
+                short.total == 0 and _excludes(pair.short, end, excluded)
             )
-            burning.append(Burning(pair, long, short, nothing_left))
+            return Burning(pair, long, short, nothing_left)
+
+        burning = [burns(pair) for pair in rule.pairs]
         # What people are told about: the first pair of the file that burns too fast, else the one that comes closest.
         share = rule.slo.good_share
         too_fast = [one for one in burning if one.is_too_fast(share)]
@@ -115,23 +128,31 @@ class Evaluator:
         component = self.components.component_of(slo.metric)
         return merged(one.span for one in in_force(self.exclusions, slo.id, component))
 
-    def _excludes(self, seconds: int, excluded: Sequence[Span]) -> bool:
-        """Whether anything of so many seconds until now is excluded."""
-        return seconds_within(self.facts_at - timedelta(seconds=seconds), self.facts_at, excluded) > 0
+    def _last(self, definition: Definition, seconds: int, end: datetime, excluded: Sequence[Span]) -> Counts:
+        return self._window.count(definition, end - timedelta(seconds=seconds), end, excluded)
 
-    def _last(self, window: Window, definition: Definition, seconds: int, excluded: Sequence[Span]) -> Counts:
-        return window.count(definition, self.facts_at - timedelta(seconds=seconds), self.facts_at, excluded)
+    def value(self, rule: Rule, facts: Facts, end: datetime) -> float | None:
+        """What is told of these facts; of burn rates it is told otherwise."""
+        if rule.slo.quantile is None or rule.pairs:
+            return rule.slo.ratio_percent(facts.counts)
+        return self.quantile(rule.slo, required=True, end=end, seconds=facts.seconds)
 
-    def quantile(self, slo: Slo, *, required: bool) -> float | None:
-        """The quantile over the alert window, from the blocks at hand; read from the store only if somebody is told."""
-        blocks, start = self.folded.blocks, self.facts_at - timedelta(seconds=slo.alert.window)
+    def quantile(
+        self, slo: Slo, *, required: bool, end: datetime | None = None, seconds: int | None = None
+    ) -> float | None:
+        """The quantile over the alert window, from the blocks at hand; read from the store only if somebody is told.
+
+        `end` and `seconds`: of another window than that until now.
+        """
+        end = end or self.facts_at
+        blocks, start = self.folded.blocks, end - timedelta(seconds=seconds or slo.alert.window)
         excluded = self._excluded(slo)
-        spans = remaining(start, self.facts_at, excluded)
+        spans = remaining(start, end, excluded)
         counted = [block for span in spans for block in range(_block(span.start), _block(span.end))]
         missing = [block for block in counted if block not in blocks]
         if missing and not required:
             return None
-        wanted = (slo.metric, slo.labels, _block(start), excluded)
+        wanted = (slo.metric, slo.labels, Span(start, end), excluded)
         if wanted not in self._merged:  # many SLOs read the same metric over the same window
             for at in range(0, len(missing), 50):
                 blocks.update(read_blocks(self.store, missing[at : at + 50]))
@@ -140,6 +161,11 @@ class Evaluator:
             )
         merged = self._merged[wanted]
         return merged.quantile((slo.quantile or 0) / 100) if merged else None
+
+
+def _excludes(seconds: int, end: datetime, excluded: Sequence[Span]) -> bool:
+    """Whether half of so many seconds until `end`, or more, is excluded."""
+    return bool(excluded) and 2 * seconds_within(end - timedelta(seconds=seconds), end, excluded) >= seconds
 
 
 def _block(moment: datetime) -> int:

@@ -47,6 +47,17 @@ class RunGuard:
         """Ids of the alerts that are open, by the document as it was last read."""
         return list(self.run.data["openAlerts"]) if self.run else []
 
+    @property
+    def judged(self) -> Data:
+        """How far each alert was judged, by the document as it was last read; of older releases nothing is known."""
+        found: Data = self.run.data.get("judged") or {} if self.run else {}
+        return found
+
+    @property
+    def is_new_config(self) -> bool:
+        """Whether the run before decided by something else."""
+        return self.base_hash is not None and self.base_hash != self.decision_hash
+
     def check(self) -> None:
         """Raises `Overtaken` if another run has gone past this one."""
         if self.run is None:

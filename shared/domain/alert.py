@@ -9,12 +9,14 @@ Every SLO has the alert of its threshold, and with `burn_rates` those of config/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 from shared.domain.burn import Burning, Pair, Verdict, can_fire, scaled
+from shared.domain.durations import SLOT_SECONDS
 from shared.domain.slo import Channel, Counts, Severity, Slo, SloConfig
 
 State = Literal["ok", "pending", "firing", "resolved"]
@@ -26,6 +28,8 @@ IMPACT = {"critical": "critical", "high": "high", "warning": "medium"}
 FLAPPING_FIRES = 3  # within FLAPPING_SPAN: then it goes on firing until it was calm for DAMPED_FOR
 FLAPPING_SPAN = timedelta(hours=1)
 DAMPED_FOR = timedelta(minutes=30)
+WIDEST = 6 * 3600  # seconds; what fires is judged by no more than that, or by its own window if that is longer
+_KEPT_FIRES = 5
 
 
 class _Words(NamedTuple):
@@ -38,7 +42,7 @@ class _Words(NamedTuple):
 
 _OF_THRESHOLD = _Words("threshold_exceeded", "within_threshold", "back_within_threshold")
 _OF_BURN_RATE = _Words("burn_rate_exceeded", "within_burn_rate", "back_within_burn_rate")
-_OF_SILENCE = _Words("no_data_alert", "within_threshold", "back_within_threshold")
+_OF_SILENCE = _Words("no_data_alert", "no_data_ok", "no_data_ok")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +93,15 @@ class Facts:
     """What a rule was judged by. `complete`: everything that was sent is in the counts.
 
     `burning`: by pair of windows, the one to be told about first; then `counts` are those over its long window.
-    `excluded`: something of the window is; so if nothing is left of it, that is no silence.
+    `excluded`: half of the window or more is; so if nothing came in the rest of it, that is no silence.
+    `seconds`: what `counts` are over, where that is more than the threshold's window.
     """
 
     counts: Counts
     complete: bool = True
     burning: tuple[Burning, ...] = ()
     excluded: bool = False
+    seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,23 @@ class Step:
     state: State
     reason: str
     transition: Transition | None = None
+
+
+def widened(rule: Rule, counts: Counts, last: Callable[[int], Counts]) -> tuple[Counts, int | None]:
+    """What a threshold that fires is judged by: its window, or as much more as holds `min_events` events.
+
+    Else it would fire on for as long as few events come, however well they go. `last`: the counts of so many seconds.
+    With it comes how many seconds were taken; None where the window is enough, or silent, or `WIDEST` is not enough.
+    """
+    window, least = rule.slo.alert.window, rule.slo.alert.min_events
+    if not 0 < counts.total < least:
+        return counts, None
+    slots = range(window // SLOT_SECONDS + 1, WIDEST // SLOT_SECONDS + 1)
+    found = bisect_left(slots, least, key=lambda n: last(n * SLOT_SECONDS).total)
+    if found == len(slots):
+        return counts, None
+    seconds = slots[found] * SLOT_SECONDS
+    return last(seconds), seconds
 
 
 def judge(rule: Rule, facts: Facts) -> Verdict:
@@ -146,7 +169,7 @@ def step(state: State, rule: Rule, facts: Facts, memory: Memory, at: datetime) -
     if verdict == "no_data" and policy.no_data == "alert" and not rule.pairs:
         verdict, words = "breach", _OF_SILENCE
     if verdict == "no_data" and policy.no_data == "ok":
-        verdict = "within"
+        verdict, words = "within", _OF_SILENCE
     if verdict == "breach":
         return _breach(state, timedelta(seconds=policy.pending_for), memory, at, words.exceeded)
     if verdict != "within":
@@ -175,3 +198,19 @@ def _calm(keep_firing_for: timedelta, memory: Memory, at: datetime, reason: str)
     if at - (memory.calm_since or at) >= needed:
         return Step("resolved", reason, "clear")
     return Step("firing", "flapping" if flapping else "kept_firing", None if memory.calm_since else "calm_down")
+
+
+def remembered(taken: Step, memory: Memory, at: datetime) -> tuple[State, Memory]:
+    """What an alert is and remembers after a transition at the end of a slot; a resolved one is as good as ok."""
+    fired = memory.fired
+    match taken.transition:
+        case "wait":
+            return "pending", Memory(since=at, fired=fired)
+        case "fire":
+            return "firing", Memory(fired=(*fired, at)[-_KEPT_FIRES:])
+        case "calm_down":
+            return "firing", Memory(calm_since=at, fired=fired)
+        case "burn_again":
+            return "firing", Memory(fired=fired)
+        case _:
+            return "ok", Memory(fired=fired)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import accumulate, chain, repeat
 
-from shared.domain.alert import Facts, Memory, Rule, State, Step, step
+from shared.domain.alert import WIDEST, Facts, Memory, Rule, State, Step, judge, remembered, step, widened
 from shared.domain.burn import Burning, Pair, Verdict
 from shared.domain.durations import SLOT_SECONDS
 from shared.domain.exclusion import Span
@@ -22,7 +22,6 @@ SLOT = timedelta(seconds=SLOT_SECONDS)
 # Of several pairs of windows the one furthest to the right counts, as `judge` has it.
 VERDICTS: tuple[Verdict, ...] = ("too_few_events", "within", "no_data", "excluded", "too_few_failures", "breach")
 _TOO_FEW, _WITHIN, _NO_DATA, _EXCLUDED, _FEW_FAILURES, _BREACH = range(len(VERDICTS))
-_KEPT_FIRES = 5
 
 
 class Slots:
@@ -55,9 +54,9 @@ class Slots:
         return Counts(self.goods[end] - self.goods[first], self.totals[end] - self.totals[first])
 
     def excludes(self, end: int, seconds: int) -> bool:
-        """Whether anything of so many seconds before the slot `end` is excluded."""
-        first = max(0, end - seconds // SLOT_SECONDS)
-        return bool(self.excluded) and self.excluded[end] > self.excluded[first]
+        """Whether half of so many seconds before the slot `end`, or more, is excluded."""
+        length = seconds // SLOT_SECONDS
+        return bool(self.excluded) and 2 * (self.excluded[end] - self.excluded[max(0, end - length)]) >= length
 
     def at(self, end: int) -> datetime:
         return self.start + end * SLOT
@@ -84,25 +83,34 @@ def replay(rule: Rule, slots: Slots, first: int = 0) -> list[Firing]:
 
 def transitions(rule: Rule, slots: Slots, first: int = 0) -> Iterator[tuple[datetime, Step]]:
     """Every step with a transition, and the moment of its facts. It begins as `ok`."""
-    codes = _as_policy_has_it(rule, verdicts(rule, slots))
+    plain = verdicts(rule, slots)
+    codes, while_firing = _as_policy_has_it(rule, plain), b""
     state: State = "ok"
     memory = Memory()
     slot = first
-    while (slot := _next_that_matters(codes, slot, state, memory)) >= 0:
+    while True:
+        if state == "firing" and not while_firing:
+            while_firing = _as_policy_has_it(rule, _widened(rule, slots, plain))
+        slot = _next_that_matters(while_firing if state == "firing" else codes, slot, state, memory)
+        if slot < 0:
+            return
         at = slots.at(slot + 1)
-        taken = step(state, rule, facts(rule, slots, slot), memory, at)
+        taken = step(state, rule, facts(rule, slots, slot, firing=state == "firing"), memory, at)
         if taken.transition is not None:
             yield at, taken
-            state, memory = _after(taken, memory, at)
+            state, memory = remembered(taken, memory, at)
         slot += 1
 
 
-def facts(rule: Rule, slots: Slots, slot: int) -> Facts:
-    """What the rule is judged by at the end of a slot."""
+def facts(rule: Rule, slots: Slots, slot: int, *, firing: bool = False) -> Facts:
+    """What the rule, which fires already or does not, is judged by at the end of a slot."""
     end = slot + 1
     if not rule.pairs:
         window = rule.slo.alert.window
-        return Facts(slots.last(end, window), excluded=slots.excludes(end, window))
+        counts, seconds = slots.last(end, window), None
+        if firing:
+            counts, seconds = widened(rule, counts, lambda seconds: slots.last(end, seconds))
+        return Facts(counts, excluded=slots.excludes(end, window), seconds=seconds)
     burning = tuple(_burning(pair, slots, end) for pair in rule.pairs)
     return Facts(burning[0].long, burning=burning)
 
@@ -164,9 +172,21 @@ def _verdicts(rule: Rule, slots: Slots, limit: Fraction, long: int, short: int) 
     for seconds in {long, short} if slots.excluded else ():
         left = zip(_differences(slots.totals, seconds), _differences(slots.excluded, seconds), strict=True)
         for n, (total, excluded) in enumerate(left):
-            if total == 0 and excluded:
+            if total == 0 and 2 * excluded * SLOT_SECONDS >= seconds:
                 codes[n] = _EXCLUDED
     return bytes(codes)
+
+
+def _widened(rule: Rule, slots: Slots, codes: bytes) -> bytes:
+    """The verdicts on an alert that fires: with too few events, its window is wider."""
+    if rule.pairs or rule.slo.alert.window >= WIDEST:
+        return codes
+    wide = bytearray(codes)
+    slot = codes.find(_TOO_FEW)
+    while slot >= 0:
+        wide[slot] = VERDICTS.index(judge(rule, facts(rule, slots, slot, firing=True)))
+        slot = codes.find(_TOO_FEW, slot + 1)
+    return bytes(wide)
 
 
 def _differences(sums: Sequence[int], seconds: int) -> Iterator[int]:
@@ -192,19 +212,3 @@ def _next_that_matters(codes: bytes, slot: int, state: State, memory: Memory) ->
         if state == "pending" or codes[n] in (_WITHIN, _FEW_FAILURES, _BREACH):
             return n
     return -1
-
-
-def _after(taken: Step, memory: Memory, at: datetime) -> tuple[State, Memory]:
-    """What the alert is and remembers after a transition; a resolved one is as good as ok."""
-    fired = memory.fired
-    match taken.transition:
-        case "wait":
-            return "pending", Memory(since=at, fired=fired)
-        case "fire":
-            return "firing", Memory(fired=(*fired, at)[-_KEPT_FIRES:])
-        case "calm_down":
-            return "firing", Memory(calm_since=at, fired=fired)
-        case "burn_again":
-            return "firing", Memory(fired=fired)
-        case _:
-            return "ok", Memory(fired=fired)

@@ -10,7 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.alert import DAMPED_FOR, Facts, Memory, Rule, State, Step, judge, rules_of, step, warnings_of
+from shared.domain.alert import (
+    DAMPED_FOR,
+    Facts,
+    Memory,
+    Rule,
+    State,
+    Step,
+    judge,
+    rules_of,
+    step,
+    warnings_of,
+    widened,
+)
 from shared.domain.slo import AlertPolicy, Counts, Slo
 from shared.slo_loader import load_burn_windows, load_file
 from tests.core import CONFIG, NOW, registry, shipped
@@ -146,6 +158,32 @@ def test_what_fired_three_times_within_an_hour_is_damped() -> None:
     assert stepped("firing", WITHIN, memory=Memory(fired=long_ago)).transition == "clear"
 
 
+# --- a threshold that fires while few events come
+
+
+@pytest.mark.parametrize(
+    ("slots", "counts", "seconds"),
+    [
+        ([(8, 10)], (8, 10), None),  # enough
+        ([(8, 10), (0, 0)], (0, 0), None),  # silence stays silence
+        ([(8, 10), (3, 3)], (11, 13), 600),  # what fired is in it still
+        ([(8, 10), (3, 3), (3, 3), (3, 3)], (17, 19), 1200),
+        ([(8, 10), (3, 3), (3, 3), (3, 3), (3, 3)], (12, 12), 1200),  # and now it is not
+        ([(8, 10), (9, 9), (0, 0), (1, 1)], (10, 10), 900),  # no wider than it must be
+        ([(8, 10), *[(0, 0)] * 70, (1, 1)], (9, 11), 6 * 3600),
+        ([(8, 10), *[(0, 0)] * 71, (1, 1)], (1, 1), None),  # six hours at most
+    ],
+)
+def test_the_window_of_a_threshold_that_fires_widens_to_as_many_events_as_it_needs(
+    slots: list[tuple[int, int]], counts: tuple[int, int], seconds: int | None
+) -> None:
+    def last(seconds: int) -> Counts:
+        part = slots[-(seconds // 300) :]
+        return Counts(sum(good for good, _ in part), sum(total for _, total in part))
+
+    assert widened(rule(), last(300), last) == (Counts(*counts), seconds)
+
+
 # --- no data
 
 
@@ -154,8 +192,8 @@ def test_what_fired_three_times_within_an_hour_is_damped() -> None:
     [
         ("keep", "ok", Step("ok", "no_data")),
         ("keep", "firing", Step("firing", "no_data")),
-        ("ok", "ok", Step("ok", "within_threshold")),
-        ("ok", "firing", Step("resolved", "back_within_threshold", "clear")),
+        ("ok", "ok", Step("ok", "no_data_ok")),
+        ("ok", "firing", Step("resolved", "no_data_ok", "clear")),
         ("alert", "ok", Step("firing", "no_data_alert", "fire")),
         ("alert", "firing", Step("firing", "still_exceeded")),
     ],

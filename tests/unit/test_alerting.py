@@ -211,7 +211,9 @@ def test_no_data_and_too_few_events_neither_fire_nor_clear(quick: Watch, good: i
     if good + bad:
         quick.requests(good, bad, IN_SLOT + 2 * SLOT)
     assert quick.run(NOW + 2 * SLOT).cleared == []
-    assert (quick.reported()["alertState"], quick.reported()["reason"]) == ("firing", reason)
+    # What fires is judged by a wider window where few events come: nine bad ones are no recovery.
+    assert quick.reported()["alertState"] == "firing"
+    assert quick.reported()["reason"] == ("still_exceeded" if good + bad else reason)
 
 
 def test_without_data_compliance_reads_no_data_and_there_is_no_budget(quick: Watch) -> None:

@@ -62,10 +62,16 @@ def slot_by_slot(
         return Counts(sum(good for good, _ in window), sum(total for _, total in window))
 
     def gone(end: int, seconds: int) -> bool:
-        return (
-            seconds_within(max(START, START + end * SLOT - timedelta(seconds=seconds)), START + end * SLOT, excluded)
-            > 0
-        )
+        begins = max(START, START + end * SLOT - timedelta(seconds=seconds))
+        return seconds_within(begins, START + end * SLOT, excluded) >= seconds / 2
+
+    def wide(end: int, seconds: int) -> Counts:
+        """While it fires: as much more as it needs for its least number of events, up to 6 hours."""
+        few = last(end, seconds)
+        if not 0 < few.total < rule.slo.alert.min_events:
+            return few
+        wider = (last(end, more) for more in range(seconds, 6 * 3600 + 1, 300))
+        return next((found for found in wider if found.total >= rule.slo.alert.min_events), few)
 
     def nothing_left(end: int, seconds: int) -> bool:
         return last(end, seconds).total == 0 and gone(end, seconds)
@@ -82,7 +88,8 @@ def slot_by_slot(
             for pair in rule.pairs
         )
         window = rule.slo.alert.window
-        judged = Facts(last(end, window), burning=burning, excluded=gone(end, window))
+        seen = wide(end, window) if state == "firing" else last(end, window)
+        judged = Facts(seen, burning=burning, excluded=gone(end, window))
         taken = step(state, rule, judged, Memory(since, calm, tuple(fired[-5:])), at)
         if taken.transition is not None:
             since = at if taken.transition == "wait" else None
@@ -160,6 +167,20 @@ def test_it_fires_strictly_beyond_the_threshold() -> None:
 def test_with_for_and_keep_firing_for_it_waits_and_holds_on() -> None:
     slots = slots_of(FINE, *[BROKEN] * 4, *[FINE] * 6)
     assert replay(rule_of(**{"for": "10m", "keep_firing_for": "15m"}), slots) == [minutes(4, 9)]
+
+
+def test_what_fired_by_day_clears_at_night_although_few_requests_come() -> None:
+    slots = slots_of(FINE, BROKEN, (3, 3), (2, 3), (3, 3), (3, 3), (3, 3), (3, 3))
+    assert replay(rule_of("9"), slots) == [minutes(2, 6)]  # 1 of 12 is within; before it the outage was needed
+
+
+def test_a_slot_that_is_excluded_does_not_hide_an_hour_of_silence() -> None:
+    one = [Span(START + 6 * SLOT, START + 7 * SLOT)]
+    slots = slots_of(FINE, *[EMPTY] * 20, excluded=one)
+    assert replay(rule_of(window="1h", no_data="alert"), slots) == [minutes(13, None)]
+    half = [Span(START + 6 * SLOT, START + 12 * SLOT)]
+    slots = slots_of(FINE, *[EMPTY] * 20, excluded=half)
+    assert replay(rule_of(window="1h", no_data="alert"), slots) == [minutes(19, None)]
 
 
 def test_silence_is_what_the_policy_says() -> None:
