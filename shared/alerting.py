@@ -21,7 +21,7 @@ from shared.components import load_components
 from shared.decides import decision_hash
 from shared.domain import counting
 from shared.domain.alert import TOLD, Facts, Memory, Rule, State, Step, rules_of
-from shared.domain.catch_up import Judged, Outcome, catch_up
+from shared.domain.catch_up import Judged, Decided, catch_up
 from shared.domain.component import Components
 from shared.domain.exclusion import Exclusion
 from shared.domain.heartbeat import Agents
@@ -212,7 +212,7 @@ class AlertRun:
             alert = self.store.get(f"alerts/{name}")
         raise Conflict(f"alerts/{name} kept changing")
 
-    def _decide(self, evaluator: Evaluator, rule: Rule, alert: Doc | None, judged: Judged | None) -> Outcome:
+    def _decide(self, evaluator: Evaluator, rule: Rule, alert: Doc | None, judged: Judged | None) -> Decided:
         def facts(end: datetime, firing: bool) -> Facts:
             return evaluator.facts(rule, end, firing=firing)
 

@@ -31,7 +31,7 @@ class Judged(NamedTuple):
     held: datetime | None = None
 
 
-class Outcome(NamedTuple):
+class Decided(NamedTuple):
     """What becomes of an alert. `at`: the end of the slot by which that was decided, `facts` are those of then.
 
     `memory`: what it remembers afterwards; `judged`: how far it is judged then.
@@ -58,7 +58,7 @@ def catch_up(
     judged: Judged | None,
     end: datetime,
     facts_of: Callable[[datetime, bool], Facts],
-) -> Outcome:
+) -> Decided:
     """Judge by every slot up to the one that ends at `end`.
 
     `state` and `memory`: of the alert as it stands. `judged`: None where it never was; then the last slot decides
@@ -66,9 +66,10 @@ def catch_up(
     """
     known = judged or Judged(end - SLOT, end - SLOT)
     latest = facts_of(end, state == "firing")
-    if known.held == end or not latest.complete:
-        reason = "over_already" if known.held == end else "facts_incomplete"
-        return Outcome(Step(state, reason), end, latest, memory, known)
+    if not latest.complete:
+        return Decided(Step(state, "facts_incomplete"), end, latest, memory, known)
+    if known.held == end:
+        return Decided(Step(state, "over_already"), end, latest, memory, known)
     at = _beginning(known, end)
     now, mind = _as_of(at, state, memory, gap=judged is None or known.until < at)
     told: dict[str, _Told] = {}
@@ -88,7 +89,7 @@ def catch_up(
         fired = told["fire"]
         return _change(fired._replace(step=replace(fired.step, reason="over_already")), held=end)
     after = told["fire"].at if "fire" in told else known.after
-    return Outcome(_untold(state, now, memory, mind, taken), end, facts, mind, Judged(after, end))
+    return Decided(_untold(state, now, memory, mind, taken), end, facts, mind, Judged(after, end))
 
 
 def _beginning(known: Judged, end: datetime) -> datetime:
@@ -106,9 +107,9 @@ def _as_of(at: datetime, state: State, memory: Memory, *, gap: bool) -> tuple[St
     return state, Memory(since, calm_since, memory.fired)
 
 
-def _change(told: _Told, held: datetime | None = None) -> Outcome:
+def _change(told: _Told, held: datetime | None = None) -> Decided:
     """A change that is told. What came after it is judged by the next run, from there on."""
-    return Outcome(told.step, told.at, told.facts, told.memory, Judged(told.at, told.at, held))
+    return Decided(told.step, told.at, told.facts, told.memory, Judged(told.at, told.at, held))
 
 
 def _untold(state: State, now: State, before: Memory, mind: Memory, taken: Step) -> Step:

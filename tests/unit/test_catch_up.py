@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.alert import Facts, Memory, Rule, State, Step
-from shared.domain.catch_up import CATCH_UP, LATE, Judged, Outcome, catch_up
+from shared.domain.catch_up import CATCH_UP, LATE, Judged, Decided, catch_up
 from shared.domain.replay import SLOT, Slots, facts, transitions
 from tests.unit.test_replay import BROKEN, EMPTY, FINE, START, rule_of, rules, stretches
 
@@ -30,7 +30,7 @@ class Alert:
     judged: Judged | None = None
     told: list[tuple[int, str | None, str]] = field(default_factory=list)
 
-    def run(self, end: int, complete: bool = True) -> Outcome:
+    def run(self, end: int, complete: bool = True) -> Decided:
         """A run that knows the first `end` slots."""
         slots = Slots(START, [good for good, _ in self.slots[:end]], [total for _, total in self.slots[:end]])
 
