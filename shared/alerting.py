@@ -21,7 +21,7 @@ from shared.components import load_components
 from shared.decides import decision_hash
 from shared.domain import counting
 from shared.domain.alert import TOLD, Facts, Memory, Rule, State, Step, rules_of
-from shared.domain.catch_up import Judged, Decided, catch_up
+from shared.domain.catch_up import Decided, Judged, catch_up
 from shared.domain.component import Components
 from shared.domain.exclusion import Exclusion
 from shared.domain.heartbeat import Agents

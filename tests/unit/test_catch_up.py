@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.alert import Facts, Memory, Rule, State, Step
-from shared.domain.catch_up import CATCH_UP, LATE, Judged, Decided, catch_up
+from shared.domain.catch_up import CATCH_UP, LATE, Decided, Judged, catch_up
 from shared.domain.replay import SLOT, Slots, facts, transitions
 from tests.unit.test_replay import BROKEN, EMPTY, FINE, START, rule_of, rules, stretches
 
