@@ -20,9 +20,11 @@ from shared.components import load_components
 from shared.domain import probing
 from shared.domain.building import BLOCK_MS, Batch, BatchBuilder
 from shared.domain.component import Components
+from shared.domain.faults import ConfigError
 from shared.domain.probe import LONGEST_SECONDS, PAUSE_SECONDS, ROUND_SECONDS, AnyProbe, FeedProbe
 from shared.domain.probing import Entry, Finding
 from shared.domain.series import SeriesTable
+from shared.flags import FlagsUnknown
 from shared.probes.ask import Asker, missing_setting
 from shared.probes.bucket import CloudBuckets
 from shared.probes.rounds import Key, Rounds
@@ -182,7 +184,7 @@ class _Run:
             found = [batch for batch in batches if batch is not None]
             if found:
                 self._app.group_commit.write(found, self._now.strftime("%Y-%m-%d"))
-        except StoreError as error:
+        except (StoreError, FlagsUnknown, ConfigError) as error:
             log.warning("what the probes found could not become metrics", kind=type(error).__name__)
 
     def _told(self, report: Report, entries: Entries) -> Report:

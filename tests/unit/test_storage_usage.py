@@ -36,6 +36,7 @@ from tests.dev_server import DevServer
 from tests.e2e.support import Scheduler, served
 from tests.e2e.test_delivery import Wrapped
 from tests.fake_servers import Behaviour, Exchange, FakeSlack, failing, throttled
+from tests.planted import WAYS, Calls, Faulty, Killed
 from tests.unit.test_auth import ACCOUNT
 
 NOW = datetime(2026, 11, 23, 3, 10, tzinfo=UTC)
@@ -227,50 +228,6 @@ def test_what_a_thousand_objects_cost(sqlite_store: Store, capsys: pytest.Captur
 # Killed, failed, doubled
 
 
-class Killed(BaseException):
-    """The process is gone."""
-
-
-class Calls:
-    """Counts the calls of a process, and does something to one of them."""
-
-    def __init__(self, at: int = 0, when: str = "") -> None:
-        self.at, self.when, self.made = at, when, 0
-
-    def around(self, call: Callable[[], Any], may_conflict: bool = False) -> Any:
-        self.made += 1
-        mine = self.made == self.at
-        if mine and self.when == "killed before":
-            raise Killed
-        if mine and self.when == "lost before":
-            raise Unavailable("lost")
-        if mine and self.when == "conflict" and may_conflict:
-            raise Conflict("planted")
-        result = call()
-        if mine and self.when == "killed after":
-            raise Killed
-        if mine and self.when == "lost after":
-            raise Unavailable("lost")
-        return result
-
-
-class Faulty(Wrapped):
-    def __init__(self, inner: Store, calls: Calls) -> None:
-        super().__init__(inner)
-        self.calls = calls
-
-    def get(self, path: str) -> Doc | None:
-        found: Doc | None = self.calls.around(lambda: self.inner.get(path))
-        return found
-
-    def get_many(self, paths: Sequence[str]) -> list[Doc | None]:
-        found: list[Doc | None] = self.calls.around(lambda: self.inner.get_many(paths))
-        return found
-
-    def commit(self, writes: Sequence[Write]) -> None:
-        self.calls.around(lambda: self.inner.commit(writes), writes[-1].path == RUN)
-
-
 class Listed:
     """Buckets in memory, a page at a time; each page is a call that a process can be killed at."""
 
@@ -304,20 +261,20 @@ FEW: Sizes = {
 }
 
 
-@pytest.mark.parametrize("when", ["killed before", "killed after", "lost before", "lost after", "conflict"])
+@pytest.mark.parametrize("when", WAYS)
 def test_whichever_call_is_hit_the_next_one_ends_with_the_same_numbers(
     store: Store, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every call to the store and for a page, one after the other; what is left is taken up by a new process."""
     monkeypatch.setattr(storage_usage, "PAGE", 6)
     calls = Calls()
-    run(Faulty(store, calls), Listed(FEW, 6, calls))
+    run(Faulty(store, calls, [RUN]), Listed(FEW, 6, calls))
     assert calls.made > 30
     for at in range(1, calls.made + 1):
         empty(store)
         hit, ended = Calls(at, when), 1
         try:
-            run(Faulty(store, hit), Listed(FEW, 6, hit))
+            run(Faulty(store, hit, [RUN]), Listed(FEW, 6, hit))
         except (Killed, Unavailable):
             before = store.get(RUN)
             again = run(store, Listed(FEW, 6))
