@@ -10,6 +10,7 @@ from shared.components import load_components
 from shared.domain.faults import ConfigError
 from shared.flags import load_defaults
 from shared.notification_policy import load_policy
+from shared.rate_limit import load_limits
 from shared.slo_loader import load_burn_windows, load_file, load_registry
 from shared.storage_usage import load_storage
 
@@ -25,6 +26,7 @@ def faults(folder: Path) -> list[str]:
         ("flags.json", lambda: load_defaults(folder)),
         ("notifications.json", lambda: load_policy(folder)),
         ("storage.json", lambda: load_storage(folder)),
+        ("limits.json", lambda: load_limits(folder)),
     )
     found: list[str] = []
     for name, check in checks:

@@ -1,37 +1,100 @@
-"""The public status: the page, and the health answer for badges and programs. Both come from the one snapshot."""
+"""The public status: pages, health answer, Statuspage's API v2, feeds and badges, all from the one snapshot."""
 
 from __future__ import annotations
 
-import hashlib
+import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
+from functions.status_api import answers
+from functions.status_api.answers import Headers, Ready
+from shared.client_address import client_of
 from shared.http import Problem, require_method
+from shared.rate_limit import RateLimit, load_limits
 from shared.status_cache import Served
-from shared.status_page import healthz
+from shared.status_page import healthz, view
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
 
 HEALTHZ = "/api/status/healthz"
+BADGE = "/api/status/badge.svg"
+SCRIPT = "/status-badge.js"
+FEEDS = {"/history.atom": "application/atom+xml", "/history.rss": "application/rss+xml"}
 PAGES = ("/", "/status")
-_CACHING = "public, max-age=0, s-maxage=5, stale-while-revalidate=30"
-_CORS = [("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", "ETag")]
+HISTORY = "/status/history"
+INCIDENTS = "/status/incidents/"
+V2 = "/api/v2/"
+_SCRIPT_CACHING = "public, max-age=300, s-maxage=300, stale-while-revalidate=86400"
+_EMBEDDED: Headers = [*answers.CORS, *answers.BARE, ("Cross-Origin-Resource-Policy", "cross-origin")]
 
 
 def handle(request: Request, app: App) -> Response:
     path = request.path.rstrip("/") or "/"
+    everywhere = path in (HEALTHZ, BADGE, SCRIPT, *FEEDS) or path.startswith(V2)  # for pages of other sites too
+    try:
+        wait = app.part(_Gate).seconds_to_wait(request)
+        if wait:
+            told = f"more requests in a minute than one client may make: wait {wait} s"
+            raise Problem(429, "too_many_requests", told, headers={"Retry-After": str(wait)})
+        if everywhere and request.method == "OPTIONS":
+            return answers.preflight()
+        require_method(request, "GET", "HEAD", *(["OPTIONS"] if everywhere else []))
+        return _answer(request, path, app, app.snapshot_cache.served(), app.clock())
+    except Problem as problem:
+        if everywhere:
+            problem.headers = {**problem.headers, **dict(answers.CORS)}
+        raise
+
+
+class _Gate:
+    """What counts the requests of this instance by client."""
+
+    def __init__(self, app: App) -> None:
+        limits = load_limits(app.settings.config_dir)
+        self._proxies = limits.proxies
+        self._limit = RateLimit(limits.status_requests_per_minute, app.monotonic)
+
+    def seconds_to_wait(self, request: Request) -> int:
+        client = client_of(request.headers.get("X-Forwarded-For"), request.remote_addr, self._proxies)
+        return self._limit.seconds_to_wait(client)
+
+
+def _answer(request: Request, path: str, app: App, served: Served, now: datetime) -> Response:
+    """Each imports what it needs when it is first asked for: healthz answers without the template engine."""
     if path == HEALTHZ:
-        if request.method == "OPTIONS":
-            return _preflight()
-        require_method(request, "GET", "HEAD", "OPTIONS")
-        return _healthz(request, app.snapshot_cache.served(), app.clock())
+        return _healthz(request, served, now)
     if path in PAGES:
-        require_method(request, "GET", "HEAD")
-        return _page(request, app.snapshot_cache.served(), app.clock())
+        return _page(request, served, now, "/status")
+    if path == HISTORY or path.startswith(INCIDENTS):
+        return _page(request, served, now, path)
+    if path.startswith(V2):
+        return _v2(request, app.settings.public_url, served, now, path.removeprefix(V2))
+    if path in FEEDS:
+        return _feed(request, app.settings.public_url, served, path)
+    if path == BADGE:
+        from shared.status_page import badge
+
+        state = badge.word(served, now)
+        drawn = _once(served, path, state, lambda: (badge.picture(state), "image/svg+xml", _EMBEDDED))
+        return answers.send(request, drawn)
+    if path == SCRIPT:
+        from shared.status_page import badge
+
+        ready = _once(served, path, "", lambda: (badge.script(served), "text/javascript; charset=utf-8", _EMBEDDED))
+        return answers.send(request, ready, caching=_SCRIPT_CACHING if served.enabled else answers.CACHING)
     raise Problem(404, "not_found", "there is nothing at this address")
+
+
+def _once(served: Served, key: str, stamp: str, make: Callable[[], tuple[bytes, str, Headers]]) -> Ready:
+    """What `make` gives, made once for each snapshot and `stamp`: what else it depends on."""
+    known: tuple[str, Ready] | None = served.prepared.get(key)
+    if known is None or known[0] != stamp:
+        known = served.prepared[key] = (stamp, answers.prepare(*make()))
+    return known[1]
 
 
 def _healthz(request: Request, served: Served, now: datetime) -> Response:
@@ -39,19 +102,27 @@ def _healthz(request: Request, served: Served, now: datetime) -> Response:
     status = 200 if served.reachable or served.snapshot else 503
     if status == 200 and request.query_string and _is_strict_outage(request, served):
         status = 503
-    etag = f'W/"{served.seq}"' if served.enabled else 'W/"disabled"'
     headers = [
         ("Content-Type", "application/json"),
-        ("Cache-Control", _CACHING if status == 200 else "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-        *_CORS,
+        ("Cache-Control", answers.CACHING if status == 200 else "no-store"),
+        *answers.BARE,
+        *answers.CORS,
     ]
     if status != 200:
         return Response(healthz.body(served, now), status, headers)
+    etag = _health_tag(served, now)
     headers.append(("ETag", etag))
-    if _has_it(request, etag):
+    if answers.has_it(request, etag):
         return Response(None, 304, headers[1:])
     return Response(healthz.body(served, now), 200, headers)
+
+
+def _health_tag(served: Served, now: datetime) -> str:
+    """The snapshot's seq. An outdated one has another tag, or who asks with the tag would never learn its age."""
+    if not served.enabled:
+        return 'W/"disabled"'
+    old = served.snapshot is not None and view.outdated(served.snapshot, now)
+    return f'W/"{served.seq}-old"' if old else f'W/"{served.seq}"'
 
 
 def _is_strict_outage(request: Request, served: Served) -> bool:
@@ -63,48 +134,71 @@ def _is_strict_outage(request: Request, served: Served) -> bool:
     )
 
 
-def _preflight() -> Response:
-    headers = [
-        *_CORS,
-        ("Access-Control-Allow-Methods", "GET, HEAD"),
-        ("Access-Control-Allow-Headers", "If-None-Match"),
-        ("Access-Control-Max-Age", "86400"),
-    ]
-    return Response(None, 204, headers)
+def _page(request: Request, served: Served, now: datetime, path: str) -> Response:
+    from shared.status_page import page
 
+    def headers() -> Headers:
+        return [
+            ("Content-Security-Policy", page.security_policy(served)),
+            ("X-Content-Type-Options", "nosniff"),
+            ("X-Frame-Options", "DENY"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
+            ("Cross-Origin-Opener-Policy", "same-origin"),
+        ]
 
-def _page(request: Request, served: Served, now: datetime) -> Response:
-    from shared.status_page import page  # healthz answers without the template engine
+    def ready(key: str, make: Callable[[], bytes]) -> Ready:
+        # A page is made once for each snapshot and minute, since its age is in words.
+        return _once(served, key, page.age(served, now), lambda: (make(), "text/html; charset=utf-8", headers()))
 
-    # The page is made once for each snapshot and minute, since its age is in words.
-    key = page.age(served, now)
-    ready: tuple[str, bytes, str] | None = served.prepared.get("page")
-    if ready is None or ready[0] != key:
-        html = page.render(served, now)
-        ready = served.prepared["page"] = (key, html, f'"{hashlib.sha256(html).hexdigest()[:20]}"')
-    _, html, etag = ready
     status = 200 if served.reachable or served.snapshot else 503
-    headers = [
-        ("Content-Type", "text/html; charset=utf-8"),
-        ("Cache-Control", _CACHING if status == 200 else "no-store"),
-        ("Content-Security-Policy", page.security_policy()),
-        ("X-Content-Type-Options", "nosniff"),
-        ("X-Frame-Options", "DENY"),
-        ("Referrer-Policy", "no-referrer"),
-        ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
-        ("Cross-Origin-Opener-Policy", "same-origin"),
-    ]
-    if status != 200:
-        return Response(html, status, [*headers, ("Retry-After", "5")])
-    headers.append(("ETag", etag))
-    if _has_it(request, etag):
-        return Response(None, 304, headers[1:])
-    return Response(html, 200, headers)
+    if path == HISTORY:
+        return answers.send(request, ready(path, lambda: page.render_history(served, now)), status)
+    if not path.startswith(INCIDENTS):
+        return answers.send(request, ready(path, lambda: page.render(served, now)), status)
+    name = path.removeprefix(INCIDENTS)
+    if not page.has(served, name):  # one answer for all names that do not exist, or they would fill the memory
+        missing = ready("missing", lambda: page.render_missing(served, now))
+        return answers.send(request, missing, 404 if served.enabled and served.snapshot else status)
+    return answers.send(request, ready(path, lambda: page.render_incident(served, now, name)), status)
 
 
-def _has_it(request: Request, etag: str) -> bool:
-    sent = request.headers.get("If-None-Match")
-    if not sent:
-        return False
-    plain = etag.removeprefix("W/")
-    return sent.strip() == "*" or any(tag.strip().removeprefix("W/") == plain for tag in sent.split(","))
+def _v2(request: Request, public_url: str, served: Served, now: datetime, name: str) -> Response:
+    from shared.status_page import statuspage_v2
+
+    if name not in statuspage_v2.NAMES:
+        raise Problem(404, "not_found", "there is nothing at this address")
+    _require_view(served)
+    snapshot = served.snapshot
+    if snapshot is None:
+        raise Problem(503, "no_data", "nothing has been measured yet", headers={"Retry-After": "60"})
+    old = view.outdated(snapshot, now)
+
+    def make() -> tuple[bytes, str, Headers]:
+        body = statuspage_v2.V2(snapshot, public_url, outdated=old).answer(name)
+        return json.dumps(body, ensure_ascii=False).encode(), "application/json; charset=utf-8", headers
+
+    headers = [*answers.BARE, *answers.CORS]
+    return answers.send(request, _once(served, V2 + name, str(old), make))
+
+
+def _feed(request: Request, public_url: str, served: Served, path: str) -> Response:
+    from shared.status_page import feeds
+
+    if served.enabled:
+        _require_view(served)
+
+    def make() -> tuple[bytes, str, Headers]:
+        found = feeds.feed(served, public_url)
+        body = feeds.atom(found) if path.endswith("atom") else feeds.rss(found)
+        return body, f"{FEEDS[path]}; charset=utf-8", [*answers.BARE, *answers.CORS]
+
+    return answers.send(request, _once(served, path, "", make))
+
+
+def _require_view(served: Served) -> None:
+    """For answers that have no form of their own in which to say that there is nothing to be said."""
+    if not served.enabled:
+        raise Problem(503, "disabled", "the status page is switched off", headers={"Retry-After": "60"})
+    if served.snapshot is None and not served.reachable:
+        raise Problem(503, "status_unknown", "the status cannot be read at the moment", headers={"Retry-After": "5"})

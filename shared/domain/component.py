@@ -12,6 +12,14 @@ from shared.domain.probe import AnyProbe, Figure, Identifier, Text
 
 Address = Annotated[str, StringConstraints(pattern=r"^(https?://[^\s/]|mailto:[^\s@]+@)\S*$", max_length=500)]
 MAX_PROBES = 60  # in all: each has a thread of its own in a round
+Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
+Logo = Annotated[
+    str, StringConstraints(pattern=r"^([\w.-]+\.(svg|png)|data:image/(svg\+xml|png);base64,[A-Za-z0-9+/=]+)$")
+]
+
+# What a configured colour is read on: of the page's two grounds, the one with the lower contrast.
+GROUNDS = {"light": "#f6f7f9", "dark": "#171b21"}
+LEAST_CONTRAST = 4.5  # WCAG 2.2, AA, of text
 
 
 class _Frozen(BaseModel):
@@ -23,12 +31,55 @@ class Link(_Frozen):
     url: Address
 
 
+class Tones(_Frozen):
+    """The colours of the states, and of links, in one colour scheme. Those that are absent are the page's own."""
+
+    operational: Colour | None = None
+    degraded: Colour | None = None
+    outage: Colour | None = None
+    maintenance: Colour | None = None
+    accent: Colour | None = None
+
+
+class Colours(_Frozen):
+    light: Tones = Tones()
+    dark: Tones = Tones()
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Colours:
+        faults = []
+        for scheme, ground in GROUNDS.items():
+            for name, colour in getattr(self, scheme):
+                if colour and contrast(colour, ground) < LEAST_CONTRAST:
+                    faults.append(f"{scheme}.{name} {colour}: its contrast to {ground} is below {LEAST_CONTRAST}")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+
+def contrast(colour: str, other: str) -> float:
+    """The contrast ratio of two colours `#rrggbb`, 1 to 21, as WCAG 2.2 defines it."""
+    lighter, darker = sorted((_luminance(colour), _luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(part * weight for part, weight in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
+
+
 class Page(_Frozen):
-    """Heading and footer of the page; `timeZone` is an IANA name, used for times until a script localises them."""
+    """Heading, looks and footer of the page; `timeZone` is an IANA name, used for times until a script localises them.
+
+    `logo` names an SVG or PNG beside the file; who loads the configuration puts the picture itself in its place.
+    """
 
     name: Text
     timeZone: str = "Etc/UTC"
     links: tuple[Link, ...] = ()
+    logo: Logo | None = None
+    colours: Colours | None = None
 
     @field_validator("timeZone")
     @classmethod

@@ -29,7 +29,7 @@ def public(view: View, components: Components, records: Mapping[str, history.Rec
     return {
         "enabled": True,
         "overall": view.overall,
-        "page": components.page.model_dump(mode="json"),
+        "page": components.page.model_dump(mode="json", exclude_none=True),
         "components": [
             _component(status) | _history(records.get(status.component.id), components, now)
             for status in view.components
@@ -41,7 +41,7 @@ def public(view: View, components: Components, records: Mapping[str, history.Rec
 
 def blank(components: Components) -> Data:
     """What is public while the page is switched off."""
-    page = components.page.model_dump(mode="json")
+    page = components.page.model_dump(mode="json", exclude_none=True)
     nothing: Data = {"components": [], "incidents": [], "maintenances": []}
     return {"enabled": False, "overall": "unknown", "page": page, **nothing}
 

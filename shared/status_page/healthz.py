@@ -49,14 +49,35 @@ def _content(served: Served) -> dict[str, Any]:
 def _component(component: Mapping[str, Any]) -> dict[str, Any]:
     """One object with `status`; where several providers stand behind a component, one such object for each."""
     found: dict[str, Any] = {"status": component["state"]}
+    if component.get("maintenance") is True:
+        found["maintenance"] = True  # what probes find meanwhile does not count, so its state is operational
     for key in ("provider", "latency", "uptime", "readLatency", "writeLatency", "message"):
         if key in component:
             found[key] = component[key]
+    if "uptime90" in component:
+        found.setdefault("uptime", component["uptime90"])
     if "lastCheck" in component:
         found["lastCheck"] = _milliseconds(component["lastCheck"])
     if "providers" not in component:
         return found
-    return {provider["name"]: {**found, "models": provider["models"]} for provider in component["providers"]}
+    return {provider["name"]: _provider(provider, found) for provider in component["providers"]}
+
+
+def _provider(provider: Mapping[str, Any], component: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of the provider itself; of an older snapshot, what is known of the component."""
+    if "state" not in provider:
+        return {**component, "models": provider["models"]}
+    found = {"status": provider["state"], "models": provider.get("models") or []}
+    if "maintenance" in component:
+        found |= {"status": component["status"], "maintenance": True}
+    for key in ("latency", "message"):
+        if provider.get(key) is not None:
+            found[key] = provider[key]
+    if provider.get("basis") == "feed":
+        found["basis"] = "feed"
+    if "lastCheck" in component:
+        found["lastCheck"] = component["lastCheck"]
+    return found
 
 
 def _milliseconds(time: datetime) -> int:

@@ -1,32 +1,31 @@
 (() => {
   const zone = new Intl.DateTimeFormat([], {day: "numeric", month: "short", year: "numeric", hour: "2-digit",
     minute: "2-digit", timeZoneName: "short"});
-  const byId = id => document.getElementById(id), seen = {};
-  const local = part => part.querySelectorAll("time").forEach(t => {
+  const all = (e, what) => [...e.querySelectorAll(what)], byId = id => document.getElementById(id), seen = {};
+  const name = e => e.href || e.parentNode.id, parts = page => all(page, "[data-part]");
+  const local = part => all(part, "time").map(t => {
     t.title = t.textContent;
     t.textContent = zone.format(new Date(t.dateTime));
   });
   const replace = (part, html) => {
-    const open = [...part.querySelectorAll("[open]")].map(d => d.id), at = document.activeElement;
-    const focus = part.contains(at) && at.parentNode.id;
+    const open = all(part, "[open]").map(d => d.id), at = document.activeElement, focus = part.contains(at) && name(at);
     part.innerHTML = seen[part.id] = html;
     local(part);
-    open.map(byId).forEach(d => { if (d) d.open = true; });
-    if (focus && byId(focus)) byId(focus).firstElementChild.focus({preventScroll: true});
+    all(part, "details").map(d => d.open = open.includes(d.id));
+    if (focus) all(part, "a,summary").find(e => name(e) === focus)?.focus({preventScroll: true});
   };
-  document.querySelectorAll("[data-part]").forEach(p => { seen[p.id] = p.innerHTML; local(p); });
+  parts(document).map(p => { seen[p.id] = p.innerHTML; local(p); });
   const refresh = async () => {
     if (document.hidden) return;
+    let lost = false;
     try {
       const text = await (await fetch(location.href, {cache: "no-cache"})).text();
       const page = new DOMParser().parseFromString(text, "text/html");
-      if (!page.getElementById("banner")) throw 0;
-      page.querySelectorAll("[data-part]").forEach(p => {
-        if (p.innerHTML !== seen[p.id]) replace(byId(p.id), p.innerHTML);
-      });
+      const done = parts(page).map(p => p.innerHTML === (seen[p.id] ??= p.innerHTML) || replace(byId(p.id), p.innerHTML));
+      if (!done.length) throw 0;
       document.title = page.title;
-      byId("offline").hidden = true;
-    } catch { byId("offline").hidden = false; }
+    } catch { lost = true; }
+    byId("offline").hidden = !lost;
   };
   setInterval(refresh, 10000);
   document.addEventListener("visibilitychange", refresh);

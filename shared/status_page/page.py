@@ -1,13 +1,13 @@
-"""The public page as HTML, from the snapshot alone."""
+"""The public pages as HTML, from the snapshot alone: the page, the history, and one for each incident."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,194 +15,174 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from shared.status_cache import Served
-from shared.status_page import words
+from shared.status_page import view, words
+from shared.status_page.told import Detail, Teller, Told
 
 MAX_BYTES = 40 * 1024
-OUTDATED = timedelta(minutes=11)  # two evaluations missed
 _HERE = Path(__file__).parent
+_DETAILS = (
+    Detail(active=50, past=50, updates=100, characters=4_000, days=90, titles=True),
+    Detail(active=30, past=20, updates=8, characters=1_000, days=30, titles=True),
+    Detail(active=20, past=10, updates=3, characters=400, days=10, titles=False),
+    Detail(active=10, past=5, updates=1, characters=160, days=3, titles=False),
+    Detail(active=10, past=0, updates=0, characters=80, days=0, titles=False),
+)
+_STATES = ("operational", "degraded", "outage", "maintenance", "accent")
 
-
-@dataclass(frozen=True, slots=True)
-class _Detail:
-    """How much is shown: incidents under way and past, updates of each, characters of a message."""
-
-    active: int
-    past: int
-    updates: int
-    characters: int
-
-
-_DETAILS = (_Detail(50, 50, 100, 4_000), _Detail(30, 20, 8, 1_000), _Detail(20, 10, 3, 400), _Detail(10, 5, 1, 160))
+Fill = Callable[[Teller], Told]
 
 
 def render(served: Served, now: datetime) -> bytes:
     """At most 40 KiB: with many or long incidents it shows the newest, in less detail, and says what it left out."""
+    snapshot = served.snapshot
+    if not served.enabled:
+        return _notice(served, "The status page is switched off", "It will be back here.")
+    if snapshot is None and not served.reachable:
+        text = "The status cannot be read at the moment. Please try again in a minute."
+        return _notice(served, "Status unknown", text)
+    if snapshot is None:
+        return _notice(served, "No data yet", "The status appears here after the first measurements.")
+    return _fitted("page.html", served, snapshot, now, lambda teller: _content(snapshot, teller))
+
+
+def render_history(served: Served, now: datetime) -> bytes:
+    """What was resolved or completed, by day; the notice of `render` where there is no snapshot to show."""
+    snapshot = served.snapshot
+    if snapshot is None or not served.enabled:
+        return render(served, now)
+
+    def content(teller: Teller) -> Told:
+        past = [teller.incident(i) | {"kind": "incident"} for i in snapshot["incidents"]]
+        done = view.maintenances(snapshot, *view.UNDER_WAY, "completed")
+        past += [teller.maintenance(m) | {"kind": "maintenance"} for m in done]
+        at = {item["id"]: item["started" if item["kind"] == "incident" else "begin"]["iso"] for item in past}
+        past.sort(key=lambda item: at[item["id"]], reverse=True)
+        return {"days": _by_day(past)}
+
+    return _fitted("history.html", served, snapshot, now, content)
+
+
+def has(served: Served, name: str) -> bool:
+    """Whether there is an incident or a maintenance of that id to show."""
+    return served.enabled and served.snapshot is not None and _event(served.snapshot, name) is not None
+
+
+def render_incident(served: Served, now: datetime, name: str) -> bytes:
+    """The page of an incident or a maintenance that the snapshot `has`."""
+    snapshot = served.snapshot
+    event = _event(snapshot, name) if snapshot else None
+    if snapshot is None or event is None:
+        return render_missing(served, now)
+    if "scheduledFor" in event:
+        return _fitted("maintenance.html", served, snapshot, now, lambda t: {"maintenance": t.maintenance(event)})
+    return _fitted("incident.html", served, snapshot, now, lambda t: {"incident": t.incident(event)})
+
+
+def _event(snapshot: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    known = [*snapshot["incidents"], *view.maintenances(snapshot, "scheduled", *view.UNDER_WAY, "completed")]
+    return next((event for event in known if event["id"] == name), None)
+
+
+def render_missing(served: Served, now: datetime) -> bytes:
+    snapshot = served.snapshot
+    if snapshot is None or not served.enabled:
+        return render(served, now)
+    return _fitted("missing.html", served, snapshot, now, lambda teller: {})
+
+
+def age(served: Served, now: datetime) -> str:
+    """What of a page changes while the snapshot does not; empty where there is no snapshot."""
+    snapshot = served.snapshot
+    return f"{words.ago(now - snapshot['publishedAt'])} {view.outdated(snapshot, now)}" if snapshot else ""
+
+
+def security_policy(served: Served) -> str:
+    """The Content-Security-Policy: nothing but the page's own style and script, and its own address for the refresh."""
+    return (
+        "default-src 'none'; "
+        f"style-src '{_hash(_style(served.snapshot))}'; script-src '{_hash(_text('page.js'))}'; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _fitted(template: str, served: Served, snapshot: Mapping[str, Any], now: datetime, fill: Fill) -> bytes:
+    """The page in as much detail as fits."""
+    summary = view.summary(snapshot)
+    is_old = view.outdated(snapshot, now)
+    warning = None
+    if is_old:
+        summary = view.last_known(summary)
+        warning = "This page has not been updated for a while and may not show what is happening now."
+    elif not served.reachable:
+        warning = "New information cannot be read at the moment. This is the last that is known."
     html = b""
     for detail in _DETAILS:
-        html = _template().render(_page(served, now, detail)).encode()
+        teller = Teller(snapshot, detail)
+        updated = teller.time(snapshot["publishedAt"]) | {"ago": words.ago(now - snapshot["publishedAt"])}
+        frame = _frame(served) | summary._asdict() | {"warning": warning, "outdated": is_old, "updated": updated}
+        html = _template(template).render(frame | fill(teller)).encode()
         if len(html) <= MAX_BYTES:
             break
     return html
 
 
-def age(served: Served, now: datetime) -> str:
-    """The one text of the page that changes while the snapshot does not; empty where there is no snapshot."""
-    return words.ago(now - served.snapshot["publishedAt"]) if served.snapshot else ""
-
-
-@cache
-def security_policy() -> str:
-    """The Content-Security-Policy: nothing but the page's own style and script, and its own address for the refresh."""
-    return (
-        "default-src 'none'; "
-        f"style-src '{_hash(_text('page.css'))}'; script-src '{_hash(_text('page.js'))}'; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-
-def _page(served: Served, now: datetime, detail: _Detail) -> dict[str, Any]:
-    snapshot = served.snapshot
-    page: dict[str, Any] = {
-        "name": "",
-        "links": [],
-        "style": Markup(_text("page.css")),
-        "script": Markup(_text("page.js")),
-        "components": [],
-        "active": [],
-        "past": [],
-        "more_active": 0,
-        "more_past": 0,
-        "updated": None,
-        "warning": None,
-        "outdated": False,
-        "live": served.enabled,
-    }
-    if snapshot is not None:
-        page |= {"name": snapshot["page"]["name"], "links": snapshot["page"]["links"]}
-    if not served.enabled:
-        return page | {
-            "tone": "unknown",
-            "headline": "The status page is switched off",
-            "notes": ["It will be back here."],
-        }
-    if snapshot is None and not served.reachable:
-        return page | {
-            "tone": "unknown",
-            "headline": "Status unknown",
-            "notes": ["The status cannot be read at the moment. Please try again in a minute."],
-        }
-    if snapshot is None:
-        return page | {
-            "tone": "unknown",
-            "headline": "No data yet",
-            "notes": ["The status appears here after the first measurements."],
-        }
-    return page | _filled(snapshot, served.reachable, now, detail)
-
-
-def _filled(snapshot: Mapping[str, Any], reachable: bool, now: datetime, detail: _Detail) -> dict[str, Any]:
-    components: list[Mapping[str, Any]] = snapshot["components"]
-    place = words.zone(snapshot["page"]["timeZone"])
-    names = {component["id"]: component["name"] for component in components}
-    tone, headline, notes = _banner(snapshot["overall"], components)
-    outdated = now - snapshot["publishedAt"] >= OUTDATED
-    warning = None
-    if outdated:
-        tone, headline = "unknown", f"Last known: {headline[0].lower()}{headline[1:]}"
-        warning = "This page has not been updated for a while and may not show what is happening now."
-    elif not reachable:
-        warning = "New information cannot be read at the moment. This is the last that is known."
-
-    def shown(time: datetime) -> dict[str, str]:
-        return {"iso": f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", "text": words.moment(time, place)}
-
-    def incident(data: Mapping[str, Any]) -> dict[str, Any]:
-        updates = data["updates"][::-1][: detail.updates]
-        ended = data.get("resolvedAt")
-        return {
-            "id": data["id"],
-            "title": data["title"],
-            "tone": "outage" if data["impact"] == "critical" else "degraded",
-            "impact": f"{data['impact'].capitalize()} impact",
-            "status": words.INCIDENT_STATUSES.get(data["status"], data["status"]),
-            "affects": words.listed([names[c] for c in data["components"] if c in names]),
-            "started": shown(data["startedAt"]),
-            "ended": shown(ended) if ended else None,
-            "lasted": words.duration(ended - data["startedAt"]) if ended else None,
-            "earlier": data["earlierUpdates"] + len(data["updates"]) - len(updates),
-            "updates": [
-                {
-                    "time": shown(update["timestamp"]),
-                    "status": words.INCIDENT_STATUSES.get(update["status"], update["status"]),
-                    "message": words.cut(update["message"], detail.characters),
-                }
-                for update in updates
-            ],
-        }
-
-    active = [i for i in snapshot["incidents"] if i["status"] != "resolved"]
-    past = [i for i in snapshot["incidents"] if i["status"] == "resolved"]
+def _content(snapshot: Mapping[str, Any], teller: Teller) -> Told:
+    detail = teller.detail
+    active, past = view.active(snapshot), view.resolved(snapshot)
+    planned = [*view.maintenances(snapshot, *view.UNDER_WAY), *view.maintenances(snapshot, "scheduled")]
     return {
-        "tone": tone,
-        "headline": headline,
-        "notes": notes,
-        "components": [_row(component) for component in components],
-        "active": [incident(i) for i in active[: detail.active]],
-        "past": [incident(i) for i in past[: detail.past]],
+        "components": [teller.component(component) for component in snapshot["components"]],
+        "active": [teller.incident(i) for i in active[: detail.active]],
         "more_active": len(active[detail.active :]),
+        "planned": [teller.maintenance(m) for m in planned[: detail.active]],
+        "more_planned": len(planned[detail.active :]),
+        "past": _by_day([teller.incident(i) for i in past[: detail.past]]),
         "more_past": len(past[detail.past :]),
-        "updated": shown(snapshot["publishedAt"]) | {"ago": words.ago(now - snapshot["publishedAt"])},
-        "warning": warning,
-        "outdated": outdated,
     }
 
 
-def _banner(overall: str, components: list[Mapping[str, Any]]) -> tuple[str, str, list[str]]:
-    """Tone, headline, and what the headline does not cover."""
-    by_state: dict[str, list[str]] = {}
-    for component in components:
-        by_state.setdefault(component["state"], []).append(component["name"])
-    outage, degraded = by_state.get("outage", []), by_state.get("degraded", [])
-    silent, unwatched = by_state.get("no_data", []), by_state.get("not_monitored", [])
-    notes = []
-    if overall == "outage":
-        headline = f"Outage: {words.listed(outage)}"
-        if degraded:
-            notes.append(f"Degraded: {words.listed(degraded)}.")
-    elif overall == "degraded":
-        headline = f"Degraded: {words.listed(degraded)}"
-    elif overall == "operational":
-        headline = "All systems operational" if not silent and not unwatched else "No known problems"
-    else:
-        headline = "No data yet" if not by_state.get("operational") else "Status unknown"
-    if silent:
-        notes.append(f"There is no data on {words.listed(silent)}.")
-    if unwatched:
-        notes.append(f"{words.listed(unwatched)} {'is' if len(unwatched) == 1 else 'are'} not monitored.")
-    return overall, headline, notes
+def _by_day(items: Iterable[Told]) -> list[tuple[str, list[Told]]]:
+    return [(day, list(group)) for day, group in groupby(items, key=lambda item: item["day"])]
 
 
-def _row(component: Mapping[str, Any]) -> dict[str, Any]:
-    figures = []
-    if "uptime" in component:
-        figures.append(f"{component['uptime']:.2f} % uptime over {words.window(component['uptimeWindowSeconds'])}")
-    for key, text in (("latency", "response time"), ("readLatency", "reads"), ("writeLatency", "writes")):
-        if key in component:
-            figures.append(f"{text} {component[key]:g} ms")
-    behind = [f"{p['name']} ({', '.join(p['models'])})" for p in component.get("providers", ())]
+def _notice(served: Served, headline: str, text: str) -> bytes:
+    """A page that has nothing to show and says why."""
+    frame = _frame(served) | {"tone": "unknown", "headline": headline, "notes": [text], "warning": None}
+    nothing: Told = {"components": [], "active": [], "planned": [], "past": []}
+    more = {"more_active": 0, "more_planned": 0, "more_past": 0, "updated": None, "outdated": False}
+    html: str = _template("page.html").render(frame | nothing | more)
+    return html.encode()
+
+
+def _frame(served: Served) -> Told:
+    """What all pages have: name, logo, links, style and script."""
+    page = served.snapshot["page"] if served.snapshot else {}
     return {
-        "name": component["name"],
-        "state": component["state"],
-        "word": words.STATES[component["state"]],
-        "message": words.sentence(component["message"]) if "message" in component else None,
-        "behind": component.get("provider") or ", ".join(behind),
-        "figures": " · ".join(figure[:1].upper() + figure[1:] for figure in figures),
+        "title": f"{page['name']} status" if page.get("name") else "Status",
+        "logo": page.get("logo"),
+        "links": page.get("links", ()),
+        "style": Markup(_style(served.snapshot)),
+        "script": Markup(_text("page.js")),
+        "live": served.enabled,
+        "full": served.enabled and served.snapshot is not None,
     }
+
+
+def _style(snapshot: Mapping[str, Any] | None) -> str:
+    """The page's own style, and after it the configured colours, which are checked to be `#rrggbb`."""
+    colours = (snapshot["page"].get("colours") if snapshot else None) or {}
+    style = _text("page.css")
+    for scheme, tones in sorted(colours.items(), reverse=True):  # light first: dark goes over it
+        rules = "".join(f"--{s}:{tones[s]};--{s}-bar:{tones[s]};" for s in _STATES if s in tones)
+        if rules:
+            style += f"\n@media (prefers-color-scheme:{scheme}){{:root{{{rules}}}}}"
+    return style
 
 
 @cache
 def _text(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8").strip()
+    """Without its indentation, which is a tenth of it."""
+    return "\n".join(line.strip() for line in (_HERE / name).read_text(encoding="utf-8").splitlines())
 
 
 def _hash(text: str) -> str:
@@ -210,8 +190,11 @@ def _hash(text: str) -> str:
 
 
 @cache
-def _template() -> Any:
-    environment = Environment(
+def _environment() -> Environment:
+    return Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("page.html")
+
+
+def _template(name: str) -> Any:
+    return _environment().get_template(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 STATES = {
@@ -12,12 +12,21 @@ STATES = {
     "outage": "Outage",
     "not_monitored": "Not monitored",
     "no_data": "No data",
+    "maintenance": "Maintenance",
+    "unknown": "Unknown",
 }
 INCIDENT_STATUSES = {
     "investigating": "Investigating",
     "identified": "Identified",
     "mitigating": "Mitigating",
     "resolved": "Resolved",
+}
+MAINTENANCE_STATUSES = {
+    "scheduled": "Scheduled",
+    "in_progress": "In progress",
+    "verifying": "Verifying",
+    "completed": "Completed",
+    "cancelled": "Cancelled",
 }
 
 
@@ -37,15 +46,20 @@ def moment(time: datetime, place: tzinfo) -> str:
     return f"{local.day} {local:%b %Y, %H:%M} {local.tzname()}"
 
 
+def day(of: date) -> str:
+    """`5 January 2026`."""
+    return f"{of.day} {of:%B %Y}"
+
+
 def ago(age: timedelta) -> str:
     minutes = max(0, int(age.total_seconds())) // 60
     if minutes < 1:
         return "less than a minute ago"
     if minutes < 120:
-        return f"{_many(minutes, 'minute')} ago"
+        return f"{many(minutes, 'minute')} ago"
     if minutes < 48 * 60:
-        return f"{_many(minutes // 60, 'hour')} ago"
-    return f"{_many(minutes // 1440, 'day')} ago"
+        return f"{many(minutes // 60, 'hour')} ago"
+    return f"{many(minutes // 1440, 'day')} ago"
 
 
 def duration(span: timedelta) -> str:
@@ -53,7 +67,7 @@ def duration(span: timedelta) -> str:
     minutes = max(1, round(span.total_seconds() / 60))
     days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
     if days:
-        return f"{_many(days, 'day')} {hours} h" if hours else _many(days, "day")
+        return f"{many(days, 'day')} {hours} h" if hours else many(days, "day")
     return " ".join(part for part in (f"{hours} h" if hours else "", f"{rest} min" if rest else "") if part)
 
 
@@ -61,8 +75,8 @@ def window(seconds: int) -> str:
     """`30 days`, `24 hours`, `5 minutes`."""
     for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds % size == 0 and seconds // size > 1:
-            return _many(seconds // size, unit)
-    return _many(seconds // 60, "minute")
+            return many(seconds // size, unit)
+    return many(seconds // 60, "minute")
 
 
 def listed(names: Sequence[str]) -> str:
@@ -80,5 +94,6 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
-def _many(n: int, unit: str) -> str:
+def many(n: int, unit: str) -> str:
+    """`1 day`, `2 days`."""
     return f"{n} {unit}" if n == 1 else f"{n} {unit}s"

@@ -5,28 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import timedelta
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import functions_framework
 import pytest
 import requests
-from werkzeug.serving import make_server
 
-from shared import bootstrap
 from shared.bootstrap import App
 from shared.publish_status import publish_status
 from shared.status_page.page import MAX_BYTES
-from shared.store.protocol import Unavailable
+from tests.e2e.status_support import HEALTHZ, ROOT, cut_off, get, served
 from tests.unit.status_scenes import (
     BILLING,
     COMPONENTS,
@@ -39,28 +34,7 @@ from tests.unit.status_scenes import (
     update,
 )
 
-ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden_status"
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-HEALTHZ = "/api/status/healthz"
-
-
-@contextmanager
-def served(app: App) -> Iterator[str]:
-    """The base URL of statusApi as deployed, over `app`."""
-    framework = functions_framework.create_app("statusApi", str(ROOT / "main.py"))
-    bootstrap.install(app)
-    server = make_server("127.0.0.1", 0, framework, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-        bootstrap.install(None)
-        app.store.close()
 
 
 Serve = Callable[..., str]
@@ -71,10 +45,6 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Serves a scene by name, or an App."""
     with ExitStack() as stack:
         yield lambda what: stack.enter_context(served(what if isinstance(what, App) else scene_app(tmp_path, what)))
-
-
-def get(url: str, **headers: str) -> requests.Response:
-    return requests.get(url, headers={k.replace("_", "-"): v for k, v in headers.items()}, timeout=20)
 
 
 def matches_golden(name: str, text: str) -> None:
@@ -329,29 +299,7 @@ class TestPage:
         Seen(html)
 
 
-def cut_off(app: App) -> None:
-    """From now on the store does not answer, and the next request asks it."""
-
-    def fail(paths: Any) -> Any:
-        raise Unavailable("down")
-
-    app.store.get_many = fail  # type: ignore[method-assign]
-    start = app.monotonic()
-    if "snapshot_cache" in app.__dict__:
-        app.snapshot_cache._monotonic = lambda: start + 60
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
 class TestBrowser:
-    @pytest.fixture
-    def browser(self) -> Iterator[Any]:
-        from playwright.sync_api import sync_playwright
-
-        with sync_playwright() as playwright:
-            made = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
-            yield made
-            made.close()
-
     def test_nothing_is_wider_than_a_small_phone(self, serve: Serve, browser: Any) -> None:
         page = browser.new_page(viewport={"width": 320, "height": 640})
         page.goto(serve("outage") + "/status")
@@ -422,7 +370,7 @@ class TestBrowser:
 CONTRASTS = """() => {
   const light = rgb => rgb.map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
     .reduce((sum, v, n) => sum + v * [.2126, .7152, .0722][n], 0);
-  const rgb = text => text.match(/[\\d.]+/g).map(Number);
+  const rgb = text => text.match(/[\\d.]+/g).map((n, i) => text.startsWith("color(srgb") && i < 3 ? n * 255 : +n);
   const ground = e => { const c = rgb(getComputedStyle(e).backgroundColor);
     return c.length === 4 && c[3] === 0 ? e.parentElement ? ground(e.parentElement) : [255, 255, 255] : c; };
   const texts = [...document.querySelectorAll("main *, h1, footer *")].filter(e =>
