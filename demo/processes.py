@@ -18,10 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent
 GRACE = 8.0  # seconds between SIGTERM and SIGKILL
 
 # The demo shows what is shipped: nothing of the user's own settings may reach its server, least of all a real webhook.
-_SETTINGS = ("DEV_", "FIRESTORE_", "SCHEDULER_", "SLACK_", "GUNICORN_")
+_SETTINGS = ("DEV_", "FIRESTORE_", "SCHEDULER_", "SLACK_", "GUNICORN_", "PROBE_")
 _MORE_SETTINGS = {
     "F0_STORE", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "K_SERVICE", "INGEST_KEYS", "STATUS_PAGE_URL", "CONFIG_DIR",
-    "OPS_EMAIL", "CORS_ORIGINS", "SQLITE_PATH", "PORT",
+    "OPS_EMAIL", "CORS_ORIGINS", "SQLITE_PATH", "PORT", "APP_BASE_URL", "FIREBASE_API_KEY", "STRIPE_API_KEY",
+    "ANTHROPIC_API_KEY", "OPENAI_API_KEY",
 }  # fmt: skip
 
 

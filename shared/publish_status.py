@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Callable
@@ -35,6 +36,10 @@ ITEMS = "status/components/items"
 HISTORY = "status/history"
 RUN = "runs/alertRules"
 PROBED = "runs/healthProbe"
+UPDATES = "status/incidents/items"
+MAX_UPDATES_BYTES = 800_000  # of such a document; its oldest updates go first
+MAX_UPDATES_AT_ONCE = 900_000  # bytes of them in a publication; the others come with the next one
+_HASHES = 2_500  # bytes that `updatesHash` of 50 incidents takes
 ITEMS_EVERY = timedelta(minutes=5)  # their times and figures; a state at once
 INCIDENTS = Query("incidents", (("publicVisible", "==", True),), (("startedAt", "desc"),), limit=50)
 MAINTENANCES = Query("maintenances", (("publicVisible", "==", True),), (("scheduledFor", "desc"),), limit=50)
@@ -67,10 +72,11 @@ def publish_status(
         #    snapshot too, so that is the history's guard as well.
         seq = int(before.data["seq"]) + 1 if before else 1
         frame = {"rev": new_rev(), "seq": seq, "publishedAt": at}
-        snapshot = _fitted({**frame, **(found.full if found.enabled else public_form.blank(components))})
+        whole = {**frame, **(found.full if found.enabled else public_form.blank(components))}
+        snapshot, updates = _updates(before, whole, _fitted(whole))
         items = _items(before, found.full["components"], at)
         try:
-            store.commit([over(before, SNAPSHOT, snapshot), *items, *found.history])
+            store.commit([over(before, SNAPSHOT, snapshot), *items, *found.history, *updates])
             return seq
         except Conflict:
             pause(random.uniform(0, min(0.25, 0.005 * 2**attempt)))
@@ -114,11 +120,42 @@ def _load(store: Store, components: Components, flags: Flags, published: datetim
 
 
 def _fitted(snapshot: Data) -> Data:
-    fitted = public_form.fit(snapshot, lambda data: document_size(SNAPSHOT, data))
+    budget = public_form.BUDGET_BYTES - _HASHES
+    fitted = public_form.fit(snapshot, lambda data: document_size(SNAPSHOT, data), budget)
     left_out = len(snapshot["incidents"]) - len(fitted["incidents"])
     if left_out:
         log.warning("the public snapshot is full and left out incidents", left_out=left_out)
     return fitted
+
+
+def _updates(before: Doc | None, whole: Data, fitted: Data) -> tuple[Data, list[Write]]:
+    """The snapshot, and the documents of incidents that do not have all their updates in it.
+
+    Each has every update of its incident. `updatesHash` in the snapshot says which ones its document holds, so that
+    it is written only when they change; it is absent, or that of before, until they fit into a publication.
+    """
+    was = {i["id"]: i["updatesHash"] for i in (before.data["incidents"] if before else ()) if "updatesHash" in i}
+    all_of = {i["id"]: i["updates"] for i in whole["incidents"]}
+    incidents: list[Data] = []
+    writes: list[Write] = []
+    room = MAX_UPDATES_AT_ONCE
+    for incident in fitted["incidents"]:
+        name = incident["id"]
+        if incident["earlierUpdates"]:
+            path = f"{UPDATES}/{name}"
+            data: Data = {"updates": list(all_of[name])}
+            while document_size(path, data) > MAX_UPDATES_BYTES:
+                data["updates"].pop(0)
+            digest = hashlib.sha256(repr(data).encode()).hexdigest()[:20]
+            known, size = was.pop(name, None), document_size(path, data)
+            if known != digest and size <= room:
+                writes.append(Put(path, data))
+                known, room = digest, room - size
+            if known is not None:
+                incident = {**incident, "updatesHash": known}
+        incidents.append(incident)
+    writes += [Delete(f"{UPDATES}/{name}") for name in was]
+    return {**fitted, "incidents": incidents}, writes
 
 
 def _items(before: Doc | None, components: list[Data], now: datetime) -> list[Write]:

@@ -221,7 +221,7 @@ class FakeSlack:
             def do_POST(self) -> None:
                 slack._serve(self)
 
-            do_GET = do_PUT = do_POST
+            do_GET = do_HEAD = do_PUT = do_POST
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Quiet."""

@@ -13,7 +13,7 @@ import pytest
 
 from functions.status_api.handler import handle
 from shared.domain import incident_alerts as incidents
-from shared.publish_status import INCIDENTS, ITEMS, SNAPSHOT, publish_status
+from shared.publish_status import INCIDENTS, ITEMS, SNAPSHOT, UPDATES, publish_status
 from shared.store.protocol import Conflict, Data, Doc, Meter, Query, Unavailable, Write, document_size
 from shared.store.sqlite import SqliteStore
 from tests.unit.status_scenes import (
@@ -280,6 +280,53 @@ class TestBudget:
         assert len(found["updates"]) + found["earlierUpdates"] == 49
         assert found["updates"][-1]["message"].startswith("48 ")
         assert self.size(store) <= 500_000
+
+    def test_an_incident_whose_updates_do_not_fit_has_all_of_them_in_a_document_of_its_own(
+        self, store: SqliteStore
+    ) -> None:
+        fill(store, {"incidents/now": self.current(0, 49), "incidents/small": self.current(1, 2)})
+        publish(store)
+        doc = store.get(f"{UPDATES}/now")
+        assert doc is not None
+        assert [u["message"].split()[0] for u in doc.data["updates"]] == [str(n) for n in range(49)]
+        assert {u["message"] for u in doc.data["updates"]} >= {
+            u["message"] for u in snapshot(store)["incidents"][0]["updates"]
+        }
+        assert "author" not in doc.data["updates"][0]
+        assert store.get(f"{UPDATES}/small") is None
+
+    def test_that_document_is_written_when_they_change_and_goes_when_the_incident_does(
+        self, store: SqliteStore
+    ) -> None:
+        fill(store, {"incidents/now": self.current(0, 49)})
+        publish(store)
+        before = store.meter.snapshot()
+        publish(store)
+        assert store.meter.since(before).writes == 1
+        fill(store, {"incidents/now": self.current(0, 50)})
+        before = store.meter.snapshot()
+        publish(store)
+        assert store.meter.since(before).writes == 2
+        doc = store.get(f"{UPDATES}/now")
+        assert doc is not None
+        assert len(doc.data["updates"]) == 50
+        fill(store, {"incidents/now": {**self.current(0, 50), "publicVisible": False}})
+        publish(store)
+        assert store.get(f"{UPDATES}/now") is None
+
+    def test_of_many_such_documents_each_publication_writes_what_it_can(self, store: SqliteStore) -> None:
+        fill(store, {f"incidents/n{n}": self.current(n, 49) for n in range(4)})
+        written = []
+        for _ in range(5):
+            before = store.meter.snapshot()
+            publish(store)
+            written.append(store.meter.since(before).writes - 1)
+        assert sum(written[1:]) + written[0] - 6 - 1 == 4  # the first also writes six components and the history
+        assert written[-1] == 0
+        assert len(store.query(Query(UPDATES))) == 4
+        fill(store, {"config/flags": {"ops": {"public_status_page": False}, "rev": "r1"}})
+        publish(store)
+        assert store.query(Query(UPDATES)) == []
 
     def test_at_last_texts_are_shortened_and_every_current_incident_stays(self, store: SqliteStore) -> None:
         fill(store, {f"incidents/n{n}": self.current(n, 12) for n in range(50)})
