@@ -55,6 +55,33 @@ def add(store: Store, wanted: Exclusion, now: datetime) -> tuple[Exclusion, bool
     return (known[0], True) if known else (wanted, False)
 
 
+def hold(store: Store, owner: str, wanted: Exclusion | None, now: datetime) -> None:
+    """Make `wanted` the only exclusion in force that `owner` has; its id is made here. None: it has none.
+
+    Once more changes nothing. Raises `TooMany`, and `StoreError`.
+    """
+
+    def decide(doc: Doc | None) -> Data | None:
+        before = exclusions_of(doc)
+        mine = [one for one in before if one.id.startswith(f"{owner}-")]
+        held = [one for one in mine if one.cancelled_at is None]
+        if (wanted is None and not held) or (wanted and [_force(one) for one in held] == [_force(wanted)]):
+            return None
+        after = [replace(one, cancelled_at=now) if one in held else one for one in before]
+        if wanted is not None:
+            after.append(replace(wanted, id=f"{owner}-{len(mine) + 1}"))
+        data = [_data(one) for one in after if now - one.span.end <= KEPT]
+        if len(data) > MOST or len(json.dumps(data, default=str, ensure_ascii=False).encode()) > MOST_BYTES:
+            raise TooMany
+        return {"exclusions": data}
+
+    compare_and_set(store, EXCLUSIONS, decide)
+
+
+def _force(one: Exclusion) -> tuple[Span, tuple[str, ...] | None, tuple[str, ...] | None]:
+    return one.span, one.slos, one.components
+
+
 def cancel(store: Store, wanted: str, now: datetime) -> Exclusion | None:
     """End its force, now and for the past, and keep it for the record; None if there is none of this id.
 

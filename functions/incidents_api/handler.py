@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
-from functions.incidents_api import incidents
+from functions.incidents_api import incidents, maintenances
 from shared.routes import Route, dispatch
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ ROUTES = (
     Route("/api/incidents/{id}/actions", {"POST": incidents.add_item}),
     Route("/api/incidents/{id}/actions/{item}", {"PATCH": incidents.edit_item}),
     Route("/api/incidents/{id}/audit", {"GET": incidents.audit}),
+    Route("/api/maintenances", {"GET": maintenances.all_maintenances, "POST": maintenances.plan}),
+    Route("/api/maintenances/{id}", {"GET": maintenances.one_maintenance, "PATCH": maintenances.edit}),
+    Route("/api/maintenances/{id}/updates", {"POST": maintenances.add_update}),
+    Route("/api/maintenances/{id}/audit", {"GET": maintenances.audit}),
 )
 
 

@@ -198,7 +198,7 @@ def edit_item(app: App, request: Request, now: datetime, path: Mapping[str, str]
 
 def found(app: App, path: Mapping[str, str]) -> Doc:
     name = path["id"]
-    doc = app.store.get(incidents.path_of(name)) if _is_id(name) else None
+    doc = app.store.get(incidents.path_of(name)) if is_id(name) else None
     if doc is None:
         raise unknown()
     return doc
@@ -208,7 +208,7 @@ def unknown() -> Problem:
     return Problem(404, "unknown_incident", "there is no incident of this id; `GET /api/incidents` lists them")
 
 
-def _is_id(name: str) -> bool:
+def is_id(name: str) -> bool:
     return name.isascii() and name.replace("-", "").replace("_", "").isalnum() and len(name) <= 200
 
 
@@ -225,7 +225,7 @@ def check_components(app: App, names: Sequence[str]) -> None:
 
 def changed(app: App, path: Mapping[str, str], intent: Intent, decide: Decide, status: int = 200) -> Response:
     """The answer to a change of one incident, which is public at once. Raises `Problem` with why it was refused."""
-    if not _is_id(path["id"]):
+    if not is_id(path["id"]):
         raise unknown()
     try:
         with refusals():
@@ -235,7 +235,7 @@ def changed(app: App, path: Mapping[str, str], intent: Intent, decide: Decide, s
     except audited.Missing:
         raise unknown() from None
     except Refused as refused:
-        raise _refusal(refused) from None
+        raise refusal(refused) from None
     except incident.OutOfOrder as fault:
         raise invalid([{"path": fault.field, "message": fault.message}]) from None
     except action_item.TooMany:
@@ -245,13 +245,13 @@ def changed(app: App, path: Mapping[str, str], intent: Intent, decide: Decide, s
     return told(app, edited, intent.at, status)
 
 
-def _refusal(refused: Refused) -> Problem:
+def refusal(refused: Refused, what: str = "incident") -> Problem:
     more = {"status_now": refused.status, "allowed": list(refused.allowed)}
     allowed = ", ".join(refused.allowed)
     if refused.wanted == "rootCause":
         detail = f"the incident is {refused.status}: a root cause is written once it is resolved"
         return Problem(409, "not_resolved", detail, more=more)
-    detail = f"the incident is {refused.status}, which does not allow {refused.wanted}; allowed: {allowed}"
+    detail = f"the {what} is {refused.status}, which does not allow {refused.wanted}; allowed: {allowed or 'nothing'}"
     return Problem(409, "move_not_allowed", detail, more=more)
 
 

@@ -1,4 +1,4 @@
-"""notifier: every minute, send what is due in the outbox."""
+"""notifier: every minute, move maintenances on as they were planned, and send what is due in the outbox."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from flask import Request, Response
 from shared.auth import require_scheduler
 from shared.delivery import deliver_due
 from shared.http import answer, require_method
+from shared.maintenances import advance
+from shared.published import published
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
@@ -23,4 +25,6 @@ def handle(request: Request, app: App) -> Response:
     now = app.clock()
     require_method(request, "POST")
     require_scheduler(request, app.settings, "notifier", now)
+    if advance(app.store, now):
+        published(app, now)
     return answer(asdict(deliver_due(app, now, budget_seconds=BUDGET_SECONDS, patient=True)))

@@ -22,9 +22,10 @@ DEAD = Query("notifications", (("state", "==", "dead"),), (("createdAt", "desc")
 ALERTS = Query("alerts", (("state", "==", "firing"),), (("updatedAt", "asc"),))
 PUBLIC = Query("incidents", (("publicVisible", "==", True),), (("startedAt", "desc"),))
 WORKS = Query("maintenances", (("publicVisible", "==", True),), (("scheduledFor", "desc"),))
+PLANNED = Query("maintenances", (("status", "==", "scheduled"),), (("scheduledFor", "desc"),))
 CAUSE = Query("incidents", (("cause", "==", "API:error_rate"),), (("startedAt", "desc"),))
 STATUS = Query("incidents", (("status", "==", "resolved"), ("startedAt", ">=", 1)), (("startedAt", "desc"),))
-KNOWN = [DUE, LANE, EARLIER, DEAD, ALERTS, PUBLIC, WORKS, CAUSE, STATUS]
+KNOWN = [DUE, LANE, EARLIER, DEAD, ALERTS, PUBLIC, WORKS, PLANNED, CAUSE, STATUS]
 
 
 @pytest.mark.parametrize("query", KNOWN, ids=str)
