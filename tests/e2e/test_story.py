@@ -273,26 +273,26 @@ def test_latency_alert_trigger(world: World) -> None:
 
 def test_slo_violation_handling(world: World) -> None:
     """Smoke test 6: errors above 1 %, Slack is told, the email recorded, an incident opened; all returns to normal."""
-    assert world.send(FAST, failed=3).status == 202  # 1.5 %
+    assert world.send(FAST * 8, failed=24).status == 202  # 1.5 %
     assert world.evaluate()["fired"] == [ERRORS]
     assert "in the last 5 minutes 1.5 % failed" in texts(world.slack)[0]
     assert world.notifications()[f"{ERRORS}-1-email"] == ("withheld", "not_available")
     assert world.incidents() == {f"{ERRORS}-1": "investigating"}
     report = world.report()
-    assert (report["API Availability"]["compliance"], report["API Availability"]["good"]) == ("missed", 197)
-    for _ in range(3):  # 797 of 800: above 99.5 % again
-        assert world.send(FAST).status == 202
+    assert (report["API Availability"]["compliance"], report["API Availability"]["good"]) == ("missed", 1576)
+    for _ in range(3):  # 6,376 of 6,400: above 99.5 % again
+        assert world.send(FAST * 8).status == 202
         world.evaluate()
     report = world.report()
-    assert (report["API Availability"]["compliance"], report["API Availability"]["good"]) == ("met", 797)
+    assert (report["API Availability"]["compliance"], report["API Availability"]["good"]) == ("met", 6376)
     assert world.alerts() == {ERRORS: ("resolved", 2)}
     assert world.incidents() == {f"{ERRORS}-1": "resolved"}
 
 
 def test_at_the_threshold_nothing_fires_and_just_beyond_it_does(world: World) -> None:
-    world.send(FAST, failed=1)  # 0.5 % exactly
+    world.send(FAST * 8, failed=8)  # 0.5 % exactly
     assert world.evaluate()["fired"] == []
-    world.send(FAST[:199], failed=1)  # 0.5025 %
+    world.send(FAST[:199] * 8, failed=8)  # 0.5025 %
     assert world.evaluate()["fired"] == [ERRORS]
 
 

@@ -14,6 +14,7 @@ from tests.simulation.traffic import (
     HOUR,
     START,
     Outage,
+    as_shipped,
     firings,
     firings_step_by_step,
     month,
@@ -64,6 +65,21 @@ def test_every_outage_pages_and_clears(seed: int) -> None:
             assert one.cleared is not None
             assert one.cleared <= ended + timedelta(hours=12), name
     assert all(_belongs(one, outages) for one in found["threshold"] + found["page"])
+
+
+@pytest.mark.parametrize("seed", range(MONTHS // 2))
+def test_the_shipped_file_alerts_nobody_by_chance_and_pages_for_outages_by_day(seed: int) -> None:
+    planted = [(share, at, slots) for name, (share, at, slots, _) in OUTAGES.items() if "day" in name and share > 0.02]
+    outages = [Outage(share, (4 * n + 3) * DAY + at, slots) for n, (share, at, slots) in enumerate(planted)]
+    quiet, broken = month(seed, days_of(seed)), month(seed, days_of(seed), outages)
+    for slo, config in as_shipped().items():
+        assert firings(config, quiet) == {"threshold": []}, slo
+        found = firings(config, broken)["threshold"] if slo in ("api-availability", "agent-success-rate") else []
+        assert all(_belongs(one, outages) for one in found)
+        for outage in outages if found else ():
+            began, ended = START + outage.first * SLOT, START + outage.end * SLOT
+            assert any(began < one.fired <= ended + SLOT for one in found), (slo, outage)
+        assert bool(found) == (slo in ("api-availability", "agent-success-rate"))
 
 
 def _belongs(one: Firing, outages: list[Outage]) -> bool:

@@ -18,7 +18,7 @@ from shared.domain.alert import Facts, Memory, Rule, State, Step, rules_of, step
 from shared.domain.replay import Firing, Slots, facts, replay
 from shared.domain.slo import SloConfig, parse_slos
 from shared.domain.slots import SLOTS_A_DAY
-from shared.slo_loader import load_burn_windows, load_registry
+from shared.slo_loader import load_burn_windows, load_file, load_registry
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
 START = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
@@ -36,6 +36,12 @@ def slo_of_999(alert: Mapping[str, Any] | None = None) -> SloConfig:
     entry = {"name": "API", "target": 99.9, "window": "30d", "metric": "error_rate", "threshold": 0.5, "alert": policy}
     found = parse_slos({"slos": [entry]}, registry, source="simulation", digest="simulation")
     return SloConfig(found.slos, found.hash, burn=load_burn_windows(CONFIG))
+
+
+def as_shipped() -> dict[str, SloConfig]:
+    """Each SLO of config/slo.json by itself, by its id."""
+    found = load_file(CONFIG / "slo.json", load_registry(CONFIG))
+    return {slo.id: SloConfig((slo,), found.hash, burn=load_burn_windows(CONFIG)) for slo in found.slos}
 
 
 class Outage(NamedTuple):
