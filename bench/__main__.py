@@ -1,6 +1,6 @@
 """`make bench`: every figure with its limit, each ratio against a baseline measured in the same run.
 
-python -m bench [ingest] [otlp] [fold] [evaluate] [serve] [cold] [record] [cost] [slo] [backtest]
+python -m bench [ingest] [otlp] [fold] [evaluate] [serve] [cold] [record] [cost] [slo] [backtest] [probes]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import backtest, cold, cost, fold, ingest, otlp, record, serving, slo
+from bench import backtest, cold, cost, fold, ingest, otlp, probes, record, serving, slo
 
 PARTS: dict[str, tuple[Callable[[], None], ...]] = {
     "ingest": (ingest.cpu, ingest.compact_form, ingest.billed_writes),
@@ -21,6 +21,7 @@ PARTS: dict[str, tuple[Callable[[], None], ...]] = {
     "cold": (cold.cold,),
     "record": (record.record,),
     "backtest": (backtest.replays,),
+    "probes": (probes.operations, probes.hung),
     "cost": (cost.cost, cost.heartbeats, cost.quantiles),
     "slo": (slo.minutes, slo.beside_slo_generator),
 }

@@ -112,7 +112,7 @@ def _load(store: Store, components: Components, flags: Flags, published: datetim
         maintenances,
     )
     before = past.data["components"] if past else {}
-    states = {status.component.id: status.recorded for status in view.components}
+    states = {status.component.id: (status.recorded, status.reason[:500]) for status in view.components}
     records = history.advanced(before, states, published, now)
     full = public_form.public(view, components, records, now)
     changed: list[Write] = [] if records == before else [Put(HISTORY, {"components": records, "rev": new_rev()})]

@@ -1,8 +1,9 @@
 """How long each component was in which state, to the second: 90 UTC days, from transitions with their times.
 
-A record of a component is `{state, since, days}`: the state that has held since then, and the seconds in each state of
-the days before, up to `since`. It changes only when the state does, so a publication that comes twice, or is made again
-after a lost reply, counts nothing twice: the time between is none. Time that nobody vouched for is unknown, never up.
+A record of a component is `{state, reason, since, days}`: the state that has held since then, why, and the seconds in
+each state of the days before, up to `since`. It changes only when the state does, so a publication that comes twice, or
+is made again after a lost reply, counts nothing twice: the time between is none. Time that nobody vouched for is
+unknown, never up.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ Seconds = dict[str, int]
 
 
 def advanced(
-    records: Mapping[str, Record], states: Mapping[str, str], published: datetime | None, now: datetime
+    records: Mapping[str, Record], states: Mapping[str, tuple[str, str]], published: datetime | None, now: datetime
 ) -> dict[str, Record]:
-    """The records once the components are in `states` (of STATES, by component id) at `now`.
+    """The records once the components are in `states` (of STATES, with the reason; by component id) at `now`.
 
     `published`: when the view before was published. Equal to `records` where nothing changed and nothing is missing.
     Components that are not in `states` are dropped.
     """
-    return {name: _advanced(records.get(name), state, published, now) for name, state in states.items()}
+    return {name: _advanced(records.get(name), *found, published, now) for name, found in states.items()}
 
 
-def _advanced(record: Record | None, state: str, published: datetime | None, now: datetime) -> Record:
+def _advanced(record: Record | None, state: str, reason: str, published: datetime | None, now: datetime) -> Record:
     if record is None:
-        return {"state": state, "since": now, "days": {}}
+        return {"state": state, "reason": reason, "since": now, "days": {}}
     heard = max(published or now, record["since"])
     silent = now - heard > HELD
     if record["state"] == state and not silent:
@@ -45,7 +46,7 @@ def _advanced(record: Record | None, state: str, published: datetime | None, now
     _add(days, record["state"], record["since"], until)
     if silent:
         _add(days, "unknown", until, now)
-    return {"state": state, "since": max(now, record["since"]), "days": days}
+    return {"state": state, "reason": reason, "since": max(now, record["since"]), "days": days}
 
 
 def shown(record: Record, now: datetime) -> tuple[str, list[Seconds]] | None:

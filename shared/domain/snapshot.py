@@ -10,7 +10,8 @@ from typing import Any
 from shared.domain import history
 from shared.domain.component import Components
 from shared.domain.incident import FIRST_WORDS
-from shared.domain.status import ComponentStatus, ProviderStatus, View, percent_down
+from shared.domain.probed import ProviderStatus
+from shared.domain.status import ComponentStatus, View, percent_down
 from shared.domain.timeline import AUTHOR
 
 BUDGET_BYTES = 500_000

@@ -11,35 +11,26 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from shared.domain.component import Component, Components, Provider
-from shared.domain.probe import AnyProbe
+from shared.domain.component import Component, Components
+from shared.domain.probed import (
+    BAD,
+    Cause,
+    Probed,
+    ProviderStatus,
+    State,
+    by_probe,
+    by_providers,
+    provider_status,
+    said,
+    with_component,
+)
 
-State = Literal["operational", "degraded", "outage", "not_monitored", "no_data"]
 Overall = Literal["operational", "degraded", "outage", "unknown"]
 Data = Mapping[str, Any]
 
 RECENT = timedelta(days=14)
 STALE = timedelta(minutes=20)  # four evaluations missed: what was true then says nothing about now
-PROBE_STALE = timedelta(minutes=3)  # beyond the pause that the probe takes by itself
 IN_FORCE = ("in_progress", "verifying")
-_BAD = ("outage", "degraded")
-_MESSAGES = {
-    "slow": "Increased latency detected",
-    "feed_degraded": "Reports a problem on its own status page",
-    "feed_outage": "Reports an outage on its own status page",
-}
-_NOT_ANSWERING = "Not responding as it should"
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderStatus:
-    """`basis`: feed where only the provider's own status page speaks for it, None where nothing does. Latency in ms."""
-
-    provider: Provider
-    state: State
-    message: str | None = None
-    latency: int | float | None = None
-    basis: Literal["probe", "feed"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +55,7 @@ class ComponentStatus:
     @property
     def recorded(self) -> str:
         """The state of the history that this time counts for."""
-        if self.state in _BAD:
+        if self.state in BAD:
             return self.state
         if self.maintenance:
             return "maintenance"
@@ -86,26 +77,6 @@ class View:
     maintenances: tuple[Data, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Cause:
-    state: State
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Probed:
-    """What a probe last said. `state` is operational, degraded, outage or no_data."""
-
-    probe: AnyProbe
-    provider: str | None
-    state: State
-    reason: str
-    at: datetime | None
-    latency: int | float | None
-    figures: Data
-
-
 def derive(
     components: Components,
     run: Data | None,
@@ -125,7 +96,7 @@ def derive(
     works = _works(maintenances, now)
     firing = [alert for alert in alerts if alert.get("state") == "firing"]
     statuses = tuple(
-        _status(c, components, run, firing, shown, now, _probed(c, probed, now), works) for c in components.components
+        _status(c, components, run, firing, shown, now, said(c, probed, now), works) for c in components.components
     )
     names = frozenset(slo["name"] for slo in (run or {}).get("slos") or ())
     return View(_overall(statuses), statuses, shown, names, works)
@@ -162,24 +133,6 @@ def _overall(statuses: Sequence[ComponentStatus]) -> Overall:
     return "operational" if "operational" in states else "unknown"
 
 
-def _probed(component: Component, run: Data | None, now: datetime) -> list[_Probed]:
-    """What the component's probes say; one that is not set up, or was not asked yet, says nothing."""
-    found = []
-    entries = (run or {}).get("probes") or {}
-    for provider, probe in component.all_probes():
-        entry = entries.get(component.id, {}).get(probe.id)
-        if entry is None or entry["state"] == "not_monitored":
-            continue
-        state, reason, at = entry["state"], entry["reason"], entry.get("checkedAt")
-        if at is None or now - at > PROBE_STALE + timedelta(seconds=probe.every_seconds):
-            state, reason = "no_data", "probe_stale"
-        fresh = state != "no_data"
-        latency = entry.get("latency") if fresh else None
-        figures = (entry.get("figures") or {}) if fresh else {}
-        found.append(_Probed(probe, provider, state, reason, at if fresh else None, latency, figures))
-    return found
-
-
 def _status(
     component: Component,
     components: Components,
@@ -187,7 +140,7 @@ def _status(
     firing: Sequence[Data],
     incidents: Sequence[Data],
     now: datetime,
-    probed: Sequence[_Probed],
+    probed: Sequence[Probed],
     works: Sequence[Data],
 ) -> ComponentStatus:
     slos = [s for s in (run or {}).get("slos") or () if _owner(s, components) == component.id]
@@ -201,12 +154,12 @@ def _status(
         if i.get("status") != "resolved" and component.id in (i.get("components") or ())
     ]
     own = [_by_alert(a, component) for a in firing if _owner(a, components) == component.id]
-    own += [_by_probe(p, component) for p in probed if p.provider is None and p.state in _BAD]
+    own += [by_probe(p, component) for p in probed if p.provider is None and p.state in BAD]
     work = next((m for m in works if m.get("status") in IN_FORCE and component.id in (m.get("components") or ())), None)
     causes = [*told, *([] if work else own)]
-    providers = [_provider(provider, probed) for provider in component.providers]
+    providers = [provider_status(provider, probed) for provider in component.providers]
     if not work:
-        causes += _by_providers(component, providers)
+        causes += by_providers(component, providers)
     times = [p.at for p in probed if p.at] + ([judged_at] if judged_at and measured else [])
     figures, window = _figures(component, measured, probed)
     known = bool(measured) or any(p.state != "no_data" for p in probed)
@@ -221,7 +174,7 @@ def _status(
             {} if silent else figures,
             None if silent else window,
             work is not None,
-            tuple(_with_component(p, state, message) for p in providers),
+            tuple(with_component(p, state, message) for p in providers),
         )
 
     if causes:
@@ -250,75 +203,25 @@ def _owner(data: Data, components: Components) -> str | None:
     return components.component_of(data.get("metric") or "") or data.get("component")
 
 
-def _by_alert(alert: Data, component: Component) -> _Cause:
+def _by_alert(alert: Data, component: Component) -> Cause:
     source = component.source(alert.get("metric") or "")
-    return _Cause(
+    return Cause(
         "outage" if alert.get("severity") == "critical" else "degraded",
         f"alert {alert.get('alertId')}: {alert.get('reason')}",
         source.message if source else "Not working as it should",
     )
 
 
-def _by_incident(incident: Data) -> _Cause:
-    return _Cause(
+def _by_incident(incident: Data) -> Cause:
+    return Cause(
         "outage" if incident.get("impact") == "critical" else "degraded",
         f"incident {incident.get('id')}",
         "Affected by a current incident",
     )
 
 
-def _by_probe(probed: _Probed, component: Component) -> _Cause:
-    return _Cause(probed.state, f"probe {component.id}.{probed.probe.id}: {probed.reason}", _words(probed))
-
-
-def _words(probed: _Probed) -> str:
-    if probed.reason in _MESSAGES:
-        return _MESSAGES[probed.reason]
-    return probed.probe.message or _NOT_ANSWERING
-
-
-def _provider(provider: Provider, probed: Sequence[_Probed]) -> ProviderStatus:
-    """Our own probes decide; the provider's status page can make it degraded besides, and speaks alone without them."""
-    mine = [p for p in probed if p.provider == provider.name and p.state != "no_data"]
-    asked = [p for p in mine if p.probe.kind != "feed"]
-    if not mine:
-        return ProviderStatus(provider, "no_data")
-    worst = _worst([(p.state, p) for p in asked or mine])
-    state, cause = worst
-    if asked and state == "operational":
-        feed_state, feed = _worst([(p.state, p) for p in mine])
-        state, cause = ("degraded" if feed_state in _BAD else "operational"), feed
-    message = _words(cause) if state in _BAD else None
-    latencies = [p.latency for p in asked if p.latency is not None]
-    return ProviderStatus(provider, state, message, max(latencies, default=None), "probe" if asked else "feed")
-
-
-def _worst(states: Sequence[tuple[State, _Probed]]) -> tuple[State, _Probed]:
-    return min(states, key=lambda found: _BAD.index(found[0]) if found[0] in _BAD else len(_BAD))
-
-
-def _by_providers(component: Component, providers: Sequence[ProviderStatus]) -> list[_Cause]:
-    """An outage only if every provider that is known is out: else the component still works with another one."""
-    known = [p for p in providers if p.basis is not None]
-    all_out = bool(known) and all(p.state == "outage" for p in known)
-    return [
-        _Cause(
-            "outage" if all_out else "degraded",
-            f"provider {component.id}.{p.provider.name}: {p.state} by {p.basis}",
-            f"{p.provider.name}: {p.message}",
-        )
-        for p in known
-        if p.state in _BAD
-    ]
-
-
-def _with_component(status: ProviderStatus, state: State, message: str | None) -> ProviderStatus:
-    """A provider that no probe speaks for has the state of the component."""
-    return status if status.basis is not None else ProviderStatus(status.provider, state, message)
-
-
 def _figures(
-    component: Component, measured: Sequence[Data], probed: Sequence[_Probed]
+    component: Component, measured: Sequence[Data], probed: Sequence[Probed]
 ) -> tuple[dict[str, int | float], timedelta | None]:
     """What the app measured goes before what a probe did."""
     figures: dict[str, int | float] = {}

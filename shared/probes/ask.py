@@ -73,6 +73,11 @@ class Asker:
         self._values = values
         self._monotonic = monotonic
 
+    def prepare(self) -> None:
+        """Load what the first attempt would else have to: with a sixth of a processor, its latency would be that."""
+        if BUCKET in self._values:
+            self._bucket(self._values[BUCKET]).prepare()
+
     def ask(self, probe: AnyProbe, now: datetime) -> Finding:
         """Takes `probe.timeout_seconds` at most, but for a slow name lookup, which the round does not wait for."""
         begun = self._monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ class BucketError(Exception):
 
 
 class Bucket(Protocol):
-    """Both raise `BucketError`; `seconds` is for the connection and for each wait for bytes."""
+    """Writing and reading raise `BucketError`; `seconds` is for the connection and for each wait for bytes."""
+
+    def prepare(self) -> None:
+        """Make the client. What goes wrong is told by the first use."""
+        ...
 
     def write(self, name: str, content: bytes, seconds: float) -> None: ...
 
@@ -53,6 +58,10 @@ class _CloudBucket:
     def __init__(self, buckets: CloudBuckets, name: str) -> None:
         self._buckets = buckets
         self._name = name
+
+    def prepare(self) -> None:
+        with suppress(Exception):
+            self._buckets.client()
 
     def write(self, name: str, content: bytes, seconds: float) -> None:
         try:

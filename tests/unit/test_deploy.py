@@ -133,6 +133,18 @@ def test_all_faults_of_the_files_are_told_at_once_without_a_value(tmp_path: Path
     assert "verysecret" not in str(raised.value)
 
 
+def test_keys_of_probes_are_secrets_and_their_other_settings_may_have_any_name(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("APP_BASE_URL=https://app.example.com\nPROBE_REGION=eu\n")
+    assert environment.read([file], REAL) == {"APP_BASE_URL": "https://app.example.com", "PROBE_REGION": "eu"}
+    file.write_text("STRIPE_API_KEY=verysecret\nOPENAI_API_KEY=verysecret\n")
+    with pytest.raises(environment.EnvironmentFault) as raised:
+        environment.read([file], REAL)
+    assert [fault.partition(": ")[2].partition(":")[0] for fault in raised.value.faults] == [
+        "STRIPE_API_KEY is a secret", "OPENAI_API_KEY is a secret",
+    ]  # fmt: skip
+
+
 def test_the_example_holds_only_settings() -> None:
     assert environment.read([ROOT / ".env.example"], REAL)["SLACK_OPS_CHANNEL"] == "#ops-alerts"
 

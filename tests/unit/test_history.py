@@ -24,7 +24,7 @@ def played(*published: tuple[float, str]) -> tuple[Record, datetime]:
     records: dict[str, Record] = {}
     last = None
     for seconds, state in published:
-        records = advanced(records, {"API": state}, last, at(seconds))
+        records = advanced(records, {"API": (state, f"why {state}")}, last, at(seconds))
         last = at(seconds)
     assert last is not None
     return records["API"], last
@@ -59,6 +59,11 @@ def test_a_publication_that_comes_twice_counts_nothing_twice() -> None:
     assert once == twice
 
 
+def test_a_record_says_why_the_state_began() -> None:
+    record, _ = played((0, "operational"), (60, "outage"), (120, "outage"))
+    assert (record["state"], record["reason"], record["since"]) == ("outage", "why outage", at(60))
+
+
 def test_a_state_that_stays_changes_nothing_that_is_stored() -> None:
     first, _ = played((0, "operational"))
     assert played(*[(60 * n, "operational") for n in range(20)])[0] == first
@@ -86,7 +91,7 @@ def test_nothing_is_shown_of_a_component_of_which_nothing_is_known() -> None:
 def test_days_that_are_over_90_days_old_go() -> None:
     record, _ = played((0, "operational"), (60, "outage"))
     later = at(91 * 86_400)
-    records = advanced({"API": record}, {"API": "operational"}, later - timedelta(minutes=1), later)
+    records = advanced({"API": record}, {"API": ("operational", "answered")}, later - timedelta(minutes=1), later)
     assert min(records["API"]["days"]) == (later - timedelta(days=DAYS - 1)).date().isoformat()
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from flask import Request, Response
@@ -338,3 +339,48 @@ def test_a_function_with_an_unsafe_setting_does_not_start_on_cloud_run(unsafe: d
     assert ended.returncode != 0
     assert f"{next(iter(unsafe))}" in ended.stderr
     assert "on Cloud Run" in ended.stderr
+
+
+class TestProbes:
+    KEYS: ClassVar = {
+        "APP_BASE_URL": "https://app.example.com/",
+        "STRIPE_API_KEY": "rk_canary",
+        "PROBE_TOKEN": "canary",
+        "PROBE_BUCKET": "my-bucket",
+    }
+
+    def test_what_probes_use_is_read_by_name(self) -> None:
+        values = Settings.load(self.KEYS).probe_values
+        assert values == {**self.KEYS, "APP_BASE_URL": "https://app.example.com"}
+
+    def test_they_are_in_no_trace(self) -> None:
+        assert "canary" not in repr(Settings.load(self.KEYS))
+
+    @pytest.mark.parametrize(("service", "reads"), [("healthprobe", True), ("alertrules", False), ("statusapi", False)])
+    def test_deployed_only_health_probe_reads_them_and_asks_for_their_secrets(self, service: str, reads: bool) -> None:
+        asked: list[str] = []
+
+        def read(reference: str) -> str:
+            asked.append(reference)
+            return "rk_live"
+
+        env = {**CLOUD, "K_SERVICE": service, "STRIPE_API_KEY": "sm://stripe-api-key"}
+        values = Settings.load(env, read).probe_values
+        assert values.get("STRIPE_API_KEY") == ("rk_live" if reads else None)
+        assert asked == (["stripe-api-key/latest"] if reads else [])
+        assert values.get("PROBE_FEEDS") == ("on" if reads else None)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("APP_BASE_URL", "app.example.com"),
+            ("PROBE_TOKEN", "a\r\nb"),
+            ("PROBE_TOKEN", "grün"),
+            ("PROBE_BUCKET", "gs://x"),
+            ("PROBE_FEEDS", "yes"),
+        ],
+    )
+    def test_a_fault_names_the_setting_and_not_its_value(self, name: str, value: str) -> None:
+        told = fault({name: value})
+        assert told.startswith(name)
+        assert value not in told

@@ -1,0 +1,122 @@
+"""What probes say of a component and of the providers behind it, as far as it is still true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from shared.domain.component import Component, Provider
+from shared.domain.probe import AnyProbe
+
+State = Literal["operational", "degraded", "outage", "not_monitored", "no_data"]
+Data = Mapping[str, Any]
+
+PROBE_STALE = timedelta(minutes=3)  # beyond the pause that the probe takes by itself
+BAD = ("outage", "degraded")
+_MESSAGES = {
+    "slow": "Increased latency detected",
+    "feed_degraded": "Reports a problem on its own status page",
+    "feed_outage": "Reports an outage on its own status page",
+}
+_NOT_ANSWERING = "Not responding as it should"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStatus:
+    """`basis`: feed where only the provider's own status page speaks for it, None where nothing does. Latency in ms."""
+
+    provider: Provider
+    state: State
+    message: str | None = None
+    latency: int | float | None = None
+    basis: Literal["probe", "feed"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    state: State
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a probe last said. `state` is operational, degraded, outage or no_data."""
+
+    probe: AnyProbe
+    provider: str | None
+    state: State
+    reason: str
+    at: datetime | None
+    latency: int | float | None
+    figures: Data
+
+
+def said(component: Component, run: Data | None, now: datetime) -> list[Probed]:
+    """What the component's probes say; one that is not set up, or was not asked yet, says nothing."""
+    found = []
+    entries = (run or {}).get("probes") or {}
+    for provider, probe in component.all_probes():
+        entry = entries.get(component.id, {}).get(probe.id)
+        if entry is None or entry["state"] == "not_monitored":
+            continue
+        state, reason, at = entry["state"], entry["reason"], entry.get("checkedAt")
+        if at is None or now - at > PROBE_STALE + timedelta(seconds=probe.every_seconds):
+            state, reason = "no_data", "probe_stale"
+        fresh = state != "no_data"
+        latency = entry.get("latency") if fresh else None
+        figures = (entry.get("figures") or {}) if fresh else {}
+        found.append(Probed(probe, provider, state, reason, at if fresh else None, latency, figures))
+    return found
+
+
+def by_probe(probed: Probed, component: Component) -> Cause:
+    return Cause(probed.state, f"probe {component.id}.{probed.probe.id}: {probed.reason}", _words(probed))
+
+
+def _words(probed: Probed) -> str:
+    if probed.reason in _MESSAGES:
+        return _MESSAGES[probed.reason]
+    return probed.probe.message or _NOT_ANSWERING
+
+
+def provider_status(provider: Provider, probed: Sequence[Probed]) -> ProviderStatus:
+    """Our own probes decide; the provider's status page can make it degraded besides, and speaks alone without them."""
+    mine = [p for p in probed if p.provider == provider.name and p.state != "no_data"]
+    asked = [p for p in mine if p.probe.kind != "feed"]
+    if not mine:
+        return ProviderStatus(provider, "no_data")
+    worst = _worst([(p.state, p) for p in asked or mine])
+    state, cause = worst
+    if asked and state == "operational":
+        feed_state, feed = _worst([(p.state, p) for p in mine])
+        state, cause = ("degraded" if feed_state in BAD else "operational"), feed
+    message = _words(cause) if state in BAD else None
+    latencies = [p.latency for p in asked if p.latency is not None]
+    return ProviderStatus(provider, state, message, max(latencies, default=None), "probe" if asked else "feed")
+
+
+def _worst(states: Sequence[tuple[State, Probed]]) -> tuple[State, Probed]:
+    return min(states, key=lambda found: BAD.index(found[0]) if found[0] in BAD else len(BAD))
+
+
+def by_providers(component: Component, providers: Sequence[ProviderStatus]) -> list[Cause]:
+    """An outage only if every provider that is known is out: else the component still works with another one."""
+    known = [p for p in providers if p.basis is not None]
+    all_out = bool(known) and all(p.state == "outage" for p in known)
+    return [
+        Cause(
+            "outage" if all_out else "degraded",
+            f"provider {component.id}.{p.provider.name}: {p.state} by {p.basis}",
+            f"{p.provider.name}: {p.message}",
+        )
+        for p in known
+        if p.state in BAD
+    ]
+
+
+def with_component(status: ProviderStatus, state: State, message: str | None) -> ProviderStatus:
+    """A provider that no probe speaks for has the state of the component."""
+    return status if status.basis is not None else ProviderStatus(status.provider, state, message)
