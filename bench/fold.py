@@ -125,7 +125,7 @@ def row_cpu(count: int, label_sets: int) -> None:
     components, ready = load_components(CONFIG), {d.hash for d in config.definitions}
 
     def evaluate() -> None:
-        found = Evaluator(read, config, components, SloHistory(read), folded, at).evaluate(ready)
+        found = Evaluator(read, config, loader.registry, components, SloHistory(read), folded, at).evaluate(ready)
         for evaluation in found:
             evaluation.slo.compliance(evaluation.window)
             evaluation.slo.budget_left(evaluation.window)

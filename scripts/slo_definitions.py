@@ -71,7 +71,7 @@ def _slo(slo: Slo, registry: Registry, components: Components, burn: BurnWindows
         ("fewest events, failures", f"{policy.min_events}, {policy.min_failures}"),
         ("waits, holds on", f"{_span(policy.pending_for)}, {_span(policy.keep_firing_for)}"),
         ("silence", _SILENCE[policy.no_data]),
-        ("component", components.component_of(slo.metric) or "none"),
+        ("component", components.component_of(slo.metric, slo.labels) or "none"),
         ("burn-rate alerts", "; ".join(_burn(slo, burn)) if policy.burn_rates else "none"),
     ]  # fmt: skip
     return "\n".join([f"### {slo.name}", "", "| what | value |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])

@@ -146,7 +146,9 @@ class AlertRun:
         return self._evaluator(Folded()).evaluate({d.hash for d in self.config.definitions})
 
     def _evaluator(self, folded: Folded) -> Evaluator:
-        return Evaluator(self.store, self.config, self.components, self.history, folded, self.now, self.exclusions)
+        return Evaluator(
+            self.store, self.config, self.registry, self.components, self.history, folded, self.now, self.exclusions
+        )
 
     def _open_alerts(self) -> dict[str, Doc]:
         ids = self.guard.open_alerts

@@ -139,7 +139,9 @@ def backtest(
     exclusions = exclusions_of(excluded)
 
     def run_one(slo: Slo, config: SloConfig) -> SloRun:
-        spans = merged(one.span for one in in_force(exclusions, slo.id, components.component_of(slo.metric)))
+        spans = merged(
+            one.span for one in in_force(exclusions, slo.id, components.component_of(slo.metric, slo.labels))
+        )
         runs = [_run(rule, rows[definition_of(rule)], spans, start, end) for rule in rules_of(slo, config)]
         return SloRun(slo, tuple(runs), any(definition_of(run.rule) in fresh for run in runs))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,14 +11,19 @@ from shared.domain.burn import Burning, Pair
 from shared.domain.catch_up import CATCH_UP
 from shared.domain.component import Components
 from shared.domain.durations import SLOT_SECONDS
-from shared.domain.exclusion import Exclusion, Span, in_force, merged, remaining, seconds_within
+from shared.domain.exclusion import Exclusion, Span, in_force, merged, seconds_within
+from shared.domain.metric import Registry
+from shared.domain.metric_query import MetricQuery
+from shared.domain.query_range import HOUR, Range, without
 from shared.domain.rollup import Stats, distribution
 from shared.domain.series import split_key
 from shared.domain.slo import Counts, Definition, Slo, SloConfig
 from shared.fold import Folded
+from shared.layout import FOLD_RUN
+from shared.metric_query import Reader, stored_by
 from shared.rollups import read_blocks
 from shared.slo_history import SloHistory, Window
-from shared.store.protocol import Store
+from shared.store.protocol import Data, Doc, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Evaluator:
         self,
         store: Store,
         config: SloConfig,
+        registry: Registry,
         components: Components,
         history: SloHistory,
         folded: Folded,
@@ -59,6 +65,7 @@ class Evaluator:
     ) -> None:
         self.store = store
         self.config = config
+        self.registry = registry
         self.components = components
         self.history = history
         self.folded = folded
@@ -66,7 +73,9 @@ class Evaluator:
         self.exclusions = exclusions
         self.facts_at = last_mark(now)
         self._window = Window([], [])
-        self._merged: dict[tuple[str, tuple[tuple[str, str], ...], Span, tuple[Span, ...]], Stats | None] = {}
+        self._merged: dict[
+            tuple[str, tuple[tuple[str, str], ...], tuple[int, int], tuple[Span, ...]], Stats | None
+        ] = {}
 
     def evaluate(self, ready: set[str]) -> list[Evaluation]:
         """Every SLO; `ready`: hashes of the definitions that are counted over the whole history."""
@@ -88,8 +97,9 @@ class Evaluator:
         facts = self._threshold(slo, self.facts_at, excluded)
         value = slo.ratio_percent(facts.counts)
         if slo.quantile is not None and facts.counts.total:
-            value = self.quantile(slo, required=slo.exceeds(facts.counts))
-        component = self.components.component_of(slo.metric)
+            short = slo.alert.window <= HOUR * SLOT_SECONDS
+            value = self.quantile(slo, required=short and slo.exceeds(facts.counts))
+        component = self.components.component_of(slo.metric, slo.labels)
         is_ready = {slo.objective.hash, slo.trigger.hash} <= ready
         seconds = seconds_within(begins, self.facts_at, excluded)
         return Evaluation(slo, component, whole, self.facts_at - begins, facts, value, is_ready, tuple(rules), seconds)
@@ -125,7 +135,7 @@ class Evaluator:
         return Facts(most.long, self.folded.complete, (most, *(one for one in burning if one is not most)))
 
     def _excluded(self, slo: Slo) -> tuple[Span, ...]:
-        component = self.components.component_of(slo.metric)
+        component = self.components.component_of(slo.metric, slo.labels)
         return merged(one.span for one in in_force(self.exclusions, slo.id, component))
 
     def _last(self, definition: Definition, seconds: int, end: datetime, excluded: Sequence[Span]) -> Counts:
@@ -140,27 +150,48 @@ class Evaluator:
     def quantile(
         self, slo: Slo, *, required: bool, end: datetime | None = None, seconds: int | None = None
     ) -> float | None:
-        """The quantile over the alert window, from the blocks at hand; read from the store only if somebody is told.
+        """The quantile over the alert window, or so many `seconds` until `end`.
 
-        `end` and `seconds`: of another window than that until now.
+        Of up to an hour it is made of blocks, of those at hand if they suffice. Of more, which is read only if somebody
+        is told, it is made of the coarsest documents that fit: about 100 for 30 days, at most 24 a day and those at its
+        ends. An hour that is excluded in part is left out whole then.
         """
-        end = end or self.facts_at
-        blocks, start = self.folded.blocks, end - timedelta(seconds=seconds or slo.alert.window)
-        excluded = self._excluded(slo)
-        spans = remaining(start, end, excluded)
-        counted = [block for span in spans for block in range(_block(span.start), _block(span.end))]
-        missing = [block for block in counted if block not in blocks]
-        if missing and not required:
+        excluded, last = self._excluded(slo), _block(end or self.facts_at)
+        first = last - (seconds or slo.alert.window) // SLOT_SECONDS
+        if last - first > HOUR and not required:
             return None
-        wanted = (slo.metric, slo.labels, Span(start, end), excluded)
+        wanted = (slo.metric, slo.labels, (first, last), excluded)
         if wanted not in self._merged:  # many SLOs read the same metric over the same window
-            for at in range(0, len(missing), 50):
-                blocks.update(read_blocks(self.store, missing[at : at + 50]))
-            self._merged[wanted] = distribution(
-                stats for block in counted for key, stats in blocks[block].items() if _is_of(slo, key)
-            )
-        merged = self._merged[wanted]
-        return merged.quantile((slo.quantile or 0) / 100) if merged else None
+            if last - first > HOUR:
+                self._merged[wanted] = self._distribution(slo, first, last, excluded)
+            else:
+                spans = without(first, last, excluded, blocks_from=0)
+                counted = [block for span in spans for block in range(*span)]
+                missing = [block for block in counted if block not in self.folded.blocks]
+                if missing and not required:
+                    return None
+                self.folded.blocks.update(read_blocks(self.store, missing) if missing else {})
+                self._merged[wanted] = distribution(
+                    stats for block in counted for stats in _of(slo, self.folded.blocks[block])
+                )
+        found = self._merged[wanted]
+        return found.quantile((slo.quantile or 0) / 100) if found else None
+
+    def _distribution(self, slo: Slo, first: int, end: int, excluded: Sequence[Span]) -> Stats | None:
+        state = self.folded.state or _data(self.store.get(FOLD_RUN))
+        state = {**state, "days": {*state.get("days", ()), *self.folded.days}}
+        stored = stored_by(state, self.facts_at, self.now)
+        if first < stored.blocks_from:
+            first = -(-first // HOUR) * HOUR
+        whole: Stats | None = None
+        for start, stop in without(first, end, excluded, blocks_from=end):
+            span = Range(start, stop, stop)
+            query = MetricQuery(slo.metric, slo.aggregation, span, (), {}, (slo.metric,), False, slo.unit)
+            for _, rollup in Reader(self.store, query, self.registry, stored).rollups():
+                own = list(_of(slo, rollup))
+                if own:
+                    whole = distribution([whole, *own] if whole else own)
+        return whole
 
 
 def _excludes(seconds: int, end: datetime, excluded: Sequence[Span]) -> bool:
@@ -170,6 +201,14 @@ def _excludes(seconds: int, end: datetime, excluded: Sequence[Span]) -> bool:
 
 def _block(moment: datetime) -> int:
     return int(moment.timestamp()) // SLOT_SECONDS
+
+
+def _data(doc: Doc | None) -> Data:
+    return doc.data if doc else {}
+
+
+def _of(slo: Slo, rollup: Mapping[str, Stats]) -> Iterator[Stats]:
+    return (stats for key, stats in rollup.items() if _is_of(slo, key))
 
 
 def _is_of(slo: Slo, key: str) -> bool:

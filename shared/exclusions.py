@@ -20,7 +20,11 @@ KEPT = timedelta(days=400)
 
 
 class TooMany(Exception):
-    """There is no room for another one."""
+    """There is no room for another one: so many are kept, with so many bytes, the first of them until `room_at`."""
+
+    def __init__(self, kept: int, size: int, room_at: datetime) -> None:
+        super().__init__(kept)
+        self.kept, self.size, self.room_at = kept, size, room_at
 
 
 class KeyReused(Exception):
@@ -44,9 +48,11 @@ def add(store: Store, wanted: Exclusion, now: datetime) -> tuple[Exclusion, bool
         known[:] = [one for one in before if one.id == wanted.id]
         if known:
             return None
-        data = [_data(one) for one in (*before, wanted) if now - one.span.end <= KEPT]
-        if len(data) > MOST or len(json.dumps(data, default=str, ensure_ascii=False).encode()) > MOST_BYTES:
-            raise TooMany
+        kept = [one for one in before if now - one.span.end <= KEPT]
+        data = [_data(one) for one in (*kept, wanted)]
+        if len(data) > MOST or _size(data) > MOST_BYTES:
+            first = min((one.span.end for one in kept), default=now)
+            raise TooMany(len(kept), _size(data[:-1]), first + KEPT)
         return {"exclusions": data}
 
     compare_and_set(store, EXCLUSIONS, decide)
@@ -100,6 +106,10 @@ def cancel(store: Store, wanted: str, now: datetime) -> Exclusion | None:
 
     compare_and_set(store, EXCLUSIONS, decide)
     return found[0] if found else None
+
+
+def _size(data: list[dict[str, Any]]) -> int:
+    return len(json.dumps(data, default=str, ensure_ascii=False).encode())
 
 
 def _of(data: Data) -> Exclusion:

@@ -7,10 +7,11 @@ source. A closed day is one document, if it was closed by a release that writes 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby, islice
+from typing import Any
 
 from shared.domain.building import BLOCK_MS
 from shared.domain.metric import Registry
@@ -50,11 +51,15 @@ def read_stored(store: Store, now: datetime) -> Stored:
     """What there is to read now. Two document reads."""
     run, fold = store.get_many([RUN, FOLD_RUN])
     until: datetime | None = run.data.get("foldedUntil") if run else None
-    complete = int(until.timestamp()) * 1000 // BLOCK_MS if until else None
-    days: list[str] = fold.data["days"] if fold else []
-    closed_through: str = fold.data["closedThrough"] if fold else ""
+    return stored_by(fold.data if fold else {}, until, now)
+
+
+def stored_by(fold: Mapping[str, Any], until: datetime | None, now: datetime) -> Stored:
+    """The same by the data of `runs/fold`; `until`: end of the facts of the last complete fold."""
+    days: Iterable[str] = fold.get("days", ())
+    closed_through: str = fold.get("closedThrough", "")
     return Stored(
-        complete_until=complete,
+        complete_until=int(until.timestamp()) * 1000 // BLOCK_MS if until else None,
         blocks_from=_kept_from(now - KEEP["m5"]),
         hours_from=_kept_from(now - KEEP["h1"]),
         days=frozenset(map(_day_number, days)),

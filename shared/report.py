@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from shared.components import load_components
 from shared.domain import report
 from shared.domain.building import BLOCK_MS
+from shared.domain.exclusion import Exclusion, Span, in_force, merged
 from shared.domain.metric import Registry
 from shared.domain.metric_query import MetricQuery
-from shared.domain.query_range import DAY, HOUR, Range, Stored, aligned
+from shared.domain.query_range import DAY, HOUR, Range, Stored, aligned, without
 from shared.domain.report import DAYS, TARGETS, Incident, Measured, Period, Target, Verdict, no_source, verdict
 from shared.domain.rollup import Stats, distribution
 from shared.domain.slo import Counts, Definition
 from shared.domain.slots import add_up, count_definitions
+from shared.exclusions import EXCLUSIONS, exclusions_of
 from shared.metric_query import Reader, read_stored
 from shared.slo_report import SloReader
 from shared.store.protocol import Doc, Operator, Query, Store, cursor_of
@@ -28,7 +30,8 @@ from shared.store.protocol import Doc, Operator, Query, Store, cursor_of
 if TYPE_CHECKING:
     from shared.bootstrap import App
 
-LATENCY, ERRORS = "api_latency", "error_rate"
+LATENCY, ERRORS, PROBES = "api_latency", "error_rate", "probe_success"
+STATUS_PAGE = ("probe", "status_page")  # the label of the probes of the status page
 NOTIFICATIONS = ("delivered", "dead", "withheld", "cancelled", "pending", "sending")
 MOST = 5000  # firings, and incidents, of a period
 _PAGE = 500
@@ -94,6 +97,7 @@ class _Maker:
         self._first, self._end = first, end
         self._now = now
         self._is_now = is_now
+        self._exclusions: tuple[Exclusion, ...] | None = None
         self.reads = 0
 
     # --- of metrics
@@ -104,7 +108,7 @@ class _Maker:
         definition = Definition(ERRORS, None)
         derived = self._registry.metrics[ERRORS].derived_from
         sources = (ERRORS, derived.metric) if derived else (ERRORS,)
-        found = [self._count(rollup, definition) for _, rollup in self._rollups(ERRORS, sources, self._end)]
+        found = [self._count(rollup, definition) for _, rollup in self._rollups(ERRORS, sources, DAY)]
         return report.availability(add_up(found))
 
     def p95(self) -> Measured:
@@ -131,12 +135,26 @@ class _Maker:
         return count_definitions(rollup, [definition], self._registry)[definition.hash]
 
     def _rollups(self, metric: str, sources: tuple[str, ...], step: int) -> Iterator[tuple[int, dict[str, Stats]]]:
+        """Without what is excluded; with the number of the step since 1970."""
         own = self._registry.metrics[metric]
-        span = Range(self._first, self._end, step)
-        query = MetricQuery(metric, "count", span, (), {}, sources, own.kind == "ratio", own.unit)
-        reader = Reader(self._store, query, self._registry, self._stored)
-        yield from reader.rollups()
-        self.reads += reader.reads
+        for first, end in without(self._first, self._end, self._excluded(metric), self._stored.blocks_from):
+            query = MetricQuery(
+                metric, "count", Range(first, end, step), (), {}, sources, own.kind == "ratio", own.unit
+            )
+            reader = Reader(self._store, query, self._registry, self._stored)
+            for number, rollup in reader.rollups():
+                yield first // step + number, rollup
+            self.reads += reader.reads
+
+    def _excluded(self, metric: str) -> tuple[Span, ...]:
+        """What is excluded for everything, for the metric's component, or for an SLO of all of the metric's series."""
+        if self._exclusions is None:
+            self._exclusions = exclusions_of(self._store.get(EXCLUSIONS))
+            self.reads += 1
+        component = load_components(self._app.settings.config_dir).component_of(metric)
+        slos = [slo.id for slo in self._app.slos.current().slos if slo.metric == metric and not slo.labels]
+        found = [one for slo in slos or [""] for one in in_force(self._exclusions, slo, component)]
+        return merged(one.span for one in found)
 
     # --- of records
 
@@ -192,10 +210,15 @@ class _Maker:
             "no_data" if reading.backfilling else reading.slo.compliance(reading.counts) for reading in found.slos
         )
 
-    # --- without a source yet
-
     def status_page(self) -> Measured:
-        return no_source("nothing probes the status page yet")
+        """Of the samples of `probe_success` that say they are of the status page."""
+        if PROBES not in self._registry.metrics:
+            return no_source(f"there is no metric {PROBES}")
+        definition = Definition(PROBES, None, (STATUS_PAGE,))
+        found = add_up(self._count(rollup, definition) for _, rollup in self._rollups(PROBES, (PROBES,), DAY))
+        return report.probed(found)
+
+    # --- without a source yet
 
     def cost_accuracy(self) -> Measured:
         return no_source("costs are not tracked yet")

@@ -60,7 +60,8 @@ class Day:
 class SloReading:
     """One SLO from `start` to `end`.
 
-    `alerts`: the document of each of its rules, by the rule's name. `exclusions`: those in force that touch the window.
+    `alerts`: the document of each of its rules, by the rule's name. `all_exclusions`: those in force; `exclusions`: of
+    them those that touch the window.
     `exhausted_at`: when the budget is used up if the burn of the window `forecast_by` goes on, with `why` or why never.
     """
 
@@ -77,7 +78,11 @@ class SloReading:
     alerts: tuple[tuple[str, Doc | None], ...]
     backfilling: bool
     window: Window
-    exclusions: tuple[Exclusion, ...]
+    all_exclusions: tuple[Exclusion, ...]
+
+    @property
+    def exclusions(self) -> tuple[Exclusion, ...]:
+        return tuple(one for one in self.all_exclusions if one.span.start < self.end and self.start < one.span.end)
 
     @property
     def excluded_seconds(self) -> int:
@@ -138,12 +143,12 @@ class SloReader:
             tuple(
                 _reading(
                     slo,
-                    components.component_of(slo.metric),
+                    components.component_of(slo.metric, slo.labels),
                     (start, end),
                     window,
                     tuple((rule.name, doc) for rule, doc in zip(rules, docs, strict=True) if rule.slo is slo),
                     ready is not None and not {slo.objective.hash, slo.trigger.hash} <= ready,
-                    in_force(exclusions, slo.id, components.component_of(slo.metric)),
+                    in_force(exclusions, slo.id, components.component_of(slo.metric, slo.labels)),
                 )
                 for slo, start in zip(slos, starts, strict=True)
             ),
@@ -198,7 +203,7 @@ def _reading(
     exhausted_at, why = _foretold(slo, budget.left, by.rate, start, end)
     return SloReading(
         slo, component, start, end, whole, budget, tuple(burns), by.window, exhausted_at, why, alerts, backfilling,
-        window, tuple(one for one in exclusions if one.span.start < end and start < one.span.end),
+        window, tuple(exclusions),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from shared import log
 from shared.components import load_components
 from shared.domain.exclusion import Exclusion, outward
 from shared.domain.query_range import moment
-from shared.exclusions import EXCLUSIONS, MOST, KeyReused, TooMany, add, cancel, exclusions_of
+from shared.exclusions import EXCLUSIONS, MOST, MOST_BYTES, KeyReused, TooMany, add, cancel, exclusions_of
 from shared.http import Problem, answer
 from shared.layout import KEEP
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FIELDS = ("from", "to", "slos", "components", "reason")
 BACK = KEEP["day"]  # of days before that only sums are kept
 AHEAD = timedelta(days=90)
+LONGEST = timedelta(days=31)  # what takes longer is no maintenance: the SLO is not wanted then
 MOST_BODY = 16_384  # bytes
 MOST_NAMES = 100
 LONGEST_REASON = 200  # characters
@@ -74,8 +75,12 @@ def exclude(app: App, request: Request, now: datetime, path: Mapping[str, str]) 
     except KeyReused:
         detail = "another exclusion was made with this Idempotency-Key: a key stands for one request"
         raise Problem(422, "idempotency_key_reused", detail) from None
-    except TooMany:
-        detail = f"at most {MOST} exclusions are kept, the cancelled ones among them, for 400 days"
+    except TooMany as full:
+        detail = (
+            f"at most {MOST} exclusions are kept, the cancelled ones among them, until 400 days after their end: there "
+            f"are {full.kept} with {full.size} bytes, of which {MOST_BYTES} have room. The first of them goes on "
+            f"{_iso(full.room_at)}. Several SLOs or components may share one exclusion"
+        )
         raise Problem(409, "too_many_exclusions", detail) from None
     if not repeated:
         log.info("time was excluded from SLOs", exclusion=made.id)
@@ -149,6 +154,9 @@ def _faults_of(start: datetime, end: datetime, now: datetime) -> Faults:
         faults.append({"path": "to", "message": "must be later than `from`"})
     if end > now + AHEAD:
         faults.append({"path": "to", "message": f"at most {AHEAD.days} days ahead"})
+    if not faults and end - start > LONGEST:
+        message = f"at most {LONGEST.days} days after `from`; take an SLO that is not wanted for longer out of the SLOs"
+        faults.append({"path": "to", "message": message})
     return faults
 
 

@@ -18,6 +18,7 @@ from functions.ops_api.metrics import Turns
 from shared.components import load_components
 from shared.domain.budget import Rate
 from shared.domain.building import BLOCK_MS
+from shared.domain.exclusion import merged
 from shared.domain.query_range import DAY, HOUR, aligned, iso, step_blocks
 from shared.domain.slo import Counts, SloConfig
 from shared.http import Problem, answer
@@ -136,7 +137,8 @@ def _worst(app: App, reading: SloReading, blocks: int, now: datetime) -> dict[st
     stored = read_stored(app.store, now)
     end_ms = int(reading.end.timestamp()) * 1000
     first, end = aligned(end_ms - blocks * BLOCK_MS, end_ms, stored, running=False)
-    found = read_contributors(app.store, reading.slo, app.slos.registry, stored, first, end)
+    excluded = merged(one.span for one in reading.all_exclusions)
+    found = read_contributors(app.store, reading.slo, app.slos.registry, stored, first, end, excluded)
     return {
         "from": iso(first),
         "to": iso(end),

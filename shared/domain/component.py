@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -167,6 +168,11 @@ class Components(_Frozen):
             raise ValueError("; ".join(faults))
         return self
 
-    def component_of(self, metric: str) -> str | None:
-        """The id of the component that a metric (its registry name, such as `api_latency`) speaks for."""
-        return next((component.id for component in self.components if component.source(metric)), None)
+    def component_of(self, metric: str, labels: Iterable[tuple[str, str]] = ()) -> str | None:
+        """The id of the component that a metric (its registry name, such as `api_latency`) speaks for.
+
+        Of a metric that speaks for none, such as a probe's, it is the one that the label `component` names.
+        """
+        found = next((component.id for component in self.components if component.source(metric)), None)
+        named = dict(labels).get("component")
+        return found or next((component.id for component in self.components if component.id == named), None)

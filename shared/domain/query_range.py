@@ -7,16 +7,18 @@ midnight UTC by arithmetic alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from shared.domain.building import BLOCK_MS
+from shared.domain.exclusion import Span, remaining
 
 HOUR = 12
 DAY = 288
 MAX_POINTS = 1500
+MAX_FINE_SPANS = 20
 NICE_STEPS = (1, 3, 6, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 7 * DAY)
 
 Level = Literal["m5", "h1", "d1"]
@@ -86,6 +88,34 @@ class Range:
                 if start // DAY in stored.days:
                     yield Piece(number, level, start)
                 start += size
+
+
+def without(first: int, end: int, excluded: Sequence[Span], blocks_from: int) -> list[tuple[int, int]]:
+    """What is left of blocks `first` … `end` - 1 without `excluded`, which is merged: beginnings and ends.
+
+    Where no blocks are kept (before `blocks_from`), or with very many exclusions, an hour that one of them touches is
+    left out whole: so what it takes to read the rest is bounded.
+    """
+    spans = [(_block_of(span.start), _block_of(span.end)) for span in remaining(_time(first), _time(end), excluded)]
+    if len(spans) > MAX_FINE_SPANS:
+        blocks_from = end
+    found = []
+    for start, stop in spans:
+        if first < start < blocks_from:
+            start = -(-start // HOUR) * HOUR
+        if stop < min(end, blocks_from):
+            stop = stop // HOUR * HOUR
+        if start < stop:
+            found.append((start, stop))
+    return found
+
+
+def _time(block: int) -> datetime:
+    return datetime.fromtimestamp(block * BLOCK_MS // 1000, UTC)
+
+
+def _block_of(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1000 // BLOCK_MS
 
 
 def moment(text: str, now: datetime) -> int:

@@ -187,6 +187,8 @@ def _status(
         return status("operational", "nothing_firing" if measured else "probes_answered", None)
     if slos or probed or (run is None and component.metrics):
         reason = "never_evaluated" if run is None else "no_data" if fresh else "evaluation_stale"
+        if fresh and slos and all(slo.get("reason") == "excluded" for slo in slos):
+            return status("no_data", "excluded", "Not measured at the moment, because of planned work", silent=True)
         if not slos and probed:
             reason = f"probe {component.id}.{probed[0].probe.id}: {probed[0].reason}"
         return status("no_data", reason, "There are no recent measurements", silent=True)

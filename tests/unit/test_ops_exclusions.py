@@ -145,6 +145,7 @@ def test_cancelling_again_changes_nothing_and_what_is_unknown_is_not_there(empty
         ({"from": "2025-12-10T12:01:59Z"}, ["from"]),
         ({"to": MOVE["from"]}, ["to"]),
         ({"to": "+91d"}, ["to"]),
+        ({"from": "-10d", "to": "+22d"}, ["to"]),
         ({"from": True, "to": [1]}, ["from", "to"]),
         ({"slos": "api-availability", "components": [7]}, ["slos", "components[0]"]),
         ({"reason": "x" * 201, "why": 1}, ["reason", "why"]),
@@ -223,8 +224,10 @@ def test_there_are_500_at_most(store: Store) -> None:
     many = [{**entry, "id": str(n), "slos": [f"slo-{m:03}" for m in range(20)]} for n in range(MOST - 1)]
     store.commit([Put(EXCLUSIONS, {**doc.data, "exclusions": many})])
     add(store, made_of("last"), NOW)
-    with pytest.raises(TooMany):
+    with pytest.raises(TooMany) as full:
         add(store, made_of("one too many"), NOW)
+    assert (full.value.kept, full.value.room_at) == (MOST, made_of("last").span.end + timedelta(days=400))
+    assert 0 < full.value.size < 900_000
     assert len(exclusions_of(store.get(EXCLUSIONS))) == MOST
 
 

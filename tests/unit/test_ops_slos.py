@@ -15,8 +15,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from shared.alerting import run_alert_rules
+from shared.domain.exclusion import Exclusion, Span
 from shared.domain.rollup import shard_of, stats_of
 from shared.domain.series import key_of
+from shared.exclusions import add
 from shared.layout import hour_path
 from shared.rollup_codec import encode_rollup
 from shared.slo_report import days_between
@@ -541,3 +543,18 @@ def test_a_reading_of_one_slo_reads_its_own_days_alone(ops: Ops) -> None:
     before = store.meter.snapshot()
     one(ops, "database-write-latency", over="1h")
     assert store.meter.since(before).reads == 3 + 1 + 1 + 2 + 1
+
+
+def test_what_is_excluded_is_in_no_worst(sqlite_store: SqliteStore) -> None:
+    events = traffic(days=2, each_hour=30)
+    feed(sqlite_store, events)
+    start, end = END - timedelta(hours=9), END - timedelta(hours=6, minutes=25)
+    made = Exclusion("a", Span(start, end), "moved the database", "ada", NOW, slos=("api-availability",))
+    add(sqlite_store, made, NOW)
+    with ops_api(sqlite_store, NOW) as ops:
+        found = ops.get(f"{PATH}/api-availability", {"over": "1d"}).json["worst"]
+    inside = [e for e in events if END - timedelta(days=1) <= e.at < END and not start <= e.at < end]
+    assert (found["good"], found["total"]) == (sum(not e.failed for e in inside), len(inside))
+    by_endpoint = {one["value"]: one["bad"] for one in found["labels"]["endpoint"]}
+    failed = [e.endpoint for e in inside if e.failed]
+    assert by_endpoint == {endpoint: failed.count(endpoint) for endpoint in set(failed)}

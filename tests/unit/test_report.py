@@ -12,14 +12,17 @@ import pytest
 
 from shared.alert_marks import mark_false
 from shared.domain import report
+from shared.domain.exclusion import Exclusion, Span
 from shared.domain.report import TARGETS, Incident, Measured, Target, verdict
 from shared.domain.slo import Counts
+from shared.exclusions import add
 from shared.report import _Maker
 from shared.store.protocol import Create, Merge, Put, Store
 from shared.store.sqlite import SqliteStore
-from tests.core import NOW
+from tests.core import NOW, metric
 from tests.ops_api import Ops, ops_api
 from tests.unit.test_alerting import API, IN_SLOT, SLOT, Watch
+from tests.unit.test_fold import append
 from tests.unit.test_ops_slos import END, Event, feed, traffic
 
 PATH = "/api/ops/report"
@@ -283,3 +286,61 @@ def test_an_slo_whose_history_is_still_counted_has_no_data(sqlite_store: SqliteS
     with ops_api(sqlite_store, NOW) as ops:
         slos = asked(ops, period="month")["slos"]
     assert (slos["counts"], slos["verdict"]) == ({"met": 0, "missed": 0, "noData": 4}, "no_data")
+
+
+def excluded(store: Store, start: datetime, end: datetime, **changes: Any) -> None:
+    given = {"id": f"{start:%d%H%M}", "span": Span(start, end), "reason": "r", "created_by": "ada", "created_at": NOW}
+    add(store, Exclusion(**{**given, **changes}), NOW)
+
+
+@pytest.mark.parametrize(
+    ("whom", "left_out"),
+    [
+        ({}, True),
+        ({"components": ("API",)}, True),
+        ({"slos": ("api-availability", "api-latency-p95")}, True),
+        ({"components": ("Billing",)}, False),
+        ({"slos": ("agent-success-rate",)}, False),
+        ({"cancelled_at": NOW}, False),
+    ],
+    ids=lambda value: str(value),
+)
+def test_what_is_excluded_is_in_no_share_and_no_latency(sqlite_store: SqliteStore, whom: Any, left_out: bool) -> None:
+    events = traffic(days=3, each_hour=20)
+    feed(sqlite_store, events)
+    start, end = END - timedelta(hours=30), END - timedelta(hours=27, minutes=10)
+    excluded(sqlite_store, start, end, **whom)
+    with ops_api(sqlite_store, NOW) as ops:
+        week, month = asked(ops), asked(ops, period="month")
+    inside = [
+        e for e in requests_between(events, END - timedelta(days=7), END) if not (left_out and start <= e.at < end)
+    ]
+    assert week["availability"]["counts"] == {"good": sum(not e.failed for e in inside), "total": len(inside)}
+    assert week["p95"]["counts"] == {"within400ms": sum(e.value <= 400 for e in inside), "requests": len(inside)}
+    assert month["p95_hours"]["counts"]["hours"] == len(
+        {e.at.replace(minute=0, second=0, microsecond=0) for e in inside}
+    )
+
+
+def test_of_days_without_blocks_the_hours_that_are_touched_are_left_out_whole(sqlite_store: SqliteStore) -> None:
+    events = traffic(days=12, each_hour=6)
+    feed(sqlite_store, events)
+    start = END - timedelta(days=10)
+    excluded(sqlite_store, start + timedelta(minutes=30), start + timedelta(minutes=90))
+    with ops_api(sqlite_store, NOW) as ops:
+        month = asked(ops, period="month")
+    inside = requests_between(events, END - timedelta(days=30), END)
+    kept = [e for e in inside if not start <= e.at < start + 2 * HOUR]
+    assert month["availability"]["counts"]["total"] == len(kept) < len(inside)
+
+
+def test_the_status_pages_uptime_is_that_of_the_probes_that_are_of_it(store: Store) -> None:
+    for n, name in enumerate(("status_page", "status_page", "http")):
+        at = IN_SLOT - n * SLOT
+        metrics = [metric(int(k > 0), "probe_success", at=at, labels={"probe": name}) for k in range(4)]
+        append(store, metrics, f"probe-{n:06}", at)
+    Watch(store).run()
+    with ops_api(store, NOW) as ops:
+        line = asked(ops)["status_page"]
+    assert line["counts"] == {"answered": 6, "probes": 8}
+    assert (line["value"], line["verdict"]) == (75, "missed")
