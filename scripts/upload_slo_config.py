@@ -38,6 +38,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     what.add_argument("--history", action="store_true", help="list the versions, the latest first")
     what.add_argument("--show", type=_number, metavar="N", help="print version N as JSON")
     what.add_argument("--restore", type=_number, metavar="N", help="put version N in force again, as a new version")
+    parser.add_argument("--openslo", action="store_true", help="print the file, or --show N, as OpenSLO v1")
     parser.add_argument("--dry-run", action="store_true", help="show what would change, and write nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--note", type=_line, metavar="TEXT", help="why, for those who read the history")

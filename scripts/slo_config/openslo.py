@@ -205,7 +205,7 @@ def _numbers(
     """Target, `under` and threshold: the share of bad events at which the burn rate is reached."""
     quantile = _QUANTILE.fullmatch(indicator.metric)
     bad = alert.burn_rate * (100 - target)
-    if bad >= 100:
+    if bad >= 100 and alert.threshold is None:
         text = f"against {_plain(target)} % this is {_plain(bad)} % bad events: it can never be exceeded"
         alert.condition.fault("threshold", text)
     entry.data["target"] = _plain(target)
@@ -215,7 +215,7 @@ def _numbers(
                 objective.fault(name, "is for a thresholdMetric")
         metric = registry.metrics.get(registry.canonical(indicator.metric) or "")
         more_is_worse = metric is not None and metric.direction == "more_is_worse"
-        entry.data["threshold"] = _plain(bad if more_is_worse else 100 - bad)
+        entry.data["threshold"] = _plain(_threshold(alert, bad if more_is_worse else 100 - bad))
         return
     value, op = objective.number("value"), objective.text("op")
     if op not in (None, "lte", "lt"):
@@ -224,15 +224,20 @@ def _numbers(
         return
     limit = value if op != "lt" else Decimal(repr(math.nextafter(float(value), -math.inf)))
     if quantile is None:
-        entry.data |= {"under": _plain(limit), "threshold": _plain(100 - bad)}
+        entry.data |= {"under": _plain(limit), "threshold": _plain(_threshold(alert, 100 - bad))}
         return
     if target != int(quantile[2]):
         text = f"a p{quantile[2]} is met by {quantile[2]} % of the events: say so, or name {quantile[1]} as the metric"
         objective.fault("", text)
-    if alert.burn_rate != 1:
+    if alert.burn_rate != 1 and alert.threshold is None:
         text = f"of a p{quantile[2]} only 1; name {quantile[1]} as the metric for another one"
         alert.condition.fault("threshold", text)
-    entry.data |= {"target": _plain(limit), "threshold": _plain(limit)}
+    entry.data |= {"target": _plain(limit), "threshold": _plain(_threshold(alert, limit))}
+
+
+def _threshold(alert: openslo_alert.Alert, by_burn_rate: Decimal) -> Decimal:
+    """What the annotation says, else what the burn rate comes to."""
+    return by_burn_rate if alert.threshold is None else alert.threshold
 
 
 def _plain(number: Decimal) -> Decimal | int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, get_args
 
 from scripts.slo_config.yaml_parts import Part
@@ -12,19 +12,28 @@ from shared.domain.slo import Channel, Severity
 if TYPE_CHECKING:
     from scripts.slo_config.openslo import Objects
 
-ANNOTATIONS = ("f0ops.channels", "f0ops.minEvents")
+THRESHOLD = "f0ops.threshold"
+NUMBERS = {"f0ops.minEvents": "min_events", "f0ops.minFailures": "min_failures"}
+SWITCHES = {"f0ops.burnRates": "burn_rates", "f0ops.incident": "incident"}
+TEXTS = {"f0ops.keepFiringFor": "keep_firing_for", "f0ops.noData": "no_data", "f0ops.impact": "impact"}
+OWN = {**NUMBERS, **SWITCHES, **TEXTS}  # annotation → field of `alert`
+ANNOTATIONS = ("f0ops.channels", THRESHOLD, *OWN)
 SEVERITIES = {**{own: own for own in get_args(Severity)}, "page": "critical", "ticket": "warning"}
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """`data`: as in our form. `places`: of each field of it. `condition`: the part with the burn rate."""
+    """`data`: as in our form. `places`: of each field of it. `condition`: the part with the burn rate.
+
+    `threshold`: said as such, in place of the burn rate.
+    """
 
     data: dict[str, Any]
     burn_rate: Decimal
     condition: Part
     place: str
     places: dict[str, str]
+    threshold: Decimal | None = None
 
 
 def policy(spec: Part, objects: Objects) -> Alert | None:
@@ -37,9 +46,11 @@ def policy(spec: Part, objects: Objects) -> Alert | None:
     body = found.part("spec") if found else None
     if found is None or body is None:
         return None
-    flags = {"alertWhenNoData": False, "alertWhenResolved": True, "alertWhenBreaching": True}
-    body.only("description", *flags, "conditions", "notificationTargets")
+    flags = {"alertWhenResolved": True, "alertWhenBreaching": True}
+    body.only("description", "alertWhenNoData", *flags, "conditions", "notificationTargets")
     body.note("description")
+    if not isinstance(body.value.get("alertWhenNoData", False), bool):
+        body.fault("alertWhenNoData", "must be true or false")
     for name, ours in flags.items():
         if body.value.get(name, ours) is not ours:
             body.fault(name, f"only {str(ours).lower()}: this cannot be chosen here")
@@ -56,11 +67,40 @@ def policy(spec: Part, objects: Objects) -> Alert | None:
     part, severity, burn_rate, lookback = condition
     data: dict[str, Any] = {"severity": severity, "channels": channels, "window": lookback}
     places = {"alert.channels": place, "alert.window": part.place("lookbackWindow")}
-    if "f0ops.minEvents" in annotations:
-        number = str(annotations["f0ops.minEvents"])
-        places["alert.min_events"] = found.place("metadata.annotations.f0ops.minEvents")
-        data["min_events"] = int(number) if number.isascii() and number.isdecimal() else number
-    return Alert(data, burn_rate, part, part.place("threshold"), places)
+    after = part.text("alertAfter", required=False)
+    if after not in (None, "0m"):
+        data["for"], places["alert.for"] = after, part.place("alertAfter")
+    if body.value.get("alertWhenNoData") is True:
+        data["no_data"], places["alert.no_data"] = "alert", body.place("alertWhenNoData")
+    for name, field in OWN.items():
+        if name in annotations:
+            if field in data:
+                found.fault(f"metadata.annotations.{name}", "alertWhenNoData says something else")
+            data[field] = _said(name, str(annotations[name]))
+            places[f"alert.{field}"] = found.place(f"metadata.annotations.{name}")
+    threshold = _threshold(found, annotations)
+    where = part.place("threshold") if threshold is None else found.place(f"metadata.annotations.{THRESHOLD}")
+    return Alert(data, burn_rate, part, where, places, threshold)
+
+
+def _said(name: str, text: str) -> Any:
+    """An annotation is a text; what is wrong with its value is told where our form is checked."""
+    if name in NUMBERS and text.isascii() and text.isdecimal():
+        return int(text)
+    return {"true": True, "false": False}.get(text.lower(), text) if name in SWITCHES else text
+
+
+def _threshold(found: Part, annotations: dict[str, Any]) -> Decimal | None:
+    if THRESHOLD not in annotations:
+        return None
+    try:
+        number = Decimal(str(annotations[THRESHOLD]))
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite() or number < 0 or (number and not -30 <= number.adjusted() <= 12):
+        found.fault(f"metadata.annotations.{THRESHOLD}", "must be a number, as the threshold in our form")
+        return None
+    return number
 
 
 def _annotations(found: Part) -> dict[str, Any]:
@@ -107,8 +147,6 @@ def _condition(body: Part, objects: Objects) -> tuple[Part, str, Decimal, str] |
         condition.fault("kind", "only burnrate")
     if condition.value.get("op", "gt") != "gt":
         condition.fault("op", "only gt: an alert begins strictly beyond its threshold")
-    if condition.value.get("alertAfter") not in (None, "0m"):
-        condition.fault("alertAfter", "only 0m: an alert begins with the first run that finds the threshold exceeded")
     burn_rate, lookback = condition.number("threshold"), condition.text("lookbackWindow")
     if burn_rate is not None and burn_rate <= 0:
         condition.fault("threshold", "must be above 0")

@@ -14,6 +14,7 @@ from scripts.slo_config import author, difference, source, versions
 from shared.bootstrap import build_store
 from shared.domain.alert import warnings_of
 from shared.domain.faults import ConfigError
+from shared.domain.metric import Registry
 from shared.settings import Settings, SettingsError
 from shared.slo_loader import DOCUMENT, VERSIONS, load_burn_windows, load_registry
 from shared.store.protocol import Store, StoreError, Unavailable
@@ -50,6 +51,11 @@ def run(arguments: argparse.Namespace, env: Mapping[str, str], now: datetime, te
         settings = settings_of(arguments, env)
     except SettingsError as error:
         return _told(2, f"{error}")
+    if arguments.openslo and arguments.show is None:
+        try:
+            return _file_as_openslo(arguments, settings)
+        except ConfigError as error:
+            return _told(1, "\n".join(f"{error.source}: {fault}" for fault in error.faults))
     if settings.store == "sqlite" and not settings.sqlite_path.is_file():
         return _told(
             2,
@@ -62,7 +68,7 @@ def run(arguments: argparse.Namespace, env: Mapping[str, str], now: datetime, te
         if arguments.history:
             return _history(store)
         if arguments.show is not None:
-            return _show(store, arguments.show)
+            return (_show_as_openslo if arguments.openslo else _show)(store, arguments.show, settings)
         return _upload(arguments, env, now, terminal, store, settings)
     except ConfigError as error:
         faults = "\n".join(f"{error.source}: {fault}" for fault in error.faults)
@@ -137,6 +143,27 @@ def _upload(
     return 0
 
 
+def _file_as_openslo(arguments: argparse.Namespace, settings: Settings) -> int:
+    """YAML on the standard output. Raises `ConfigError`."""
+    registry = load_registry(settings.config_dir)
+    return _printed(source.read(near(arguments.file or settings.config_dir / "slo.json"), registry), registry)
+
+
+def _show_as_openslo(store: Store, number: int, settings: Settings) -> int:
+    found = store.get(f"{VERSIONS}/{number}")
+    if found is None:
+        return _told(2, f"There is no version {number}; --history lists them.")
+    registry = load_registry(settings.config_dir)
+    return _printed(source.checked(f"version {number}", found.data["content"], registry), registry)
+
+
+def _printed(proposal: source.Proposal, registry: Registry) -> int:
+    from scripts.slo_config.openslo_export import exported
+
+    print(exported(proposal.content, proposal.config, registry, proposal.source), end="")
+    return 0
+
+
 def near(path: Path) -> Path:
     """As one would name it from here."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
@@ -168,7 +195,7 @@ def _history(store: Store) -> int:
     return 0
 
 
-def _show(store: Store, number: int) -> int:
+def _show(store: Store, number: int, _: Settings) -> int:
     """The JSON alone goes to the standard output, so that it can be put into a file."""
     found = store.get(f"{VERSIONS}/{number}")
     if found is None:

@@ -8,17 +8,25 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from scripts.slo_config.openslo_export import exported
 from scripts.slo_config.source import Proposal, read
+from scripts.upload_slo_config import main
 from shared.domain.faults import ConfigError
+from shared.domain.slo import parse_slos
 from shared.slo_loader import load_registry
-from tests.core import CONFIG
+from shared.store.protocol import Put
+from shared.store.sqlite import SqliteStore
+from tests.core import CONFIG, NOW
 
 REGISTRY = load_registry(CONFIG)
 PAGE = (CONFIG.parent / "docs" / "SLO.md").read_text()
@@ -234,7 +242,7 @@ BREAKING = [
     ({"indicator": threshold("agent_latency"), "objectives": [{"op": "gte", "target": 0.9}]}, "op: only lte and lt"),
     ({"indicator": threshold("api_latency"), "objectives": [{"target": 0.9}]}, "spec.objectives[0].value: is missing"),
     ({"alertPolicies": []}, "spec.alertPolicies: name one"),
-    ({"alertPolicies": [policy(alertWhenNoData=True)]}, "alertWhenNoData: only false"),
+    ({"alertPolicies": [policy(alertWhenNoData="yes")]}, "alertWhenNoData: must be true or false"),
     ({"alertPolicies": [policy(alertWhenResolved=False)]}, "alertWhenResolved: only true"),
     ({"alertPolicies": [policy(severity="sev1")]}, "spec.severity: one of critical, high, warning, page, ticket"),
     ({"alertPolicies": [policy(250)]}, "condition.threshold: against 99.5 % this is 125 % bad events"),
@@ -256,7 +264,7 @@ def test_what_cannot_be_said_in_our_form_is_told_with_its_document(tmp_path: Pat
     ("name", "value", "told"),
     [
         ("op", "gte", "only gt: an alert begins strictly beyond its threshold"),
-        ("alertAfter", "5m", "only 0m"),
+        ("alertAfter", "7m", "must be a multiple of 5 minutes"),
         ("kind", "static", "only burnrate"),
         ("threshold", 0, "must be above 0"),
         ("lookbackWindow", "7m", "must be a multiple of 5 minutes"),
@@ -355,3 +363,139 @@ def test_every_fault_of_every_document_is_told_at_once(tmp_path: Path) -> None:
         ["document 1 (SLO api)", "spec.timeWindow"],
         ["document 2 (SLO other)", "spec.objectives"],
     ]
+
+
+# --- what an alert has besides
+
+
+def with_annotations(**annotations: str) -> dict[str, Any]:
+    found = policy(alertWhenNoData=annotations.pop("alertWhenNoData", None) == "true")
+    found["metadata"]["annotations"] = {f"f0ops.{name}": value for name, value in annotations.items()}
+    return found
+
+
+def test_waits_silence_and_all_else_that_an_alert_may_have_is_taken_over(tmp_path: Path) -> None:
+    ours = with_annotations(
+        alertWhenNoData="true", minEvents="20", minFailures="9", keepFiringFor="15m", burnRates="true",
+        incident="false", impact="low", threshold="2.5",
+    )  # fmt: skip
+    ours["spec"]["conditions"][0]["spec"]["condition"]["alertAfter"] = "10m"
+    found = one(tmp_path, slo(alertPolicies=[ours]))
+    assert found["threshold"] == 2.5
+    assert found["alert"] == {
+        "severity": "critical", "channels": ["slack"], "window": "5m", "for": "10m", "keep_firing_for": "15m",
+        "no_data": "alert", "min_events": 20, "min_failures": 9, "burn_rates": True, "incident": False, "impact": "low",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("annotations", "told"),
+    [
+        ({"minFailures": "-1"}, "f0ops.minFailures: "),
+        ({"keepFiringFor": "soon"}, "f0ops.keepFiringFor: a duration is a number with"),
+        ({"noData": "shrug"}, "f0ops.noData: Input should be 'keep', 'ok' or 'alert'"),
+        ({"noData": "ok", "alertWhenNoData": "true"}, "f0ops.noData: alertWhenNoData says something else"),
+        ({"burnRates": "perhaps"}, "f0ops.burnRates: "),
+        ({"incident": "perhaps"}, "f0ops.incident: "),
+        ({"impact": "huge"}, "f0ops.impact: "),
+        ({"threshold": "many"}, "f0ops.threshold: must be a number"),
+        ({"threshold": "101"}, "f0ops.threshold: 101 is no percentage"),
+        ({"runbooks": "x"}, "f0ops.runbooks: known, in an AlertPolicy: f0ops.channels"),
+    ],
+)
+def test_an_annotation_that_cannot_be_right_is_told_where_it_stands(
+    tmp_path: Path, annotations: dict[str, str], told: str
+) -> None:
+    assert any(told in fault for fault in faults(tmp_path, slo(alertPolicies=[with_annotations(**annotations)])))
+
+
+# --- and back
+
+
+def there_and_back(tmp_path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    path = tmp_path / "ours.json"
+    path.write_text(json.dumps(content))
+    mine = read(path, REGISTRY)
+    return converted(tmp_path, exported(mine.content, mine.config, REGISTRY, "x")).content
+
+
+def full(content: dict[str, Any]) -> list[Any]:
+    """With everything that is usual said."""
+    return [replace(s, id=s.id) for s in parse_slos(content, REGISTRY, source="x", digest="x").slos]
+
+
+def test_what_is_shipped_comes_back_as_it_was(tmp_path: Path) -> None:
+    shipped = json.loads((CONFIG / "slo.json").read_text())
+    assert full(there_and_back(tmp_path, shipped)) == full(shipped)
+
+
+ALERTS = st.fixed_dictionaries(
+    {
+        "severity": st.sampled_from(["critical", "high", "warning"]),
+        "channels": st.sampled_from([["slack"], ["email", "inapp"]]),
+    },
+    optional={
+        "window": st.sampled_from(["5m", "1h", "2d"]),
+        "for": st.sampled_from(["0m", "10m"]),
+        "keep_firing_for": st.sampled_from(["0m", "15m"]),
+        "no_data": st.sampled_from(["keep", "ok", "alert"]),
+        "min_events": st.integers(1, 500),
+        "min_failures": st.integers(0, 500),
+        "burn_rates": st.booleans(),
+        "incident": st.booleans(),
+        "impact": st.sampled_from(["low", "medium", "high", "critical"]),
+    },
+)
+PERCENT = st.integers(0, 99_999).map(lambda n: n / 1000)
+KINDS = st.one_of(
+    st.fixed_dictionaries(
+        {"metric": st.sampled_from(["error_rate", "availability"]), "target": PERCENT, "threshold": PERCENT}
+    ),
+    st.fixed_dictionaries(
+        {"metric": st.just("api_latency"), "under": st.integers(1, 9000), "target": PERCENT, "threshold": PERCENT}
+    ),
+    st.fixed_dictionaries(
+        {"metric": st.just("api_latency_p95"), "target": st.integers(1, 9000), "threshold": st.integers(1, 9000)}
+    ),
+)
+WINDOWS = st.one_of(
+    st.sampled_from(["1d", "30d", "13w"]),
+    st.fixed_dictionaries(
+        {"calendar": st.sampled_from(["day", "week", "month", "quarter"])},
+        optional={"timeZone": st.sampled_from(["UTC", "Europe/Berlin"])},
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(KINDS, WINDOWS, ALERTS, st.sampled_from([{}, {"endpoint": "/api/pay"}]))
+def test_whatever_ours_says_comes_back_as_it_was(
+    tmp_path: Path, kind: dict[str, Any], window: Any, alert: dict[str, Any], labels: dict[str, str]
+) -> None:
+    content = {"slos": [{"name": "Pay & go: “ünïcode”", "window": window, **kind, "labels": labels, "alert": alert}]}
+    assert full(there_and_back(tmp_path, content)) == full(content)
+
+
+def test_an_objective_of_everything_cannot_be_said(tmp_path: Path) -> None:
+    content = json.loads((CONFIG / "slo.json").read_text())
+    content["slos"][0]["target"] = 100
+    with pytest.raises(ConfigError) as caught:
+        there_and_back(tmp_path, content)
+    assert caught.value.faults == ["slos[0].target: OpenSLO has no objective of 100 %"]
+
+
+def test_the_command_prints_a_file_or_a_version_as_openslo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "store.db"
+    local = ["--sqlite", str(path)]
+    assert main(["--openslo", "--file", str(CONFIG / "slo.json"), *local], {}, NOW) == 0
+    told = capsys.readouterr().out
+    names = [document["metadata"]["name"] for document in yaml.safe_load_all(told)]
+    assert names == ["api-availability", "api-latency-p95", "agent-success-rate", "database-write-latency"]
+    store = SqliteStore(path)
+    shipped = json.loads((CONFIG / "slo.json").read_text())
+    store.commit([Put("config/slo/versions/1", {"version": 1, "content": shipped})])
+    store.close()
+    assert main(["--openslo", "--show", "1", *local], {}, NOW) == 0
+    assert capsys.readouterr().out == told
+    assert main(["--openslo", "--show", "7", *local], {}, NOW) == 2
+    assert main(["--openslo", "--file", str(tmp_path / "none.json"), *local], {}, NOW) == 1
