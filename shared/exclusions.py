@@ -6,6 +6,7 @@ What ended more than 400 days ago, the longest window, is dropped when something
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -48,12 +49,7 @@ def add(store: Store, wanted: Exclusion, now: datetime) -> tuple[Exclusion, bool
         known[:] = [one for one in before if one.id == wanted.id]
         if known:
             return None
-        kept = [one for one in before if now - one.span.end <= KEPT]
-        data = [_data(one) for one in (*kept, wanted)]
-        if len(data) > MOST or _size(data) > MOST_BYTES:
-            first = min((one.span.end for one in kept), default=now)
-            raise TooMany(len(kept), _size(data[:-1]), first + KEPT)
-        return {"exclusions": data}
+        return {"exclusions": _fitting([*before, wanted], now)}
 
     compare_and_set(store, EXCLUSIONS, decide)
     if known and known[0].request != wanted.request:
@@ -76,10 +72,7 @@ def hold(store: Store, owner: str, wanted: Exclusion | None, now: datetime) -> N
         after = [replace(one, cancelled_at=now) if one in held else one for one in before]
         if wanted is not None:
             after.append(replace(wanted, id=f"{owner}-{len(mine) + 1}"))
-        data = [_data(one) for one in after if now - one.span.end <= KEPT]
-        if len(data) > MOST or len(json.dumps(data, default=str, ensure_ascii=False).encode()) > MOST_BYTES:
-            raise TooMany
-        return {"exclusions": data}
+        return {"exclusions": _fitting(after, now)}
 
     compare_and_set(store, EXCLUSIONS, decide)
 
@@ -106,6 +99,16 @@ def cancel(store: Store, wanted: str, now: datetime) -> Exclusion | None:
 
     compare_and_set(store, EXCLUSIONS, decide)
     return found[0] if found else None
+
+
+def _fitting(exclusions: Sequence[Exclusion], now: datetime) -> list[dict[str, Any]]:
+    """Without those that are over for too long. Raises `TooMany` if they do not fit, the last of them being the new."""
+    kept = [one for one in exclusions if now - one.span.end <= KEPT]
+    data = [_data(one) for one in kept]
+    if len(data) > MOST or _size(data) > MOST_BYTES:
+        first = min((one.span.end for one in kept[:-1]), default=now)
+        raise TooMany(len(data) - 1, _size(data[:-1]), first + KEPT)
+    return data
 
 
 def _size(data: list[dict[str, Any]]) -> int:

@@ -47,15 +47,21 @@ class Forecast:
 
 def error_budget(counts: Counts, objective: Objective, window: int) -> ErrorBudget:
     """(1 - objective) of the window's events, and of its seconds."""
-    allowed = 1 - Fraction(objective)
-    events = allowed * counts.total
+    part, whole = _allowed(objective)
+    bad, may = counts.bad * whole, part * counts.total  # both in parts of `whole`
     if counts.total == 0:
         left = None
-    elif events == 0:
-        left = Fraction(1 if counts.bad == 0 else 0)
+    elif may == 0:
+        left = Fraction(1 if bad == 0 else 0)
     else:
-        left = 1 - counts.bad / events
-    return ErrorBudget(events, events - counts.bad, allowed * window, left)
+        left = Fraction(may - bad, may)
+    return ErrorBudget(Fraction(may, whole), Fraction(may - bad, whole), Fraction(part * window, whole), left)
+
+
+def _allowed(objective: Objective) -> tuple[int, int]:
+    """The share that may be bad, as integers: each Fraction is reduced when it is made, so few are made."""
+    good, whole = objective.as_integer_ratio()
+    return whole - good, whole
 
 
 def budget_spent(bad: int, whole: ErrorBudget) -> Fraction | None:
@@ -70,10 +76,10 @@ def burn_rate(counts: Counts, objective: Objective) -> Rate | None:
     """
     if counts.total == 0:
         return None
-    allowed = 1 - Fraction(objective)
-    if allowed == 0:
+    part, whole = _allowed(objective)
+    if part == 0:
         return "infinite" if counts.bad else Fraction(0)
-    return Fraction(counts.bad, counts.total) / allowed
+    return Fraction(counts.bad * whole, counts.total * part)
 
 
 def forecast(left: Fraction | None, rate: Rate | None, window: int, *, rolling: bool) -> Forecast:
