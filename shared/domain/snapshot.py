@@ -65,9 +65,13 @@ def item(component: Mapping[str, Any]) -> Data:
 def fit(snapshot: Data, size_of: Callable[[Data], int], budget: int = BUDGET_BYTES) -> Data:
     """The snapshot within `budget` as `size_of` counts it.
 
+    Maintenances have at most a quarter of it: completed ones go first, then they keep fewer of their updates, then
+    texts are shortened.
+
     The oldest resolved incidents go first; then incidents keep fewer of their updates, the newest, with the number of
     those left out in `earlierUpdates`; then texts are shortened.
     """
+    snapshot = {**snapshot, "maintenances": _fit_maintenances(snapshot["maintenances"], size_of, budget // 4)}
     incidents = list(snapshot["incidents"])
 
     def fits() -> bool:
@@ -84,6 +88,28 @@ def fit(snapshot: Data, size_of: Callable[[Data], int], budget: int = BUDGET_BYT
     while incidents and not fits():
         incidents.pop()
     return {**snapshot, "incidents": incidents}
+
+
+def _fit_maintenances(maintenances: list[Data], size_of: Callable[[Data], int], budget: int) -> list[Data]:
+    def fits() -> bool:
+        return size_of({"maintenances": maintenances}) <= budget
+
+    while maintenances and maintenances[-1]["status"] == "completed" and not fits():
+        maintenances = maintenances[:-1]
+    for kept, length in ((5, MAX_MESSAGE), (1, MAX_MESSAGE), (1, SHORT_MESSAGE)):
+        if fits():
+            break
+        maintenances = [
+            {
+                **maintenance,
+                "message": shortened(maintenance["message"], length),
+                "updates": [{**u, "message": shortened(u["message"], length)} for u in maintenance["updates"][-kept:]],
+            }
+            for maintenance in maintenances
+        ]
+    while maintenances and not fits():
+        maintenances = maintenances[:-1]
+    return maintenances
 
 
 def _component(status: ComponentStatus) -> Data:

@@ -85,35 +85,37 @@ class _Run:
         known = self._read()
         self._asker.prepare()
         for n in range(ROUNDS):
-            if n:
-                spent = self._app.monotonic() - started
-                self._app.sleep(max(0.0, n * ROUND_SECONDS - spent))
-                if self._app.monotonic() - started > LAST_START:
-                    log.warning("the second round of probes was left out: the first took too long")
-                    break
-            last = n == ROUNDS - 1
+            if n and not self._waited(n * ROUND_SECONDS, started):
+                break
             made = self._round(self._now + timedelta(seconds=n * ROUND_SECONDS), known)
             self._waiting.append(made)
             self._made.append(made)
-            before, known = known, self._applied(known, self._waiting[-1:])
-            _log_changes(before, known)
-            if last or _states(before) != _states(known):
-                try:
-                    known = self._keep(report)
-                    report.seq = publish_status(self._app.store, self._components, self._app.flags, made.at)
-                except StoreError as error:
-                    if last:
-                        raise
-                    log.warning("what a round of probes found could not be kept yet", kind=type(error).__name__)
             report.rounds = n + 1
-        else:
-            self._append()
-            return self._told(report, known)
+            before, known = known, self._applied(known, [made])
+            _log_changes(before, known)
+            if n + 1 < ROUNDS and _states(before) != _states(known):
+                try:
+                    known = self._publish(report)
+                except StoreError as error:  # the last round comes with all that was not kept
+                    log.warning("what a round of probes found could not be kept yet", kind=type(error).__name__)
         if self._waiting:
-            known = self._keep(report)
-            report.seq = publish_status(self._app.store, self._components, self._app.flags, self._now)
+            known = self._publish(report)
         self._append()
         return self._told(report, known)
+
+    def _waited(self, seconds: float, started: float) -> bool:
+        """Wait until so long after the start. False if a round would then not end in the function's time."""
+        self._app.sleep(max(0.0, seconds - (self._app.monotonic() - started)))
+        if self._app.monotonic() - started <= LAST_START:
+            return True
+        log.warning("a round of probes was left out: the one before took too long")
+        return False
+
+    def _publish(self, report: Report) -> Entries:
+        """Store the rounds that wait, and publish. Raises `StoreError`."""
+        entries = self._keep(report)
+        report.seq = publish_status(self._app.store, self._components, self._app.flags, self._made[-1].at)
+        return entries
 
     def _read(self) -> Entries:
         """What is known; nothing if the store does not answer: then all probes are due, and it will be told."""

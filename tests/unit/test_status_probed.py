@@ -242,6 +242,37 @@ def test_maintenance_is_in_the_snapshot_without_its_authors_and_internal_updates
     assert "uid-of-an-admin" not in json.dumps(doc.data, default=str)
 
 
+def test_maintenances_take_a_quarter_of_the_snapshot_at_most_and_those_in_force_stay(sqlite_store: SqliteStore) -> None:
+    texts = [update(NOW - minutes(n), "in_progress", f"{n} " + "€" * 3900) for n in range(20)]
+    works = {f"maintenances/m{n}": {**work("in_progress"), "updates": texts, "rev": "r1"} for n in range(10)}
+    done = {f"maintenances/d{n}": {**work("completed"), "updates": texts, "rev": "r1"} for n in range(10)}
+    fill(sqlite_store, {**works, **done})
+    publish_status(sqlite_store, COMPONENTS, app_on(sqlite_store).flags, NOW)
+    doc = sqlite_store.get(SNAPSHOT)
+    assert doc is not None
+    shown = doc.data["maintenances"]
+    assert [m["status"] for m in shown] == ["in_progress"] * 10
+    assert shown[0]["updates"][-1]["message"].startswith("0 ")
+    assert document_size(SNAPSHOT, {"maintenances": shown}) <= BUDGET_BYTES // 4
+
+
+def test_what_differs_every_minute_is_written_to_component_documents_every_five(sqlite_store: SqliteStore) -> None:
+    start = NOW.replace(minute=0, second=0)
+    written = []
+    for minute in range(11):
+        at = start + minutes(minute)
+        entry = {**said("operational", latency=100 + minute), "checkedAt": at}
+        fill(sqlite_store, {"runs/healthProbe": probed(API={"health": entry})})
+        before = sqlite_store.meter.snapshot()
+        publish_status(sqlite_store, COMPONENTS, app_on(sqlite_store).flags, at)
+        written.append(sqlite_store.meter.since(before).writes)
+    # the first writes three components and the history too; then the snapshot, and API's document at each mark
+    assert written == [5, 1, 1, 1, 1, 2, 1, 1, 1, 1, 2]
+    item = sqlite_store.get("status/components/items/API")
+    assert item is not None
+    assert (item.data["metadata"], item.data["lastCheck"]) == ({"latency": 110}, start + minutes(10))
+
+
 def test_the_history_goes_on_while_the_page_is_switched_off(sqlite_store: SqliteStore) -> None:
     def publish(at: float, state: str, on: bool) -> None:
         switches = {"ops": {"public_status_page": on}, "rev": "r"}
