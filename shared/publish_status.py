@@ -135,15 +135,15 @@ def _updates(before: Doc | None, whole: Data, fitted: Data) -> tuple[Data, list[
     it is written only when they change; it is absent, or that of before, until they fit into a publication.
     """
     was = {i["id"]: i["updatesHash"] for i in (before.data["incidents"] if before else ()) if "updatesHash" in i}
-    all_of = {i["id"]: i["updates"] for i in whole["incidents"]}
+    all_of = {i["id"]: i for i in whole["incidents"]}
     incidents: list[Data] = []
     writes: list[Write] = []
     room = MAX_UPDATES_AT_ONCE
     for incident in fitted["incidents"]:
         name = incident["id"]
-        if incident["earlierUpdates"]:
+        if incident["earlierUpdates"] > all_of[name]["earlierUpdates"]:
             path = f"{UPDATES}/{name}"
-            data: Data = {"updates": list(all_of[name])}
+            data: Data = {"updates": list(all_of[name]["updates"])}
             while document_size(path, data) > MAX_UPDATES_BYTES:
                 data["updates"].pop(0)
             digest = hashlib.sha256(repr(data).encode()).hexdigest()[:20]

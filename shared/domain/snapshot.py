@@ -156,7 +156,7 @@ def _maintenance(maintenance: Mapping[str, Any], components: Components) -> Data
         "status": maintenance.get("status") or "scheduled",
         "components": [component.id for component in components.components if component.id in affected],
         "scheduledFor": maintenance["scheduledFor"],
-        "scheduledUntil": maintenance["scheduledUntil"],
+        "scheduledUntil": maintenance.get("scheduledUntil") or maintenance["scheduledFor"],
         **times,
         "updates": [_update(update, "scheduled") for update in _public_updates(maintenance)],
     }

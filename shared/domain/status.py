@@ -111,15 +111,15 @@ def _shown(incidents: Sequence[Data], now: datetime) -> tuple[Data, ...]:
 
 
 def _works(maintenances: Sequence[Data], now: datetime) -> tuple[Data, ...]:
-    public = sorted(
-        (m for m in maintenances if m.get("publicVisible") is True), key=lambda m: (m["scheduledFor"], m["id"])
-    )
+    public = [m for m in maintenances if m.get("publicVisible") is True]
+    public = [m for m in public if isinstance(m.get("scheduledFor"), datetime)]  # documents can be edited by hand
+    public.sort(key=lambda m: (m["scheduledFor"], m["id"]))
     by_status: dict[str, list[Data]] = {}
     for maintenance in public:
         by_status.setdefault(maintenance.get("status") or "scheduled", []).append(maintenance)
     in_force = [m for m in public if m.get("status") in IN_FORCE]
     done = by_status.get("completed", [])
-    recent = [m for m in done if now - (m.get("completedAt") or m["scheduledUntil"]) <= RECENT]
+    recent = [m for m in done if now - (m.get("completedAt") or m["scheduledFor"]) <= RECENT]
     return (*in_force, *by_status.get("scheduled", []), *reversed(recent))
 
 

@@ -242,6 +242,16 @@ def test_maintenance_is_in_the_snapshot_without_its_authors_and_internal_updates
     assert "uid-of-an-admin" not in json.dumps(doc.data, default=str)
 
 
+def test_a_maintenance_that_somebody_edited_badly_stops_nothing(sqlite_store: SqliteStore) -> None:
+    broken = {"publicVisible": True, "scheduledFor": None, "rev": "r1"}
+    scarce = {"publicVisible": True, "scheduledFor": NOW, "status": "completed", "components": None, "rev": "r1"}
+    fill(sqlite_store, {"maintenances/broken": broken, "maintenances/scarce": scarce})
+    publish_status(sqlite_store, COMPONENTS, app_on(sqlite_store).flags, NOW)
+    doc = sqlite_store.get(SNAPSHOT)
+    assert doc is not None
+    assert [(m["id"], m["title"]) for m in doc.data["maintenances"]] == [("scarce", "Maintenance")]
+
+
 def test_maintenances_take_a_quarter_of_the_snapshot_at_most_and_those_in_force_stay(sqlite_store: SqliteStore) -> None:
     texts = [update(NOW - minutes(n), "in_progress", f"{n} " + "€" * 3900) for n in range(20)]
     works = {f"maintenances/m{n}": {**work("in_progress"), "updates": texts, "rev": "r1"} for n in range(10)}
