@@ -144,6 +144,8 @@ class HttpProbe(Probe):
     @classmethod
     def _address(cls, url: str) -> str:
         _check_names(url)
+        if not url.isascii():
+            raise ValueError("has more than ASCII in it: a name is written with xn--, a path with percent signs")
         if url.startswith("${APP_BASE_URL}"):
             return url
         try:

@@ -49,6 +49,7 @@ def test_a_probe_needs_no_more_than_an_id_a_kind_and_what_it_asks() -> None:
         ({"url": "ftp://example.com"}, "url"),
         ({"url": "https://user:pass@example.com"}, "url"),
         ({"url": "${INGEST_KEYS}"}, "url"),
+        ({"url": "https://example.com/grün"}, "url"),
         ({"url": "https://example.com/${SLACK_WEBHOOK_URL}"}, "url"),
         ({"timeoutSeconds": 0}, "timeoutSeconds"),
         ({"timeoutSeconds": 10, "retries": 1}, ""),
