@@ -21,6 +21,8 @@ ATTEMPTS = 200  # many people at once, and each attempt that fails is another on
 _UNANSWERED = 3  # commits in a row, each of which may take the whole deadline
 _FRAME = ("rev", "auditSeq", "updatedAt")  # change with everything else, and say nothing
 
+NO_REV = "0" * 16  # of a document that is not there yet
+
 Decide = Callable[[Data | None], Data | None]
 
 
@@ -129,11 +131,12 @@ def put(
     *,
     pause: Callable[[float], None] = time.sleep,
 ) -> Edited:
-    """As `change`, for a document that may not be there yet."""
+    """As `change`, for a document that may not be there yet; then its version is `NO_REV`."""
 
     def of(doc: Doc | None) -> Data | None:
-        if intent.rev is not None and intent.rev != (doc.data["rev"] if doc else None):
-            raise Changed(doc.data["rev"] if doc else "")
+        current = doc.data["rev"] if doc else NO_REV
+        if intent.rev is not None and intent.rev != current:
+            raise Changed(current)
         return decide(doc.data if doc else None)
 
     return _settle(store, lambda: path, of, intent, None, pause)

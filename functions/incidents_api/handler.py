@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
-from functions.incidents_api import incidents, maintenances
+from functions.incidents_api import incidents, maintenances, postmortem, stats
 from shared.routes import Route, dispatch
 
 if TYPE_CHECKING:
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 ROUTES = (
     Route("/api/incidents", {"GET": incidents.all_incidents, "POST": incidents.open_one}),
+    Route("/api/incidents/stats", {"GET": stats.months}),
     Route("/api/incidents/{id}", {"GET": incidents.one_incident, "PATCH": incidents.edit}),
     Route("/api/incidents/{id}/updates", {"GET": incidents.timeline, "POST": incidents.add_update}),
     Route("/api/incidents/{id}/resolve", {"POST": incidents.resolve}),
     Route("/api/incidents/{id}/reopen", {"POST": incidents.reopen}),
     Route("/api/incidents/{id}/actions", {"POST": incidents.add_item}),
     Route("/api/incidents/{id}/actions/{item}", {"PATCH": incidents.edit_item}),
+    Route("/api/incidents/{id}/postmortem", {"GET": postmortem.read, "PUT": postmortem.write}),
     Route("/api/incidents/{id}/audit", {"GET": incidents.audit}),
     Route("/api/maintenances", {"GET": maintenances.all_maintenances, "POST": maintenances.plan}),
     Route("/api/maintenances/{id}", {"GET": maintenances.one_maintenance, "PATCH": maintenances.edit}),

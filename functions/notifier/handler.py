@@ -1,4 +1,4 @@
-"""notifier: every minute, move maintenances on as they were planned, and send what is due in the outbox."""
+"""notifier: every minute, send what is due in the outbox; move maintenances on; remind of post-mortems."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from shared.auth import require_scheduler
 from shared.delivery import deliver_due
 from shared.http import answer, require_method
 from shared.maintenances import advance
+from shared.postmortems import remind
 from shared.published import published
 
 if TYPE_CHECKING:
@@ -27,4 +28,5 @@ def handle(request: Request, app: App) -> Response:
     require_scheduler(request, app.settings, "notifier", now)
     if advance(app.store, now):
         published(app, now)
+    remind(app.store, now)
     return answer(asdict(deliver_due(app, now, budget_seconds=BUDGET_SECONDS, patient=True)))

@@ -1,0 +1,175 @@
+"""A post-mortem as Markdown, written from what is on record: good enough to edit rather than to write anew.
+
+Texts are what people wrote, so they are quoted such that they cannot become headings, tables or links of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+from shared.domain.incident import OPEN
+from shared.domain.incident_stats import Life
+from shared.domain.timeline import AUTHOR, lasted
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+@dataclass(frozen=True, slots=True)
+class Burnt:
+    """Of one SLO while the incident lasted. `share`: of the whole error budget; None where there is no budget."""
+
+    slo: str
+    objective: str
+    window: str
+    bad: int
+    total: int
+    share: Fraction | None
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """How an alert of the incident was found: when it fired, and what it read then, in words."""
+
+    alert: str
+    fired_at: datetime | None
+    words: str
+
+
+def written(
+    incident_id: str,
+    incident: Mapping[str, Any],
+    updates: Iterable[Mapping[str, Any]],
+    life: Life,
+    burnt: Sequence[Burnt],
+    detected: Sequence[Detected],
+) -> str:
+    """The whole document. What nobody has said yet is a line in italics that says what to write."""
+    lines = [
+        f"# Post-mortem: {plain(incident['title'])}",
+        "",
+        f"Incident `{incident_id}`. Blameless: what failed, not who.",
+        "",
+        "## Summary",
+        "",
+        *_summary(incident, life),
+        "",
+        "## Impact",
+        "",
+        *_impact(incident, life, burnt),
+        "",
+        "## Timeline",
+        "",
+        "Times are UTC.",
+        "",
+        "| time | status | what happened | who |",
+        "|---|---|---|---|",
+        *(_row(update) for update in updates),
+        "",
+        "## Detection",
+        "",
+        *_detection(incident, life, detected),
+        "",
+        "## Root cause",
+        "",
+        plain(incident["rootCause"])
+        if incident.get("rootCause")
+        else "_What made it happen, down to what can be changed._",
+        "",
+        "## Lessons",
+        "",
+        "- What went well: _…_",
+        "- What went badly: _…_",
+        "- Where we were lucky: _…_",
+        "",
+        "## Action items",
+        "",
+        *_items(incident["actionItems"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def plain(text: str) -> str:
+    """A text as Markdown shows it as it is; its lines stay."""
+    escaped = _SPECIAL.sub(r"\\\1", text.strip())
+    return re.sub(r"(?m)^(\s*)([-+=]|\d+[.)])(?=\s|$)", r"\1\\\2", escaped)
+
+
+def _summary(incident: Mapping[str, Any], life: Life) -> list[str]:
+    names = ", ".join(plain(name) for name in incident["components"]) or "no component"
+    started, ended = incident["startedAt"], incident.get("resolvedAt")
+    span = f"from {_time(started)} to {_time(ended)}, {_span(life.to_resolve)}" if ended else f"since {_time(started)}"
+    opened = "our monitoring" if incident.get("autoCreated") else "a person"
+    again = incident.get("reopened") or 0
+    return [
+        f"A disturbance of **{incident['impact']}** impact on {names}, {span}. It was opened by {opened}"
+        f"{f' and reopened {again} times' if again > 1 else ' and reopened once' if again else ''}.",
+        "",
+        "_In two or three sentences: what users saw, what caused it, what ended it._",
+    ]
+
+
+def _impact(incident: Mapping[str, Any], life: Life, burnt: Sequence[Burnt]) -> list[str]:
+    states = ", ".join(f"{_span(life.in_state[status])} {status}" for status in OPEN if life.in_state.get(status))
+    lines = [
+        "| | |",
+        "|---|---|",
+        f"| impact | {incident['impact']} |",
+        f"| components | {', '.join(plain(name) for name in incident['components']) or '–'} |",
+        f"| started | {_time(incident['startedAt'])} |",
+        f"| resolved | {_time(incident['resolvedAt']) if incident.get('resolvedAt') else 'not yet'} |",
+        f"| time to acknowledge | {_span(life.to_acknowledge)} |",
+        f"| time to resolve | {_span(life.to_resolve)} |",
+        f"| time in each status | {states or '–'} |",
+        f"| public | {'yes' if incident['publicVisible'] else 'no'} |",
+        "",
+    ]
+    if not burnt:
+        return [*lines, "No SLO of these components was measured in this time.", "", "_Who was affected, and how?_"]
+    lines += ["| SLO | objective | bad events | error budget burnt |", "|---|---|---|---|"]
+    for one in burnt:
+        about = "about " if one.estimated else ""
+        share = "no budget" if one.share is None else f"{about}{float(100 * one.share):.1f} % of {one.window}"
+        events = f"{about}{one.bad:,} of {one.total:,}"
+        lines.append(f"| {plain(one.slo)} | {plain(one.objective)} | {events} | {share} |")
+    return [*lines, "", "_Who was affected, and how?_"]
+
+
+def _row(update: Mapping[str, Any]) -> str:
+    message = plain(update["message"]).replace("\n", "<br>")
+    who = "automation" if update["author"] == AUTHOR else plain(update["author"])
+    return f"| {_time(update['timestamp'])} | {update['status']} | {message} | {who} |"
+
+
+def _detection(incident: Mapping[str, Any], life: Life, detected: Sequence[Detected]) -> list[str]:
+    if not detected:
+        return ["No alert is linked: a person noticed it.", "", "_Which alert should have told us, and why did none?_"]
+    told = [
+        f"- `{one.alert}`{f' at {_time(one.fired_at)}' if one.fired_at else ''}: {plain(one.words)}" for one in detected
+    ]
+    first = min((one.fired_at for one in detected if one.fired_at), default=None)
+    if first is not None and first > incident["startedAt"]:
+        told += ["", f"The first alert fired {lasted(first - incident['startedAt'])} after it had begun."]
+    return [*told, "", "_Could it have been found earlier?_"]
+
+
+def _items(items: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["| # | what | owner | due | state |", "|---|---|---|---|---|"]
+    for item in items:
+        due = f"{item['dueAt']:%Y-%m-%d}" if item.get("dueAt") else "–"
+        state = item["state"].replace("_", " ")
+        lines.append(f"| {item['id']} | {plain(item['title'])} | {plain(item.get('owner') or '–')} | {due} | {state} |")
+    return lines if items else [*lines, "| | _what will keep this from happening again_ | | | |"]
+
+
+def _span(micros: int | None) -> str:
+    return "–" if micros is None else lasted(timedelta(microseconds=micros))
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
