@@ -42,26 +42,23 @@ def generated(app: App, doc: Doc, now: datetime) -> str:
 def burnt(app: App, data: Mapping[str, Any], now: datetime) -> list[Burnt]:
     """What each SLO of the incident's components lost while it lasted, of the budget of the window that ended then.
 
-    Counted in whole slots of 5 minutes, without what is excluded.
+    Counted in whole slots of 5 minutes, without what is excluded. What an alert opened had begun in the alert's window.
     """
     start, end = outward(data["startedAt"], min(data.get("resolvedAt") or now, data["startedAt"] + LONGEST))
-    if end <= start:
-        return []
     components = load_components(app.settings.config_dir)
-    config = app.slos.current()
-    slos = [slo for slo in config.slos if components.component_of(slo.metric) in data["components"]]
-    if not slos:
+    slos = [slo for slo in app.slos.current().slos if components.component_of(slo.metric) in data["components"]]
+    if end <= start or not slos:
         return []
+    began = {slo.id: start - timedelta(seconds=slo.alert.window if data.get("autoCreated") else 0) for slo in slos}
     known = exclusions_of(app.store.get(EXCLUSIONS))
-    first = min(start, *(slo.start_of(end) for slo in slos))
-    window = app.part(_history).load(first, end, now)
+    window = app.part(_history).load(min(*began.values(), *(slo.start_of(end) for slo in slos)), end, now)
     found = []
     for slo in slos:
         excluded = merged(one.span for one in in_force(known, slo.id, components.component_of(slo.metric)))
-        lost = window.count(slo.objective, start, end, excluded)
-        began = slo.start_of(end)
-        whole = window.count(slo.objective, began, end, excluded)
-        seconds = int((end - began).total_seconds()) - seconds_within(began, end, excluded)
+        lost = window.count(slo.objective, began[slo.id], end, excluded)
+        first = slo.start_of(end)
+        whole = window.count(slo.objective, first, end, excluded)
+        seconds = int((end - first).total_seconds()) - seconds_within(first, end, excluded)
         share = budget_spent(lost.bad, error_budget(whole, slo.good_share, seconds))
         if whole.total:
             estimated = lost.estimated or whole.estimated

@@ -1,0 +1,168 @@
+"""Post-mortems over real sockets: the draft as a golden file, the edited one, its reminders; how long things took."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.domain.incident_stats import life_of, means
+from shared.domain.postmortem import plain
+from shared.postmortems import remind
+from shared.store.protocol import Query, Store, Unavailable
+from shared.store.sqlite import SqliteStore
+from tests.core import NOW
+from tests.incidents_api import Desk, desk
+from tests.unit.test_alerting import API, Watch
+from tests.unit.test_incident_alerts import broken, well
+
+GOLDEN = Path(__file__).parent / "golden" / "postmortem.md"
+
+
+@pytest.fixture
+def on_call(store: Store) -> Iterator[Desk]:
+    with desk(store) as found:
+        yield found
+
+
+@pytest.fixture
+def quick(sqlite_store: SqliteStore) -> Iterator[Desk]:
+    with desk(sqlite_store) as found:
+        yield found
+
+
+def test_the_draft_of_an_incident_that_an_alert_opened_is_good_enough_to_edit(store: Store) -> None:
+    watch = Watch(store)
+    broken(watch, 0)
+    name = f"{API}-1"
+    with desk(store, NOW + timedelta(minutes=2)) as on_call:
+        on_call.update(name, "Every order fails since the | release of 12:00.\n- rolled back?", "identified")
+        on_call.wait(minutes=2)
+        on_call.update(name, "Rolled back to 3f2a9c1b.", "mitigating")
+        well(watch, 1)
+        on_call.wait(minutes=6)
+        on_call.post(f"/api/incidents/{name}/resolve", {"rootCause": "A release without *its* migration."})
+        on_call.post(f"/api/incidents/{name}/actions", {"title": "Refuse such a release", "owner": "ada"}, 201)
+        on_call.post(
+            f"/api/incidents/{name}/actions", {"title": "Alert sooner", "dueAt": "2026-03-20T00:00:00Z"}, 201
+        )  # fmt: skip
+        draft = on_call.read(f"/api/incidents/{name}/postmortem")
+        assert (draft["state"], draft["dueAt"], draft["overdue"]) == ("generated", "2026-03-12T12:12:30Z", False)
+        if os.environ.get("WRITE_GOLDEN"):
+            GOLDEN.write_text(draft["markdown"])
+        assert draft["markdown"] == GOLDEN.read_text()
+
+
+def test_what_people_wrote_cannot_become_markup() -> None:
+    assert plain("# a\n- b | c\n1. d <script> [x](y) `z`") == (
+        "\\# a\n\\- b \\| c\n\\1. d \\<script\\> \\[x\\](y) \\`z\\`"
+    )
+
+
+def test_an_edited_one_is_kept_and_nobody_overwrites_it_unseen(on_call: Desk) -> None:
+    name = on_call.open()
+    on_call.post(f"/api/incidents/{name}/resolve")
+    path = f"/api/incidents/{name}/postmortem"
+    draft = on_call.call("GET", path)
+    seen = draft.headers["ETag"]
+    text = draft.json["markdown"].replace("_What made it happen", "The moon. _What made it happen")
+    on_call.call("PUT", path, {"markdown": text}, 428)
+    kept = on_call.call("PUT", path, {"markdown": text}, If_Match=seen)
+    assert (kept.json["state"], kept.json["writtenAt"]) == ("edited", "2026-03-10T12:02:30Z")
+    late = on_call.call("PUT", path, {"markdown": "mine"}, 412, If_Match=seen)
+    assert late.json["code"] == "version_changed"
+    again = on_call.call("GET", path)
+    assert (again.json["markdown"], again.headers["ETag"]) == (text, kept.headers["ETag"])
+    on_call.call("PUT", path, {"markdown": "Short."}, If_Match=again.headers["ETag"])
+    assert on_call.read(path)["markdown"] == "Short."
+    assert on_call.call("PUT", path, {"markdown": ""}, 400, If_Match="*").json["code"] == "invalid_body"
+    assert on_call.incident(name)["postmortemAt"] == "2026-03-10T12:02:30Z"
+    assert "postmortem_written" in [e["action"] for e in on_call.read(f"/api/incidents/{name}/audit")["audit"]]
+
+
+def reminders(store: Store) -> list[dict[str, Any]]:
+    return [doc.data for doc in store.query(Query("admin_notifications"))]
+
+
+def test_a_reminder_comes_a_day_before_it_is_due_and_another_when_it_is(on_call: Desk) -> None:
+    name = on_call.open(impact="high")
+    on_call.open(impact="low")
+    on_call.post(f"/api/incidents/{name}/resolve")
+    store = on_call.store
+    assert remind(store, NOW + timedelta(hours=23, minutes=59)) == 0
+    assert [remind(store, NOW + timedelta(hours=hours)) for hours in (24, 25, 47, 48, 49)] == [1, 0, 0, 1, 0]
+    assert sorted((r["title"], r["severity"], r["kind"], r["read"]) for r in reminders(store)) == [
+        ("Post-mortem due: Billing Outage", "warning", "postmortem", False),
+        ("Post-mortem overdue: Billing Outage", "high", "postmortem", False),
+    ]
+    assert on_call.incident(name)["status"] == "resolved"
+    assert [e["action"] for e in on_call.read(f"/api/incidents/{name}/audit")["audit"]][2:] == ["reminded", "reminded"]
+
+
+def test_nobody_is_reminded_of_what_is_written_or_open_again(quick: Desk) -> None:
+    written, reopened = quick.open(), quick.open()
+    for name in (written, reopened):
+        quick.post(f"/api/incidents/{name}/resolve")
+    quick.call("PUT", f"/api/incidents/{written}/postmortem", {"markdown": "Done."}, If_Match="*")
+    quick.post(f"/api/incidents/{reopened}/reopen", {"message": "Not over."})
+    assert remind(quick.store, NOW + timedelta(days=9)) == 0
+
+
+def test_reminders_that_could_not_be_made_are_made_by_the_next_run_once(quick: Desk) -> None:
+    name = quick.open()
+    quick.post(f"/api/incidents/{name}/resolve")
+
+    class Lost:
+        def __getattr__(self, attribute: str) -> Any:
+            return getattr(quick.store, attribute)
+
+        def commit(self, writes: Any) -> None:
+            quick.store.commit(writes)
+            raise Unavailable("the reply was lost")
+
+    assert remind(Lost(), NOW + timedelta(hours=25)) == 0  # type: ignore[arg-type]
+    assert remind(quick.store, NOW + timedelta(hours=25)) == 0
+    assert len(reminders(quick.store)) == 1
+
+
+# --- how long it takes
+
+
+def incident_of(started: datetime, acknowledged: float | None, resolved: float | None) -> dict[str, Any]:
+    def at(minutes: float | None) -> datetime | None:
+        return None if minutes is None else started + timedelta(minutes=minutes)
+
+    return {
+        "startedAt": started, "acknowledgedAt": at(acknowledged), "resolvedAt": at(resolved),
+        "status": "resolved" if resolved else "investigating",
+    }  # fmt: skip
+
+
+def test_means_are_exact_and_of_those_only_that_have_the_time() -> None:
+    lives = [
+        life_of(incident_of(NOW, 1, 10), NOW), life_of(incident_of(NOW, 2, 21), NOW),
+        life_of(incident_of(NOW, None, None), NOW),
+    ]  # fmt: skip
+    found = means(lives)
+    assert (found.incidents, found.acknowledged, found.resolved) == (3, 2, 2)
+    assert (found.mtta, found.mttr) == (90_000_000, 930_000_000)
+    assert (means([]).mtta, means([]).mttr) == (None, None)
+
+
+def test_incidents_are_counted_by_the_month_in_which_they_began(on_call: Desk) -> None:
+    first = on_call.open(startedAt="2026-02-27T10:00:00Z")
+    on_call.open()
+    on_call.wait(minutes=30)
+    on_call.post(f"/api/incidents/{first}/resolve")
+    found = on_call.read("/api/incidents/stats")
+    months = [(row["month"], row["incidents"], row["resolved"], row["mttr"]) for row in found["months"]]
+    whole = (NOW + timedelta(minutes=30) - datetime.fromisoformat("2026-02-27T10:00:00+00:00")).total_seconds()
+    assert months == [("2026-03", 1, 0, None), ("2026-02", 1, 1, whole)]
+    assert (found["all"]["incidents"], found["all"]["mttr"]) == (2, whole)
+    assert found["all"]["inState"]["investigating"] == whole + 1800
+    march = on_call.read("/api/incidents/stats", **{"from": "2026-03-01T00:00:00Z"})
+    assert [row["month"] for row in march["months"]] == ["2026-03"]
