@@ -119,11 +119,11 @@ class HttpOutbound:
                 raise ValueError
         except ValueError:
             raise OutboundError("bad_url", sent=False) from None
-        raw = self._connect(host, port, secure, end, permit)
+        raw = self.connect(host, port, secure, end, permit)
         with raw:
             connection = http.client.HTTPConnection(host, port)
             connection.default_port = 443 if secure else 80  # decides whether the Host header names the port
-            timed: Any = _TimedSocket(raw, end)
+            timed: Any = TimedSocket(raw, end)
             connection.sock = timed
             all_headers = {**headers, "Accept-Encoding": "identity", "Connection": "close"}
             try:
@@ -143,8 +143,11 @@ class HttpOutbound:
             except (OSError, ValueError):
                 raise OutboundError("connection_failed", sent=timed.touched) from None
 
-    def _connect(self, host: str, port: int, secure: bool, end: float, permit: Permit | None) -> socket.socket:
-        """A connection, with TLS if `secure`: nothing of the request has left yet, whatever goes wrong here."""
+    def connect(self, host: str, port: int, secure: bool, end: float, permit: Permit | None = None) -> socket.socket:
+        """A connection, with TLS if `secure`, by `end` of the monotonic clock. Raises `OutboundError`.
+
+        Nothing of what is to be told has left yet, whatever goes wrong here.
+        """
         try:
             raw = _dial(host, port, end, permit)
         except _Refused:
@@ -155,8 +158,10 @@ class HttpOutbound:
             raise OutboundError("connection_refused", sent=False) from None
         except (OSError, UnicodeError):
             raise OutboundError("connect_failed", sent=False) from None
-        if not secure:
-            return raw
+        return self.secured(raw, host, end) if secure else raw
+
+    def secured(self, raw: socket.socket, host: str, end: float) -> socket.socket:
+        """The connection with TLS, the certificate checked; closed if that fails. Raises `OutboundError`."""
         try:
             raw.settimeout(_left(end))
             return self._tls().wrap_socket(raw, server_hostname=host)
@@ -222,32 +227,32 @@ def _read(response: http.client.HTTPResponse, certificate_ends: datetime | None)
     return Reply(response.status, headers, body, certificate_ends)
 
 
-class _TimedSocket:
+class TimedSocket:
     """What http.client uses of a socket; each call is bounded by what is left of the deadline."""
 
     def __init__(self, raw: socket.socket, end: float) -> None:
-        self._raw = raw
+        self.raw = raw
         self._end = end
         self.touched = False  # has anything of the request been handed to the system?
 
     def sendall(self, data: bytes) -> None:
-        self._raw.settimeout(_left(self._end))
+        self.raw.settimeout(_left(self._end))
         self.touched = True
-        self._raw.sendall(data)
+        self.raw.sendall(data)
 
     def recv_into(self, buffer: Any) -> int:
-        self._raw.settimeout(_left(self._end))
-        return self._raw.recv_into(buffer)
+        self.raw.settimeout(_left(self._end))
+        return self.raw.recv_into(buffer)
 
     def makefile(self, mode: str) -> io.BufferedReader:
         return io.BufferedReader(_Incoming(self))
 
     def close(self) -> None:
-        """http.client closes before the body is read; the caller's `with` closes the socket itself."""
+        """http.client closes before the body is read; who made the socket closes it."""
 
 
 class _Incoming(io.RawIOBase):
-    def __init__(self, timed: _TimedSocket) -> None:
+    def __init__(self, timed: TimedSocket) -> None:
         self._timed = timed
 
     def readable(self) -> bool:

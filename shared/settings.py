@@ -68,7 +68,7 @@ _SECRET_FIELDS = (
 _SMTP_PORTS: Mapping[SmtpSecurity, int] = {"starttls": 587, "tls": 465, "none": 25}
 _URL = re.compile(r"https?://[^\s/?#@]+([/?#]\S*)?")  # no user:password@
 _ORIGIN = re.compile(r"https?://[^\s/?#@]+")
-_EMAIL = re.compile(r"[^\s@<>,]+@[^\s@<>,]+\.[^\s@<>,]+")
+_EMAIL = re.compile(r"(?=[!-~]+$)[^\s@<>,]+@[^\s@<>,]+\.[^\s@<>,]+")
 _PROJECT = re.compile(r"[a-z][a-z0-9.:-]{1,61}[a-z0-9]")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _SENDABLE = re.compile(r"[ -~]{1,2000}")

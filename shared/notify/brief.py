@@ -92,9 +92,9 @@ def summary(notifications: Sequence[Notification], links: Links) -> Summary:
     states = Counter(wording.STATES[one["kind"]] for one in notifications)
     counts: tuple[tuple[str, str], ...] = ()
     if many:
-        severities = Counter(str(one["facts"]["severity"]) for one in notifications)
+        severities = Counter(str(one["facts"]["severity"]) for one in sorted(notifications, key=_rank))
         components = Counter(str(one["facts"]["component"]) for one in notifications)
-        counts = (("By severity", counted(severities)), ("By component", counted(components)))
+        counts = (("By severity", counted(severities, by_count=False)), ("By component", counted(components)))
     worst = brief(ranked[0], links)
     return Summary(
         id=str(notifications[0]["notificationId"]),
@@ -109,9 +109,9 @@ def summary(notifications: Sequence[Notification], links: Links) -> Summary:
     )
 
 
-def counted(counts: Counter[str]) -> str:
-    """`3 critical, 1 warning`, the most frequent ones first."""
-    named = counts.most_common(COUNTED)
+def counted(counts: Counter[str], *, by_count: bool = True) -> str:
+    """`3 critical, 1 warning`, the most frequent ones first, or as they come."""
+    named = counts.most_common(COUNTED) if by_count else list(counts.items())[:COUNTED]
     words = [f"{count:,} {word}" for word, count in named]
     rest = sum(counts.values()) - sum(count for _, count in named)
     return ", ".join([*words, f"{rest:,} other"] if rest else words)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from shared.notify.wording import runbook_name
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -28,8 +30,7 @@ class Links:
             if notification["kind"] in ("trigger", "repeat"):
                 found.append(self._link("Acknowledge", "alerts", notification["alertId"], "acknowledge"))
             if facts.get("runbook"):
-                name = str(facts["runbook"]).removeprefix("runbooks/").removesuffix(".md")
-                found.append(self._link("Runbook", "runbooks", name))
+                found.append(self._link("Runbook", "runbooks", runbook_name(str(facts["runbook"]))))
             found.append(self._link("Alert", "alerts", notification["alertId"]))
             if facts.get("incidentId"):
                 found.append(self._link("Incident", "incidents", facts["incidentId"]))

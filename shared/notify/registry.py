@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from shared.notify.links import Links
+from shared.notify.mail import MailSender, MailServer
 from shared.notify.pagerduty import PagerDutySender
 from shared.notify.sender import Sender
 from shared.notify.slack import SlackSender
@@ -13,6 +14,7 @@ from shared.notify.webhook import WebhookSender
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
+    from shared.settings import Settings
 
 
 def senders(app: App) -> Mapping[str, Sender]:
@@ -21,6 +23,7 @@ def senders(app: App) -> Mapping[str, Sender]:
     links = Links(settings.public_url, settings.console_url)
     return {
         "slack": SlackSender(outbound, settings.slack_webhook_url, links),
+        "email": MailSender(outbound, _mail_server(settings), settings.email_from, settings.ops_email, links),
         "pagerduty": PagerDutySender(outbound, settings.pagerduty_url, settings.pagerduty_key, links),
         "webhook": WebhookSender(outbound, settings.webhook_url, settings.webhook_secret, links, app.clock),
     }
@@ -29,3 +32,11 @@ def senders(app: App) -> Mapping[str, Sender]:
 def configured(app: App) -> dict[str, bool]:
     """Of every channel that can be sent on, whether it has an address: for `withhold_reason`."""
     return {channel: sender.configured for channel, sender in senders(app).items()}
+
+
+def _mail_server(settings: Settings) -> MailServer | None:
+    if settings.smtp_host is None:
+        return None
+    return MailServer(
+        settings.smtp_host, settings.smtp_port, settings.smtp_security, settings.smtp_user, settings.smtp_password
+    )

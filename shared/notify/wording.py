@@ -126,7 +126,12 @@ def changes(facts: Facts) -> list[str]:
 
 def first_step(facts: Facts) -> str | None:
     """What to do first, where a runbook says it."""
-    return f"Follow the runbook {facts['runbook']}." if facts.get("runbook") else None
+    return f"Follow the runbook {runbook_name(facts['runbook'])}." if facts.get("runbook") else None
+
+
+def runbook_name(path: str) -> str:
+    """`billing-outage` of `runbooks/billing-outage.md`."""
+    return path.removeprefix("runbooks/").removesuffix(".md")
 
 
 def sentence(facts: Facts, *, resolved: bool) -> str:

@@ -44,6 +44,7 @@ MAY_READ = {
     ("shared/metrics_client.py", "time.perf_counter"): "how long the user's own code took",
     ("shared/metrics_client.py", "time.time"): "default of an argument, in the user's own app",
     ("shared/notify/answers.py", "time.monotonic"): "how long an attempt took",
+    ("shared/notify/mail.py", "time.monotonic"): "deadline of a conversation, and how long it took",
     ("shared/notify/registry.py", "app.clock"): "a webhook is signed with the time at which the bytes leave",
     ("shared/outbound.py", "time.monotonic"): "deadline of a call",
     ("shared/secrets.py", "time.monotonic"): "deadline of a call",

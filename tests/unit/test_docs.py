@@ -387,7 +387,7 @@ def test_no_reason_is_described_that_does_not_exist() -> None:
     of_attempts = {word for cell, _ in table(ALERTS, "detail", "meaning") for word in cell.split(", ")}
     assert of_alerts == reasons_of_alerts()
     assert of_notifications - reasons_of_notifications() - details_of_attempts() == set()
-    assert of_attempts - details_of_attempts() == {"http_503 and the like"}
+    assert of_attempts - details_of_attempts() == {"http_503", "smtp_451 and the like"}
 
 
 def test_every_state_of_a_notification_is_described() -> None:

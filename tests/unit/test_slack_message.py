@@ -208,7 +208,7 @@ def test_many_alerts_in_one_message_are_counted_and_the_ten_worst_are_named() ->
     body = many(1000)
     assert blocks_are_valid(body["blocks"])
     text = json.dumps(body, ensure_ascii=False)
-    assert "*By severity:* 500 warning, 250 high, 250 critical" in text
+    assert "*By severity:* 250 critical, 250 high, 500 warning" in text
     assert "*By component:* 500 API, 250 AI_Providers, 250 Database" in text
     assert (text.count("*: firing"), text.count("🔴 *SLO")) == (10, 10)
     assert "and 990 more" in text

@@ -1,0 +1,97 @@
+"""Every channel's whole message in every scene. `python -m tests.unit.test_message_golden` renews the golden files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.domain.notification import Kind, new_notification
+from shared.notify import pagerduty, slack_message, webhook
+from shared.notify.links import Links
+from shared.notify.mail_message import message as mail
+from tests.fake_servers import blocks_are_valid
+from tests.unit.test_slack_message import FIRED, SLOS, facts_of
+
+GOLDEN = Path(__file__).parent / "golden" / "messages"
+CONSOLE = Links("https://status.example.com/status", "https://console.example.com")
+KNOWN: dict[str, Any] = {
+    "firingSeq": 1,
+    "budget": {"periodSeconds": 30 * 86_400, "left": 0.712, "rate": 6.42},
+    "worst": {"label": "endpoint", "value": "/api/pay", "bad": 181, "total": 240, "allBad": 210, "allTotal": 1500},
+    "config": {"version": 12, "at": FIRED - timedelta(minutes=8)},
+    "runbook": "runbooks/provider-degradation.md",
+}
+KINDS: tuple[Kind, ...] = ("trigger", "repeat", "acknowledge", "resolve")
+SCENES = (*KINDS, "bare", "group", "summary")
+CHANNELS = ("slack", "email", "pagerduty", "webhook")
+CASES = [
+    (channel, scene)
+    for channel in CHANNELS
+    for scene in SCENES
+    if channel != "pagerduty" or scene not in ("group", "summary")
+]
+
+
+def one(channel: str, kind: Kind, n: int = 0, *, slo: str = "api-latency-p95", **known: Any) -> dict[str, Any]:
+    seq = KINDS.index(kind) + 1
+    facts = {**facts_of(slo, kind), **known}
+    if kind == "acknowledge":
+        facts["acknowledged"] = {"by": "a-uid", "at": FIRED + timedelta(minutes=3), "note": "rolling back"}
+    alert_id = f"{slo}-threshold" + (f"-{n}" if n else "")
+    return new_notification(alert_id, seq, channel, kind, facts, FIRED + timedelta(seconds=10))[1]
+
+
+def notifications(channel: str, scene: str) -> list[dict[str, Any]]:
+    """`bare`: of an alert of which nothing more is known, as with earlier releases."""
+    if scene == "bare":
+        return [one(channel, "trigger")]
+    if scene == "group":
+        kinds: Sequence[Kind] = ("trigger", "resolve", "repeat")
+        return [one(channel, kind, slo=slo, **KNOWN) for kind, slo in zip(kinds, SLOS, strict=False)]
+    if scene == "summary":
+        return [one(channel, "trigger", n, slo=sorted(SLOS)[n % len(SLOS)], **KNOWN) for n in range(37)]
+    return [one(channel, next(kind for kind in KINDS if kind == scene), **KNOWN)]
+
+
+def drawn(channel: str, scene: str) -> str:
+    documents = notifications(channel, scene)
+    if channel == "email":
+        return mail(documents, "f0-ops@example.com", "oncall@example.com", CONSOLE).as_bytes().decode()
+    if channel == "pagerduty":
+        return _json(pagerduty.event(documents[0], CONSOLE))
+    if channel == "slack":
+        return _json(slack_message.message(documents, CONSOLE))
+    return _json(json.loads(webhook.body(documents, CONSOLE)))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def file_of(channel: str, scene: str) -> Path:
+    return GOLDEN / f"{channel}-{scene}.{'eml' if channel == 'email' else 'json'}"
+
+
+@pytest.mark.parametrize(("channel", "scene"), CASES)
+def test_a_message_is_as_its_golden_file(channel: str, scene: str) -> None:
+    assert drawn(channel, scene).encode() == file_of(channel, scene).read_bytes()
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_slack_takes_every_one(scene: str) -> None:
+    assert blocks_are_valid(json.loads(drawn("slack", scene))["blocks"])
+
+
+def test_there_is_no_golden_file_of_nothing() -> None:
+    assert {path.name for path in GOLDEN.iterdir()} == {file_of(*case).name for case in CASES}
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    for case in CASES:
+        file_of(*case).write_bytes(drawn(*case).encode())
