@@ -13,16 +13,13 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from shared.domain.notification import HTTP_TIMEOUT, Outcome
 from shared.notify.links import Links
 from shared.notify.mail_message import message
-from shared.outbound import HttpOutbound, OutboundError, TimedSocket
+from shared.outbound import OutboundError, TimedSocket
 from shared.settings import SmtpSecurity
-
-if TYPE_CHECKING:
-    from shared.outbound import Outbound
 
 _START_OF_DOT = re.compile(rb"(?m)^\.")
 
@@ -41,19 +38,27 @@ class MailServer:
         return f"MailServer({self.host}:{self.port}, {self.security})"
 
 
+class Connections(Protocol):
+    """How a connection is made, by `end` of the monotonic clock. Both raise `OutboundError`."""
+
+    def connect(self, host: str, port: int, secure: bool, end: float) -> socket.socket: ...
+
+    def secured(self, raw: socket.socket, host: str, end: float) -> socket.socket: ...
+
+
 class MailSender:
     """`server` or `sender` None: not configured. `sender` and `recipient` are addresses."""
 
     def __init__(
         self,
-        outbound: Outbound,
+        connections: Connections,
         server: MailServer | None,
         sender: str | None,
         recipient: str,
         links: Links,
         seconds: float = HTTP_TIMEOUT.total_seconds(),
     ) -> None:
-        self._connections = outbound if isinstance(outbound, HttpOutbound) else HttpOutbound()
+        self._connections = connections
         self._server = server
         self._sender = sender
         self._recipient = recipient
@@ -87,7 +92,7 @@ class _Refused(Exception):
 class _Conversation(smtplib.SMTP):
     """One connection, in which each read and write is bounded by what is left until `end` of the monotonic clock."""
 
-    def __init__(self, connections: HttpOutbound, server: MailServer, end: float) -> None:
+    def __init__(self, connections: Connections, server: MailServer, end: float) -> None:
         super().__init__(local_hostname="f0-ops.invalid")  # else the name of this machine is looked up, without limit
         self._connections = connections
         self._server = server
