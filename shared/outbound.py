@@ -70,14 +70,6 @@ class Outbound(Protocol):
         """
         ...
 
-    def connect(self, host: str, port: int, secure: bool, end: float) -> socket.socket:
-        """A connection by `end` of the monotonic clock, with TLS if `secure`. Raises `OutboundError`."""
-        ...
-
-    def secured(self, raw: socket.socket, host: str, end: float) -> socket.socket:
-        """That connection with TLS from here on. Raises `OutboundError`."""
-        ...
-
 
 def is_public(address: Address) -> bool:
     """Whether it is an address of the public internet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from shared.notify.links import Links
 from shared.notify.mail import MailSender, MailServer
@@ -14,6 +14,7 @@ from shared.notify.webhook import WebhookSender
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
+    from shared.notify.mail import Connections
     from shared.settings import Settings
 
 
@@ -23,7 +24,9 @@ def senders(app: App) -> Mapping[str, Sender]:
     links = Links(settings.public_url, settings.console_url)
     return {
         "slack": SlackSender(outbound, settings.slack_webhook_url, links),
-        "email": MailSender(outbound, _mail_server(settings), settings.email_from, settings.ops_email, links),
+        "email": MailSender(
+            cast("Connections", outbound), _mail_server(settings), settings.email_from, settings.ops_email, links
+        ),
         "pagerduty": PagerDutySender(outbound, settings.pagerduty_url, settings.pagerduty_key, links),
         "webhook": WebhookSender(outbound, settings.webhook_url, settings.webhook_secret, links, app.clock),
     }
