@@ -21,7 +21,7 @@
       root.adoptedStyleSheets = [sheet];
       root.innerHTML = "<a><i></i></a><span aria-hidden=true></span>";
       [this.dot, this.tip] = root.children;
-      const open = on => this.tip.className = on && this.dot.tabIndex == 0 ? "open" : "";
+      const open = on => this.tip.className = on && this.dot.hasAttribute("tabindex") ? "open" : "";
       for (const event of ["pointerenter", "focusin"]) this.addEventListener(event, () => open(true));
       for (const event of ["pointerleave", "focusout"]) this.addEventListener(event, () => open(false));
       this.addEventListener("keydown", e => e.key == "Escape" && open(false));
