@@ -48,7 +48,10 @@ class Watched:
 
         def shown() -> dict[str, Any] | None:
             health: dict[str, Any] = self.server.get("/api/status/healthz").json()
-            return health if health["components"].get("API", {}).get("status") == state else None
+            if health["components"].get("API", {}).get("status") == state:
+                return health
+            time.sleep(1)  # a client may ask 60 times a minute
+            return None
 
         return self.server.wait_for(shown)
 

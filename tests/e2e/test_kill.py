@@ -47,7 +47,7 @@ STEPS = {
     # a transition
     "commit +alert_firings/*, +alerts/*, +incidents/*, +incidents/*/audit/*, +notifications/*, +runs/alertRules",
     "commit +runs/alertRules",
-    "commit +status/components/items, +status/public",
+    "commit +status/components/items, +status/history, +status/public",
     "query notifications by open, dueAt",
     "query notifications by lane, open",
     "commit +notifications/*",  # claimed, delivered
