@@ -17,6 +17,8 @@ PROBE_STALE = timedelta(minutes=3)  # beyond the pause that the probe takes by i
 BAD = ("outage", "degraded")
 _MESSAGES = {
     "slow": "Increased latency detected",
+    "certificate_expires": "Its certificate is about to expire",
+    "rate_limited": "Takes fewer requests than usual",
     "feed_degraded": "Reports a problem on its own status page",
     "feed_outage": "Reports an outage on its own status page",
 }

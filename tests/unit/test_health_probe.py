@@ -363,6 +363,15 @@ def test_what_was_found_becomes_metrics_that_count_once(store: Store, tmp_path: 
     assert block[f"probe_latency{labels}"].count == 1
 
 
+def test_the_test_write_and_read_of_the_store_are_samples_of_its_latencies(local: World) -> None:
+    local.configure({"id": "Database", "name": "Database", "probes": [{"id": "store", "kind": "store"}]})
+    local.run()
+    fold(local.store, registry(), shipped().definitions, NOW + timedelta(minutes=1))
+    block = read_blocks(local.store, [ms(NOW) // 300_000])[ms(NOW) // 300_000]
+    labels = '{"operation":"probe","store":"sqlite"}'
+    assert [block[f"firestore_{what}_latency{labels}"].count for what in ("read", "write")] == [2, 2]
+
+
 def test_no_metrics_while_their_collection_is_off(local: World) -> None:
     local.store.commit([Put("config/flags", {"ops": {"metrics_collection": False}, "rev": "r1"})])
     with FakeSlack(OK) as server:

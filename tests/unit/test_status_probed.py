@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.components import parse_components
 from shared.domain.snapshot import BUDGET_BYTES
@@ -320,3 +322,31 @@ def test_a_snapshot_with_90_days_of_50_components_is_within_its_budget(sqlite_st
     assert doc is not None
     assert len(doc.data["components"][49]["history"]["days"]) == 90
     assert document_size(SNAPSHOT, doc.data) <= BUDGET_BYTES
+
+
+@given(
+    st.sampled_from([None, "operational", "degraded", "outage", "no_data", "not_monitored"]),
+    st.lists(st.sampled_from(["critical", "high", "warning"]), max_size=3),
+    st.sampled_from([None, "critical", "low"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_the_state_is_the_worst_that_is_said_and_maintenance_hides_all_but_incidents(
+    probe: str | None, severities: list[str], impact: str | None, maintained: bool, measured: bool
+) -> None:
+    alerts = [alert(f"a{n}", "error_rate", severity) for n, severity in enumerate(severities)]
+    incidents = [incident("Down", impact, ("API",), NOW)] if impact else []
+    entries = probed(API={"health": said(probe)}) if probe else None
+    works = [work()] if maintained else []
+    api = of(view(entries, alerts, incidents, works, MEASURED if measured else None), "API")
+    bad = {"critical": "outage", "high": "degraded", "warning": "degraded", "low": "degraded"}
+    causes = [bad[impact]] if impact else []
+    if not maintained:
+        causes += [bad[severity] for severity in severities]
+        causes += [probe] if probe in ("degraded", "outage") else []
+    assert (api.state in ("degraded", "outage")) == bool(causes)
+    assert (api.state == "outage") == ("outage" in causes)
+    assert bool(api.message) == (bool(causes) or api.state == "no_data")
+    if api.state == "operational":
+        assert measured or probe in ("operational", "degraded", "outage") or maintained
+    assert api.reason
