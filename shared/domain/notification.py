@@ -27,6 +27,7 @@ FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=10)
 JITTER = 0.25  # the most that is added to a wait, as a share of it
 KEPT_FIRST, KEPT_LAST = 5, 20  # attempts that stay in the record
+GROUP_FIELDS = ("groupId", "groupKey", "members", "addsTo")  # of what goes out with others: see grouping.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,8 @@ def after_attempt(data: Data, outcome: Outcome, now: datetime, jitter: float) ->
     data = _with_attempt(data, now, outcome.duration_ms, outcome.result, outcome.status, outcome.detail)
     if outcome.result == "delivered":
         return {**_closed(data, "delivered", None), "deliveredAt": now, "reference": outcome.reference}
+    if outcome.result == "retry":  # it surely did not arrive: what is due by then makes the next message
+        data = _without_group(data)
     if outcome.result == "dead":
         return _closed(data, "dead", outcome.detail)
     due = now + _wait(len(data["attempts"]), outcome.retry_after, jitter)
@@ -138,6 +141,26 @@ def withhold(data: Data, reason: str, owner: str | None = None) -> Data:
     if owner is None or data["owner"] != owner:
         data = _with_lost_attempt(data)
     return _closed(data, "withheld", reason)
+
+
+def is_fixed(data: Data) -> bool:
+    """It leads a message of several that may have arrived: that is sent again with the same members."""
+    return len(data.get("members") or ()) > 1
+
+
+def released(data: Data) -> Data:
+    """A member whose leader was never claimed: nothing was sent, and it is as if it had not been claimed either."""
+    data = _without_group(data)
+    if data["state"] != "sending":
+        return data
+    return {**data, "state": "pending", "dueAt": data["leaseUntil"], "owner": None, "leaseUntil": None}
+
+
+def follow(data: Data, leader: Data) -> Data:
+    """A member with the end of its leader, whose message told of both."""
+    attempts = [*data["attempts"], *leader["attempts"][-1:]]
+    ended = _closed({**data, "attempts": attempts}, leader["state"], leader["reason"])
+    return {**ended, "deliveredAt": leader["deliveredAt"], "reference": leader.get("reference")}
 
 
 def expire(data: Data, now: datetime) -> Data | None:
@@ -213,6 +236,10 @@ def _wait(attempts: int, retry_after: float | None, jitter: float) -> timedelta:
 
 def _closed(data: Data, state: str, reason: str | None) -> Data:
     return {**data, "state": state, "reason": reason, "open": False, "dueAt": None, "owner": None, "leaseUntil": None}
+
+
+def _without_group(data: Data) -> Data:
+    return {name: value for name, value in data.items() if name not in GROUP_FIELDS}
 
 
 def _with_lost_attempt(data: Data) -> Data:
