@@ -13,8 +13,10 @@ from shared.domain.alert import IMPACT, THRESHOLD, Facts, Memory, Rule, Step
 from shared.domain.budget import burn_rate
 from shared.domain.catch_up import SLOT
 from shared.domain.notification import Kind, new_notification, withhold_reason
+from shared.domain.quiet import HELD_KINDS, Hold
 from shared.evaluation import Evaluation
 from shared.firings import begun, ended
+from shared.quiet import QuietReader
 from shared.store.protocol import Create, Data, Doc, Store, Write, over
 
 FACTS = (
@@ -27,15 +29,28 @@ FACTS = (
 class AlertWrites:
     """`flags` by dotted name; `configured`: every channel that can be sent on, and whether it has an address."""
 
-    def __init__(self, store: Store, flags: Mapping[str, Any], configured: Mapping[str, bool], now: datetime) -> None:
+    def __init__(
+        self,
+        store: Store,
+        flags: Mapping[str, Any],
+        configured: Mapping[str, bool],
+        now: datetime,
+        quiet: QuietReader | None = None,
+    ) -> None:
         self.store = store
         self.flags = flags
         self.configured = configured
         self.now = now
+        self.quiet = quiet
 
-    def withheld(self, channel: str, severity: str) -> str | None:
-        """Why nothing may be told on a channel now, or None."""
-        return withhold_reason(channel, self.flags, self.configured, severity=severity, explicit=True)
+    def withheld(self, channel: str, name: str, rule: str, facts: Mapping[str, Any], kind: Kind) -> Hold | None:
+        """Why an alert may not be told on a channel now, or None."""
+        reason = withhold_reason(channel, self.flags, self.configured, severity=facts["severity"], explicit=True)
+        if reason is not None:
+            return Hold(reason)
+        if self.quiet is None or kind not in HELD_KINDS:
+            return None
+        return self.quiet.hold(channel, name, rule, facts, self.now)
 
     def facts(
         self,
@@ -123,10 +138,9 @@ class AlertWrites:
         told = dict(alert.data["channels"]) if alert and taken.transition != "fire" else {}
         kind: Kind = "resolve" if taken.transition == "clear" else "trigger"
         for channel in channels:
-            reason = self.withheld(channel, facts["severity"])
-            path, data = new_notification(name, seq, channel, kind, facts, self.now, reason)
-            writes.append(Create(path, data))
-            told[channel] = {"seq": seq, "state": "withheld" if reason else "announced", "reason": reason}
+            hold = self.withheld(channel, name, rule, facts, kind)
+            write, told[channel] = announced(name, seq, channel, kind, {**facts, "rule": rule}, self.now, hold)
+            writes.append(write)
         data = {
             **facts,
             "alertId": name,
@@ -189,6 +203,17 @@ class AlertWrites:
         message = f"The alert{which} cleared after {minutes} min: {told_briefly(facts)}."
         after = incident_alerts.cleared(doc.data, name, message, self.now)
         return incidents.automated(doc, doc.path, after, "cleared", self.now)
+
+
+def announced(
+    name: str, seq: int, channel: str, kind: Kind, facts: Mapping[str, Any], now: datetime, hold: Hold | None
+) -> tuple[Create, Data]:
+    """The write of a new notification, and what the alert's document says of its channel."""
+    reason = hold.reason if hold else None
+    path, data = new_notification(name, seq, channel, kind, facts, now, reason)
+    if hold is not None and hold.by is not None:
+        data["heldBy"] = {"id": hold.by, "until": hold.until}
+    return Create(path, data), {"seq": seq, "state": "withheld" if reason else "announced", "reason": reason}
 
 
 def _begins(taken: Step, alert: Doc) -> bool:

@@ -31,6 +31,7 @@ from shared.evaluation import Evaluation, Evaluator, last_mark
 from shared.exclusions import EXCLUSIONS, exclusions_of
 from shared.fold import Folded, fold
 from shared.notify.registry import configured
+from shared.quiet import QuietReader, quiet_reader
 from shared.run_guard import RUN, Overtaken, RunGuard
 from shared.slo_history import SloHistory
 from shared.store.protocol import Conflict, Doc, Store, Write
@@ -75,6 +76,7 @@ class AlertRun:
         before: Doc | None = None,
         agents: Agents | None = None,
         exclusions: Sequence[Exclusion] = (),
+        quiet: QuietReader | None = None,
     ) -> None:
         self.store = store
         self.config = config
@@ -87,7 +89,7 @@ class AlertRun:
         self.exclusions = exclusions
         decides = decision_hash(config, registry, components, agents, exclusions)
         self.guard = RunGuard(store, before, last_mark(now), decides, config.hash, config.version)
-        self.writes = AlertWrites(store, flags, configured, now)
+        self.writes = AlertWrites(store, flags, configured, now, quiet)
         self.steps: dict[str, Step] = {}
         self.judged: dict[str, tuple[Judged | None, Judged]] = {}  # by alert that stays as it is
 
@@ -252,7 +254,8 @@ class AlertRun:
         held = [c for c, doc in docs.items() if (doc.data if doc else told[c])["state"] == "withheld"]
         worse = SEVERITIES.index(rule.severity) < SEVERITIES.index(alert.data["severity"])
         new = [c for c in rule.channels if worse or c not in told]
-        return sorted(c for c in {*held, *new} if self.writes.withheld(c, rule.severity) is None)
+        facts = {**alert.data, "severity": rule.severity}
+        return sorted(c for c in {*held, *new} if not self.writes.withheld(c, alert.id, rule.name, facts, "trigger"))
 
     # --- F0 Ops itself
 
@@ -396,6 +399,7 @@ def run_alert_rules(app: App, now: datetime, may_go_on: Callable[[], bool]) -> R
         before,
         app.part(AgentsLoader).agents,
         exclusions_of(excluded),
+        quiet_reader(app),
     )
     return run(may_go_on)
 

@@ -25,7 +25,7 @@ from shared import log
 from shared.delivery_records import COLLECTION, DeliveryRecords
 from shared.domain import grouping
 from shared.domain import notification as outbox
-from shared.domain.grouping import Message, Waiting
+from shared.domain.grouping import LogChange, Message, Waiting
 from shared.domain.notification import Data, Outcome
 from shared.flags import FlagsUnknown
 from shared.notification_policy import PolicyLoader
@@ -266,15 +266,15 @@ class _Run:
         if not groups:
             return self.attempt(docs, [docs[0].data], None)
         before = self.records.log(channel)
-        after = grouping.logged(message, before, self.policy, self.moment())
-        return self.attempt(docs, grouping.led(message, before), after)
+        change = grouping.LogChange(message.key, before, grouping.logged(message, before, self.policy, self.moment()))
+        return self.attempt(docs, grouping.led(message, before), change)
 
-    def attempt(self, docs: Sequence[Doc], members: Sequence[Data], channel_log: Data | None) -> set[str]:
+    def attempt(self, docs: Sequence[Doc], members: Sequence[Data], change: LogChange | None) -> set[str]:
         """Claim, send and record one message. The ids of those that are closed now."""
         owner, moment, channel = secrets.token_hex(8), self.moment(), members[0]["channel"]
         claimed = [outbox.claim(data, owner, moment) if data["open"] else data for data in members]
         ours = [data for data in claimed if data is not None]
-        if len(ours) < len(claimed) or not self.records.claim(docs, ours, channel_log):
+        if len(ours) < len(claimed) or not self.records.claim(docs, ours, change):
             return set()
         reason = self.reason_to_withhold(channel)  # again: a switch may have been thrown since
         if reason is not None:
@@ -284,6 +284,8 @@ class _Run:
         outcome = self.send(channel, ours)
         if outcome.retry_after is not None:
             self.throttled[channel] = self.app.monotonic() + outcome.retry_after
+        if change is not None and outcome.result in ("retry", "dead"):  # nobody was told
+            self.records.take_back(channel, change)
         moment, jitter = self.moment(), random.random()
         return self.records.record(owner, ours, lambda data: outbox.after_attempt(data, outcome, moment, jitter))
 

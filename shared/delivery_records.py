@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from shared import log
+from shared.domain import grouping
+from shared.domain.grouping import LogChange
 from shared.domain.notification import Data
 from shared.store.protocol import Conflict, Doc, Put, Store, Unavailable, Write, compare_and_set, new_rev, over
 
@@ -34,24 +36,39 @@ class DeliveryRecords:
 
     def members(self, leader: Doc, found: Mapping[str, Doc]) -> list[Doc]:
         """The documents of a leader's message, itself first; those that are gone are left out."""
-        others = [name for name in leader.data["members"] if name != leader.id]
+        others = [name for name in leader.data.get("members") or () if name != leader.id]
         missing = [f"{COLLECTION}/{name}" for name in others if name not in found]
         read = {doc.id: doc for doc in (self.store.get_many(missing) if missing else ()) if doc}
         known = {name: found.get(name) or read.get(name) for name in others}
         return [leader, *(doc for doc in known.values() if doc is not None)]
 
-    def claim(self, docs: Sequence[Doc], claimed: Sequence[Data], channel_log: Data | None) -> bool:
+    def claim(self, docs: Sequence[Doc], claimed: Sequence[Data], change: LogChange | None) -> bool:
         """Commit a claim: False if somebody else was faster, and then what was claimed so far is free after its lease.
 
         The leader comes last: only a leader that is claimed stands for its members. What is closed stays as it is.
         """
         changes = [(doc, data) for doc, data in zip(docs, claimed, strict=True) if data["open"]]
         log_writes: list[Write] = []
-        if channel_log is not None:
+        if change is not None:
             channel = claimed[0]["channel"]
-            log_writes = [over(self._logs.pop(channel, None), f"{LOGS}/{channel}", channel_log)]
+            log_writes = [over(self._logs.pop(channel, None), f"{LOGS}/{channel}", change.after)]
         first, *rest = [changes[n : n + CHUNK] for n in range(0, len(changes), CHUNK)]
         return all(self._write(chunk) for chunk in rest) and self._write(first, log_writes)
+
+    def take_back(self, channel: str, change: LogChange) -> None:
+        """Take from the channel's log what a claim put in, because the message surely did not arrive."""
+
+        def decide(doc: Doc | None) -> Data | None:
+            return grouping.taken_back(doc.data, change) if doc else None
+
+        self._logs.pop(channel, None)
+        try:
+            compare_and_set(self.store, f"{LOGS}/{channel}", decide)
+        except (
+            Conflict,
+            Unavailable,
+        ) as error:  # the outcome itself matters more: at worst something waits an interval
+            log.warning("a message that did not arrive stays in the channel's log", kind=type(error).__name__)
 
     def record(self, owner: str, claimed: Sequence[Data], after: After) -> set[str]:
         """Commit what became of a claimed message. Tries hard: if this is lost, the message is sent a second time.

@@ -50,6 +50,26 @@ class Waiting:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class LogChange:
+    """What a message with this key does to the channel's log."""
+
+    key: str
+    before: Mapping[str, Any]
+    after: Data
+
+
+def taken_back(log: Mapping[str, Any], change: LogChange) -> Data | None:
+    """The log without what the change put in; None if there is nothing of it any more."""
+    put_in = change.after["groups"].get(change.key)
+    groups = dict(log["groups"])
+    sent = [at for at in log["sent"] if at in change.before.get("sent", ()) or at not in change.after["sent"]]
+    if put_in is not None and groups.get(change.key) == put_in:
+        was = change.before.get("groups", {}).get(change.key)
+        groups = {k: g for k, g in groups.items() if k != change.key} | ({change.key: was} if was else {})
+    return None if (sent, groups) == (log["sent"], log["groups"]) else {"sent": sent, "groups": groups}
+
+
 def rank(data: Mapping[str, Any]) -> int:
     """0 is the most severe."""
     return _RANKS.get(data["facts"].get("severity", ""), len(_RANKS))

@@ -118,7 +118,7 @@ def after_attempt(data: Data, outcome: Outcome, now: datetime, jitter: float) ->
     data = _with_attempt(data, now, outcome.duration_ms, outcome.result, outcome.status, outcome.detail)
     if outcome.result == "delivered":
         return {**_closed(data, "delivered", None), "deliveredAt": now, "reference": outcome.reference}
-    if outcome.result == "retry":  # it surely did not arrive: what is due by then makes the next message
+    if not is_fixed({**data, "state": "pending"}):  # it surely did not arrive: what is due by then makes the next one
         data = _without_group(data)
     if outcome.result == "dead":
         return _closed(data, "dead", outcome.detail)
@@ -144,8 +144,8 @@ def withhold(data: Data, reason: str, owner: str | None = None) -> Data:
 
 
 def is_fixed(data: Data) -> bool:
-    """It leads a message of several that may have arrived: that is sent again with the same members."""
-    return len(data.get("members") or ()) > 1
+    """Its message may have arrived: it is sent again as it was, under the same id and with the same members."""
+    return may_be_known(data)
 
 
 def released(data: Data) -> Data:

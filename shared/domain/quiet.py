@@ -26,10 +26,10 @@ ALWAYS_TOLD = (
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """`reason`: silenced, inhibited, maintenance or mute_schedule. `by`: the id or name of what holds it back."""
+    """`reason`: silenced, inhibited, maintenance, mute_schedule, or that of a switch. `by`: what holds it back."""
 
     reason: str
-    by: str
+    by: str | None = None
     until: datetime | None = None
 
 

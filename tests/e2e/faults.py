@@ -103,6 +103,7 @@ class Fault:
 _TRANSITION = (
     "commit +alert_firings/*, +alerts/*, +incidents/*, +incidents/*/audit/*, +notifications/*, +runs/alertRules"
 )
+_CLAIM = "commit +delivery/*, +notifications/*"
 
 FAULTS = {
     "a batch is acknowledged before it is stored": Fault(
@@ -116,7 +117,7 @@ FAULTS = {
         lambda store: _Late(store, _is_new_notification), _TRANSITION, "notifications"
     ),
     "a notification is called delivered before it is sent": Fault(
-        lambda store: _Changed(store, _delivered_when_claimed), "commit +notifications/*", "messages shown"
+        lambda store: _Changed(store, _delivered_when_claimed), _CLAIM, "messages shown"
     ),
     "a notification gets a new id when it is sent again": Fault(_NewIds, "post to Slack", "messages shown"),
 }

@@ -15,6 +15,7 @@ from tests.e2e.support import blocks, collection, everywhere
 from tests.fake_servers import FakeSlack
 
 ERRORS, LATENCY = "api-availability-threshold", "api-latency-p95-threshold"
+STRICT = "api-errors-threshold"  # of the same errors, and in one message with them
 SENT, FAILED = 200, 20  # requests of each batch; of the first one, how many failed
 Kill = tuple[int, str]  # the number of a call from 1, and `before` or `after`
 
@@ -65,13 +66,13 @@ def _check_metrics(outcome: Outcome, store: Store) -> None:
 def _check_alerts(outcome: Outcome, store: Store) -> None:
     """Each transition exists once, with its incident."""
     alerts = {name: (alert["state"], alert["seq"]) for name, alert in collection(store, "alerts").items()}
-    outcome.expect("alerts", alerts, {ERRORS: ("resolved", 2), LATENCY: ("resolved", 2)})
+    outcome.expect("alerts", alerts, dict.fromkeys((ERRORS, LATENCY, STRICT), ("resolved", 2)))
     incidents = {
         name: (incident["status"], [update["status"] for update in incident["updates"]])
         for name, incident in collection(store, "incidents").items()
     }
     once = ("resolved", ["investigating", "resolved"])
-    outcome.expect("incidents", incidents, {f"{ERRORS}-1": once, f"{LATENCY}-1": once})
+    outcome.expect("incidents", incidents, {f"{name}-1": once for name in (ERRORS, LATENCY, STRICT)})
 
 
 def _check_outbox(outcome: Outcome, store: Store, slack: FakeSlack) -> None:
@@ -81,6 +82,8 @@ def _check_outbox(outcome: Outcome, store: Store, slack: FakeSlack) -> None:
     promised = {
         f"{ERRORS}-1-slack": ("trigger", *delivered),
         f"{ERRORS}-2-slack": ("resolve", *delivered),
+        f"{STRICT}-1-slack": ("trigger", *delivered),
+        f"{STRICT}-2-slack": ("resolve", *delivered),
         f"{LATENCY}-1-slack": ("trigger", *delivered),
         f"{LATENCY}-2-slack": ("resolve", "dead", "channel_is_archived"),
         f"{ERRORS}-1-email": ("trigger", *withheld),
@@ -88,10 +91,16 @@ def _check_outbox(outcome: Outcome, store: Store, slack: FakeSlack) -> None:
     }
     outcome.expect("notifications", {n: (d["kind"], d["state"], d["reason"]) for n, d in outbox.items()}, promised)
     outcome.expect("notifications still open", [n for n, d in outbox.items() if d["open"]], [])
+    for seq in (1, 2):
+        pair = [f"{ERRORS}-{seq}-slack", f"{STRICT}-{seq}-slack"]
+        groups = [outbox[name].get("groupId") for name in pair if name in outbox]
+        outcome.expect(f"the message of {pair}", groups, pair[:1] * 2)
     outcome.taken = [message in slack.shown for message in slack.received]
     arrived, shown = ({m.notification_id for m in messages} for messages in (slack.received, slack.shown))
-    outcome.expect("messages that arrived", arrived, {name for name in promised if name.endswith("slack")})
-    outcome.expect("messages shown", shown, {name for name, was in promised.items() if "delivered" in was})
+    led = {name: was for name, was in promised.items() if name.endswith("slack") and not name.startswith(STRICT)}
+    told = {name for name, was in led.items() if "delivered" in was}
+    outcome.expect("messages that arrived", arrived, set(led))
+    outcome.expect("messages shown", shown, told)
     lane = [name for name in dict.fromkeys(slack.shown_ids) if name.startswith(ERRORS)]
     outcome.expect("order", lane, [f"{ERRORS}-1-slack", f"{ERRORS}-2-slack"])
     outcome.copies = len(slack.shown) - len(shown)

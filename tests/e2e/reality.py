@@ -1,9 +1,9 @@
 """What goes on around a deployment that may die: a client and a scheduler that try again, and a new instance.
 
 One `Life` is the same story each time: 200 requests that are slow and partly fail, an evaluation, a minute's notifier,
-a look at the status; then 200 good requests and the same again. Slack takes the two messages of the breach; of those of
-the recovery it cannot take one for a minute, and refuses the other for good. `Life.live` tells what became of the
-promise.
+a look at the status; then 200 good requests and the same again. Of the three alerts two share a message. Slack takes
+the two messages of the breach; of those of the recovery it cannot take one for a minute, and refuses the other for
+good. `Life.live` tells what became of the promise.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,32 @@ from tests.e2e.support import (
     Answer,
     Scheduler,
     call,
+    changed_config,
     collection,
     environment,
     next_mark,
+    write_json,
 )
 from tests.fake_servers import Exchange, FakeSlack, normal
 
 TRIES = 5  # of a client or the scheduler
 ROUNDS = 4  # minutes until all must be quiet
 SLACK_IS_WELL_AGAIN = datetime(2026, 11, 23, 12, 11, tzinfo=UTC)
+
+
+@cache
+def configuration() -> Path:
+    """A second alert on the errors, told in one message with the first; the slowness in one of its own."""
+
+    def change(folder: Path) -> None:
+        slos = json.loads((folder / "slo.json").read_text())
+        alert = {"severity": "critical", "channels": ["slack"]}
+        slos["slos"].append({**slos["slos"][0], "name": "API Errors", "threshold": 0.4, "alert": alert})
+        write_json(folder / "slo.json", slos)
+        policy = {"grouping": {"by": ["component", "severity"]}, "inhibit": []}
+        write_json(folder / "notifications.json", policy)
+
+    return changed_config("kill", change)
 
 
 class Worker:
@@ -122,7 +140,7 @@ class Life:
         self.clock = SharedClock(clock_file)
         self.order: Order = {
             "store": self.place,
-            "env": environment(worker.slack.url, worker.scheduler.keys_url),
+            "env": environment(worker.slack.url, worker.scheduler.keys_url) | {"CONFIG_DIR": str(configuration())},
             "clock": str(clock_file),
             "kill": kill,
             "record": record,

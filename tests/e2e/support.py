@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import http.client
 import json
+import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -152,6 +156,26 @@ def environment(slack_url: str, keys_url: str) -> dict[str, str]:
         "SCHEDULER_SERVICE_ACCOUNT": ACCOUNT,
         "DEV_SCHEDULER_JWKS_URL": keys_url,
     }
+
+
+def changed_config(name: str, change: Callable[[Path], None]) -> Path:
+    """A copy of the shipped configuration, changed; it is gone when the tests are over."""
+    folder = Path(mkdtemp(prefix=f"f0-{name}-"))
+    atexit.register(shutil.rmtree, folder)
+    shutil.copytree(ROOT / "config", folder, dirs_exist_ok=True)
+    change(folder)
+    return folder
+
+
+@cache
+def each_alone() -> Path:
+    """A configuration that tells each alert in a message of its own, and holds nothing back."""
+    policy = {"grouping": {"by": ["alertId"], "interval": "0s"}, "storm": {"messages": 0}, "inhibit": []}
+    return changed_config("each-alone", lambda folder: write_json(folder / "notifications.json", policy))
+
+
+def write_json(file: Path, data: Any) -> None:
+    file.write_text(json.dumps(data))
 
 
 # What the store holds, read document by document.

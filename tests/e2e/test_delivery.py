@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import random
-import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -25,7 +21,7 @@ from shared.domain.notification import new_notification
 from shared.outbound import HttpOutbound, Reply
 from shared.settings import Settings
 from shared.store.protocol import Create, Doc, Merge, Put, Query, Store, Unavailable, Write
-from tests.core import CONFIG
+from tests.e2e.support import each_alone
 from tests.fake_servers import (
     Behaviour,
     Exchange,
@@ -69,17 +65,6 @@ class Hasty(HttpOutbound):
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline: float) -> Reply:
         return super().post(url, body, headers, min(deadline, 0.4))
-
-
-@cache
-def each_alone() -> Path:
-    """A configuration that tells each alert in a message of its own, and holds nothing back."""
-    folder = Path(mkdtemp(prefix="f0-each-alone-"))
-    atexit.register(shutil.rmtree, folder)
-    shutil.copytree(CONFIG, folder, dirs_exist_ok=True)
-    policy = {"grouping": {"by": ["alertId"], "interval": "0s"}, "storm": {"messages": 0}, "inhibit": []}
-    (folder / "notifications.json").write_text(json.dumps(policy))
-    return folder
 
 
 class Bench:

@@ -112,6 +112,20 @@ def test_after_a_lost_reply_the_same_set_is_sent_under_the_same_id(bench: Bench)
     assert first == second
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_may_have_arrived_stays_as_it_is_also_after_it_was_refused(bench: Bench, count: int) -> None:
+    answers = iter([losing_the_reply, failing(503), normal])
+    bench.slack.behave = lambda exchange: next(answers, normal)(exchange)
+    ids = many(bench, count)
+    bench.deliver()
+    bench.clock.advance(7)
+    bench.deliver()
+    late = add_one(bench, "late", severity="critical")
+    bench.clock.advance(13)
+    assert bench.deliver().delivered == count + 1
+    assert Counter(bench.slack.shown_ids) == {ids[0]: 2, late: 1}
+
+
 def test_what_surely_did_not_arrive_goes_out_with_what_broke_since(bench: Bench) -> None:
     bench.slack.behave = fails_first(failing(503))
     ids = many(bench, 3)
@@ -121,6 +135,21 @@ def test_what_surely_did_not_arrive_goes_out_with_what_broke_since(bench: Bench)
     late = add_one(bench, "late", severity="critical")
     assert bench.deliver().delivered == 4
     assert bench.slack.shown_ids == [late]
+
+
+def test_a_message_that_did_not_arrive_makes_nothing_wait(bench: Bench) -> None:
+    bench.slack.behave = fails_first(failing(503))
+    first = add_one(bench, "errors")
+    bench.deliver()
+    bench.clock.advance(7)
+    second = add_one(bench, "writes")
+    assert bench.deliver().delivered == 2
+    assert bench.slack.shown_ids == [first]
+    assert bench.read(first)["addsTo"] is None
+    log = bench.store.get("delivery/slack")
+    assert log is not None
+    assert (len(log.data["sent"]), log.data["groups"]["component=API"]["alerts"]) == (1, ["errors", "writes"])
+    assert bench.read(second)["groupId"] == first
 
 
 def test_a_refused_group_is_dead_as_a_whole(bench: Bench) -> None:

@@ -49,8 +49,13 @@ STEPS = {
     "commit +runs/alertRules",
     "commit +status/components/items, +status/history, +status/public",
     "query notifications by open, dueAt",
-    "query notifications by lane, open",
-    "commit +notifications/*",  # claimed, delivered
+    "query notifications by open",
+    "query silences by endsAt",
+    "query maintenances by status",
+    "get delivery/*",
+    "commit +delivery/*, +notifications/*",  # claimed
+    "commit +notifications/*",  # delivered
+    "commit +delivery/*",  # taken back, since it did not arrive
     "post to Slack",
     "get notifications/*",
     "get config/flags",

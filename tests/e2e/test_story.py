@@ -12,6 +12,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.e2e.support import (
     Scheduler,
     call,
     collection,
+    each_alone,
     environment,
     everywhere,
     served,
@@ -467,6 +469,8 @@ class Meeting(Wrapped):
 
 
 def test_two_runs_at_once_change_nothing_twice(world: World) -> None:
+    world.settings = replace(world.settings, config_dir=each_alone())
+    world.use(world.store)
     for seq, (latencies, failed) in enumerate([(SLOW, 100), (FAST, 0)], start=1):
         world.send(latencies, failed=failed)
         world.clock.to_next_mark()

@@ -347,6 +347,7 @@ def reasons_of_notifications() -> set[str]:
     for path in (ROOT / "shared").rglob("*.py"):
         found |= {w for name in ("cancel", "withhold") for call in calls(path, name) for w in words_in(call.args[1])}
         found |= {w for call in calls(path, "_closed") for w in words_in(call.args[2])}
+        found |= {w for call in calls(path, "Hold") for w in words_in(call.args[0])}
     return found
 
 
