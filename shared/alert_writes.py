@@ -26,6 +26,10 @@ FACTS = (
 )  # fmt: skip
 
 
+# what people and time did to a firing: the next one begins without
+OF_A_FIRING = ("markedFalse", "acknowledged", "escalated", "repeatedAt")
+
+
 class AlertWrites:
     """`flags` by dotted name; `configured`: every channel that can be sent on, and whether it has an address."""
 
@@ -160,9 +164,9 @@ class AlertWrites:
     def _firing(self, taken: Step, alert: Doc | None, seq: int) -> Data:
         """Of the last firing: the `seq` that its record is named by, and the mark of a responder."""
         if taken.transition == "fire":
-            return {"firingSeq": seq, "markedFalse": None}
+            return {"firingSeq": seq, **dict.fromkeys(OF_A_FIRING)}
         before = alert.data if alert else {}
-        return {"firingSeq": before.get("firingSeq"), "markedFalse": before.get("markedFalse")}
+        return {"firingSeq": before.get("firingSeq"), **{name: before.get(name) for name in OF_A_FIRING}}
 
     def _open_incident(self, name: str, seq: int, facts: Data, impact: str) -> tuple[str, list[Write]]:
         """The id of the alert's incident and its writes: a new one, or that of its cause which is open, or just was.

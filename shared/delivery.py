@@ -214,7 +214,7 @@ class _Run:
             held = self.held(doc, moment)
             if held is not None:
                 return [(doc, held)]
-        if data["kind"] == "resolve" and outbox.resolve_is_pointless(self.earlier(doc)):
+        if data["kind"] in ("resolve", "acknowledge") and outbox.resolve_is_pointless(self.earlier(doc)):
             return [(doc, outbox.cancel(data, "trigger_not_sent"))]
         is_over = any(later.data["kind"] == "resolve" for later in waiting)
         if is_over and data["kind"] in ("repeat", "acknowledge") and outbox.untried(data):

@@ -38,6 +38,7 @@ NAMES = (
     "PAGERDUTY_ROUTING_KEY",
     "PAGERDUTY_URL",
     "WEBHOOK_URL",
+    "HEARTBEAT_URL",
     "WEBHOOK_SECRET",
     "SCHEDULER_SERVICE_ACCOUNT",
     "SCHEDULER_AUDIENCES",
@@ -63,7 +64,7 @@ SLACK_API = "https://slack.com/api"
 PAGERDUTY_EVENTS = "https://events.pagerduty.com/v2/enqueue"
 _SECRET_FIELDS = (
     "ingest_keys", "slack_webhook_url", "slack_bot_token", "smtp_password", "pagerduty_key", "webhook_url",
-    "webhook_secret", "probe_values",
+    "heartbeat_url", "webhook_secret", "probe_values",
 )  # fmt: skip
 _SMTP_PORTS: Mapping[SmtpSecurity, int] = {"starttls": 587, "tls": 465, "none": 25}
 _URL = re.compile(r"https?://[^\s/?#@]+([/?#]\S*)?")  # no user:password@
@@ -132,6 +133,7 @@ class Settings:
     pagerduty_key: str | None = None
     pagerduty_url: str = PAGERDUTY_EVENTS
     webhook_url: str | None = None
+    heartbeat_url: str | None = None
     webhook_secret: str | None = None
     probe_values: Mapping[str, str] = field(default_factory=dict)  # what probes may use, by the setting's name
 
@@ -217,6 +219,7 @@ class _Reader:
             pagerduty_key=self.matching("PAGERDUTY_ROUTING_KEY", _ROUTING_KEY, "a key of 32 letters and digits"),
             pagerduty_url=self.url("PAGERDUTY_URL") or PAGERDUTY_EVENTS,
             webhook_url=self.url("WEBHOOK_URL"),
+            heartbeat_url=self.url("HEARTBEAT_URL"),
             webhook_secret=self.matching("WEBHOOK_SECRET", _LONG_SECRET, "16 characters or more, without spaces"),
             probe_values=self.probe_values(),
         )

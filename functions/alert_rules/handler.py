@@ -20,6 +20,7 @@ from shared.maintenances import advance
 from shared.publish_status import publish_status
 from shared.store.protocol import StoreError
 from shared.store_latency import latency_batch
+from shared.watchdog import ping, watch
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
@@ -38,8 +39,11 @@ def handle(request: Request, app: App) -> Response:
     advance(app.store, now)  # what is in force is decided before alerts are
     result = run_alert_rules(app, now, lambda: app.monotonic() - started < FOLD_SECONDS)
     seq = publish_status(app.store, load_components(app.settings.config_dir), app.flags, now)
+    watch(app, "alertRules", now)
     delivered = deliver_due(app, now, budget_seconds=DELIVERY_SECONDS)
     _keep_latency(app, now)
+    if result.folded.complete and not result.overtaken:
+        ping(app)
     return answer(
         {
             "factsAt": result.facts_at.isoformat(),

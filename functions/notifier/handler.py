@@ -1,18 +1,28 @@
-"""notifier: every minute, send what is due in the outbox; move maintenances on; remind of post-mortems."""
+"""notifier: every minute, look after what goes on firing and send what is due in the outbox.
+
+It moves maintenances on and reminds of post-mortems, too.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
+from shared import log
 from shared.auth import require_scheduler
+from shared.dead_letters import tell_of_dead_letters
 from shared.delivery import deliver_due
+from shared.flags import FlagsUnknown
+from shared.follow_up import follow_up
 from shared.http import answer, require_method
 from shared.maintenances import advance
 from shared.postmortems import remind
 from shared.published import published
+from shared.store.protocol import StoreError
+from shared.watchdog import finished, watch
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
@@ -29,4 +39,17 @@ def handle(request: Request, app: App) -> Response:
     if advance(app.store, now):
         published(app, now)
     remind(app.store, now)
-    return answer(asdict(deliver_due(app, now, budget_seconds=BUDGET_SECONDS, patient=True)))
+    _look_after(app, now)
+    delivered = deliver_due(app, now, budget_seconds=BUDGET_SECONDS, patient=True)
+    finished(app, "notifier", now)
+    return answer(asdict(delivered))
+
+
+def _look_after(app: App, now: datetime) -> None:
+    """What goes on firing, what died, and who stopped. What is announced here is sent in the same run."""
+    try:
+        follow_up(app, now)
+        tell_of_dead_letters(app, now)
+        watch(app, "notifier", now)
+    except (StoreError, FlagsUnknown) as error:  # the next minute does it: what is due must not wait for that
+        log.warning("alerts could not be looked after", kind=type(error).__name__)

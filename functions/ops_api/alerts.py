@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response
 
+from shared import acknowledge as taking_on
 from shared.alert_marks import MAX_NOTE, Changed, NeverFired, UnknownAlert, mark_false, scrubbed, unmark
+from shared.alert_writes import AlertWrites
+from shared.domain import follow_up
 from shared.http import Problem, answer
+from shared.notification_policy import PolicyLoader
+from shared.notify.registry import configured
+from shared.quiet import quiet_reader
 from shared.store.protocol import Doc, Query, Store, cursor_of
 
 if TYPE_CHECKING:
@@ -52,7 +58,54 @@ def one_alert(app: App, request: Request, now: datetime, path: Mapping[str, str]
     doc = app.store.get(f"alerts/{_id(path)}")
     if doc is None:
         raise _unknown()
-    return _tagged(doc)
+    return _tagged(doc, {"told": _told(app, doc), "holds": _holds(app, doc, now), **_next(app, doc)})
+
+
+def _told(app: App, doc: Doc) -> dict[str, Any]:
+    """By channel what became of the last notification, with the reason if it was not sent."""
+    names = {channel: f"notifications/{doc.id}-{was['seq']}-{channel}" for channel, was in doc.data["channels"].items()}
+    docs = app.store.get_many(list(names.values())) if names else []
+    told: dict[str, Any] = {}
+    for channel, found in zip(names, docs, strict=True):
+        data = found.data if found else doc.data["channels"][channel]
+        told[channel] = {
+            "notificationId": names[channel].partition("/")[2],
+            **{name: data.get(name) for name in ("kind", "state", "reason", "groupId")},
+            **{name: _iso(data.get(name)) for name in ("dueAt", "deliveredAt")},
+            "heldBy": _held(data.get("heldBy")),
+            "waitsFor": _held(data.get("waitsFor")),
+        }
+    return told
+
+
+def _held(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return {**data, "until": _iso(data.get("until"))} if data else None
+
+
+def _holds(app: App, doc: Doc, now: datetime) -> dict[str, Any]:
+    """By channel what would hold it back now, or null."""
+    if doc.data["state"] != "firing":
+        return {}
+    writes = AlertWrites(app.store, app.flags.all(), configured(app), now, quiet_reader(app))
+    found: dict[str, Any] = {}
+    for channel in doc.data["channels"]:
+        hold = writes.withheld(channel, doc.id, doc.data.get("rule") or "", doc.data, "trigger")
+        found[channel] = hold and {"reason": hold.reason, "by": hold.by, "until": _iso(hold.until)}
+    return found
+
+
+def _next(app: App, doc: Doc) -> dict[str, Any]:
+    due = follow_up.times(doc.data, app.part(PolicyLoader).policy)
+    return {"next": {name: _iso(moment) for name, moment in due.items()}}
+
+
+def acknowledge(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
+    note = _note(request)
+    return _changed(lambda rev: taking_on.acknowledge(app.store, _id(path), path["caller"], note, now, rev), request)
+
+
+def not_acknowledged(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
+    return _changed(lambda rev: taking_on.take_back(app.store, _id(path), now, rev), request)
 
 
 def mark(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
@@ -139,12 +192,13 @@ def _closed(
 
 
 def _alert(doc: Doc) -> dict[str, Any]:
-    marked = doc.data.get("markedFalse")
+    marked, taken = doc.data.get("markedFalse"), doc.data.get("acknowledged")
     return {
         **{name: doc.data.get(name) for name in _KEPT},
         **{name: _iso(doc.data.get(name)) for name in _TIMES},
         "firingSeq": doc.data.get("firingSeq"),
         "markedFalse": marked and {**marked, "at": _iso(marked["at"])},
+        "acknowledged": taken and {**taken, "at": _iso(taken["at"])},
         "rev": doc.data["rev"],
     }
 
@@ -161,6 +215,9 @@ def _changed(change: Callable[[str | None], Doc], request: Request) -> Response:
         return _tagged(change(_expected(request)))
     except UnknownAlert:
         raise _unknown() from None
+    except taking_on.NotFiring:
+        detail = "this alert does not fire now: there is nothing to take on"
+        raise Problem(409, "alert_not_firing", detail) from None
     except NeverFired:
         detail = "this alert has no firing on record that could be false: it never fired, or over 400 days ago"
         raise Problem(409, "alert_never_fired", detail) from None
@@ -201,8 +258,8 @@ def _note_fault(raw: bytes) -> str | None:
     return None
 
 
-def _tagged(doc: Doc) -> Response:
-    response = answer(_alert(doc))
+def _tagged(doc: Doc, more: Mapping[str, Any] | None = None) -> Response:
+    response = answer({**_alert(doc), **(more or {})})
     response.headers["ETag"] = f'"{doc.data["rev"]}"'
     return response
 

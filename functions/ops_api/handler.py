@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
-from functions.ops_api import alerts, backtest, exclusions, metrics, report, slos
+from functions.ops_api import alerts, backtest, exclusions, metrics, report, silences, slos
 from shared.routes import Route, dispatch
 
 if TYPE_CHECKING:
@@ -21,9 +21,13 @@ ROUTES = (
     Route("/api/ops/slos/{id}/backtest", {"GET": backtest.one_slo}),
     Route("/api/ops/exclusions", {"GET": exclusions.all_exclusions, "POST": exclusions.exclude}),
     Route("/api/ops/exclusions/{id}", {"DELETE": exclusions.take_back}),
+    Route("/api/ops/silences", {"GET": silences.all_silences, "POST": silences.silence}),
+    Route("/api/ops/silences/preview", {"POST": silences.preview}),
+    Route("/api/ops/silences/{id}", {"GET": silences.one, "DELETE": silences.end}),
     Route("/api/ops/report", {"GET": report.success}),
     Route("/api/ops/alerts", {"GET": alerts.all_alerts}),
     Route("/api/ops/alerts/{id}", {"GET": alerts.one_alert}),
+    Route("/api/ops/alerts/{id}/acknowledge", {"POST": alerts.acknowledge, "DELETE": alerts.not_acknowledged}),
     Route("/api/ops/alerts/{id}/false", {"POST": alerts.mark, "DELETE": alerts.take_back}),
 )
 

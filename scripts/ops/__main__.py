@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from scripts.ops import exclusions, metrics, report, slos
+from scripts.ops import alerts, exclusions, metrics, report, silences, slos
 from scripts.ops.client import CannotAsk, Client
 from scripts.ops.screen import Screen
 
-COMMANDS = (metrics, slos, exclusions, report)
+COMMANDS = (metrics, slos, alerts, silences, exclusions, report)
 
 _EPILOG = """\
 Without --url the server is that of OPS_URL, else http://127.0.0.1:8080. The local server gives its token by itself; in

@@ -27,6 +27,7 @@ FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=10)
 JITTER = 0.25  # the most that is added to a wait, as a share of it
 KEPT_FIRST, KEPT_LAST = 5, 20  # attempts that stay in the record
+DEAD_LETTERS = "dead-letters"  # the alert that tells of dead letters
 GROUP_FIELDS = ("groupId", "groupKey", "members", "addsTo")  # of what goes out with others: see grouping.py
 
 
@@ -235,7 +236,10 @@ def _wait(attempts: int, retry_after: float | None, jitter: float) -> timedelta:
 
 
 def _closed(data: Data, state: str, reason: str | None) -> Data:
-    return {**data, "state": state, "reason": reason, "open": False, "dueAt": None, "owner": None, "leaseUntil": None}
+    ended = {"state": state, "reason": reason, "open": False, "dueAt": None, "owner": None, "leaseUntil": None}
+    if state == "dead" and data["alertId"] != DEAD_LETTERS:
+        return {**data, **ended, "untold": True}  # until it is announced through another channel
+    return {**data, **ended}
 
 
 def _without_group(data: Data) -> Data:

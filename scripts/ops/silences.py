@@ -1,0 +1,106 @@
+"""`silence`: times in which alerts are not told: see what one would match, add one, list them, end one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from scripts.ops.client import WRONG, CannotAsk, Client, printable
+from scripts.ops.screen import Screen, table
+
+BASE = "/api/ops/silences"
+Answer = Mapping[str, Any]
+
+
+def add_to(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "silence",
+        help="for a time, alerts that match are not told",
+        description="Silence alerts for a time, see what a silence would match, list silences, or end one.",
+    )
+    command.add_argument("action", choices=("preview", "add", "list", "expire"))
+    command.add_argument("id", nargs="?", help="of expire: which one")
+    command.add_argument(
+        "--match", action="append", metavar="MATCHER", help='such as component="API"; may be repeated, all must hold'
+    )
+    command.add_argument("--minutes", type=int, metavar="N", help="how long, from now")
+    command.add_argument("--comment", help="why, in one line")
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument("--json", action="store_true", help="the answer as it is")
+    command.set_defaults(run=run)
+    return command
+
+
+def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    _check(options)
+    if options.action == "list":
+        answer = client.json(BASE)
+        return _as_json(answer) if options.json else "\n".join(listed(answer, screen))
+    if options.action == "expire":
+        answer = client.change("DELETE", f"{BASE}/{quote(options.id, safe='')}")
+        return (
+            _as_json(answer)
+            if options.json
+            else f"Expired {printable(options.id)}. What it held back and still fires is told."
+        )
+    shown = client.change("POST", f"{BASE}/preview", {"matchers": options.match})
+    if options.action == "preview":
+        return _as_json(shown) if options.json else "\n".join(matched(shown, screen))
+    _confirm(options, shown)
+    wanted = {"matchers": options.match, "minutes": options.minutes, "comment": options.comment}
+    answer = client.change("POST", BASE, wanted, {"Idempotency-Key": secrets.token_hex(16)})
+    if options.json:
+        return _as_json(answer)
+    undo = f"End it: python -m scripts.ops silence expire {printable(answer['id'])}"
+    return f"Silenced until {answer['endsAt'][:16].replace('T', ' ')} UTC.\n{screen.dim(undo)}"
+
+
+def _check(options: argparse.Namespace) -> None:
+    needed = {"add": ("match", "minutes", "comment"), "preview": ("match",), "list": (), "expire": ("id",)}
+    missing = [name for name in needed[options.action] if not getattr(options, name)]
+    if missing:
+        words = ", ".join("an id" if name == "id" else f"--{name}" for name in missing)
+        raise CannotAsk(f"`silence {options.action}` needs {words}.", WRONG)
+    if options.id and options.action != "expire":
+        raise CannotAsk(f"`silence {options.action}` takes no id.", WRONG)
+
+
+def _confirm(options: argparse.Namespace, shown: Answer) -> None:
+    """Only a clear yes is one; the end of the input is none."""
+    if options.yes:
+        return
+    question = (
+        f"Silence {shown['matches']} known alerts, {shown['firing']} of which fire, for {options.minutes} minutes?"
+    )
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CannotAsk("Nothing was changed. --yes does not ask.", WRONG)
+
+
+def matched(shown: Answer, screen: Screen) -> list[str]:
+    if not shown["alerts"]:
+        return ["No known alert matches."]
+    rows = [[printable(one["alertId"]), one["state"]] for one in shown["alerts"]]
+    return table(screen, ["alert", "state"], rows, (0, 1))
+
+
+def listed(answer: Answer, screen: Screen) -> list[str]:
+    if not answer["silences"]:
+        return ["Nothing is silenced."]
+    rows = [
+        [
+            printable(one["id"]), one["state"], one["endsAt"][:16].replace("T", " "), printable(" ".join(one["text"])),
+            printable(one["createdBy"]), printable(one["comment"]),
+        ]
+        for one in answer["silences"]
+    ]  # fmt: skip
+    return table(screen, ["id", "state", "until (UTC)", "matchers", "by", "comment"], rows, (0, 1, 2), wrapped=5)
+
+
+def _as_json(answer: Any) -> str:
+    return json.dumps(answer, indent=2, ensure_ascii=False)

@@ -1,0 +1,124 @@
+"""Silences and acknowledging over real sockets: who may, what is refused, what it says of why nobody was paged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.follow_up import follow_up
+from shared.silences import not_ended
+from shared.store.sqlite import SqliteStore
+from tests.core import NOW
+from tests.ops_api import Ops, Reply, ops_api
+from tests.unit.test_follow_up import ALERT, alert, firing
+
+PATH = "/api/ops/silences"
+ONE = {"matchers": ['component="API"', 'severity=~"critical|high"'], "minutes": 60, "comment": "a deployment"}
+
+
+@pytest.fixture
+def ops(sqlite_store: SqliteStore) -> Iterator[Ops]:
+    firing(sqlite_store)
+    with ops_api(sqlite_store, NOW, SLACK_WEBHOOK_URL="http://127.0.0.1:9/x") as ops:
+        yield ops
+
+
+def post(ops: Ops, body: Any, path: str = PATH, **headers: str) -> Reply:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return ops.get(path, method="POST", body=json.dumps(body).encode(), headers=named)
+
+
+def made(ops: Ops, **changes: Any) -> Any:
+    reply = post(ops, {**ONE, **changes})
+    assert reply.status == 201, reply.text
+    return reply.json
+
+
+def test_a_silence_says_who_why_and_until_when_and_is_listed(ops: Ops) -> None:
+    one = made(ops)
+    assert one | {"id": "x"} == {
+        "id": "x", "state": "active", "comment": "a deployment", "createdBy": "local-admin", "expiredAt": None,
+        "text": ONE["matchers"], "startsAt": "2026-03-10T12:02:30Z", "endsAt": "2026-03-10T13:02:30Z",
+        "createdAt": "2026-03-10T12:02:30Z", "matchers": [
+            {"name": "component", "operator": "=", "value": "API"},
+            {"name": "severity", "operator": "=~", "value": "critical|high"},
+        ],
+    }  # fmt: skip
+    assert ops.get(PATH).json == {"silences": [one]}
+    assert ops.get(f"{PATH}/{one['id']}").json == one
+
+
+def test_it_can_be_ended_early_and_then_is_among_those_that_ended(ops: Ops) -> None:
+    one = made(ops)
+    over = ops.get(f"{PATH}/{one['id']}", method="DELETE")
+    assert (over.status, over.json["state"], over.json["expiredAt"]) == (200, "expired", "2026-03-10T12:02:30Z")
+    assert ops.get(PATH).json == {"silences": []}
+    assert ops.get(PATH, {"state": "expired"}).json == {"silences": [over.json]}
+    assert ops.get(f"{PATH}/{one['id']}", method="DELETE").json == over.json
+    assert ops.get(f"{PATH}/nothing", method="DELETE").json["code"] == "unknown_silence"
+
+
+@pytest.mark.parametrize(
+    ("changes", "paths"),
+    [
+        ({"matchers": []}, ["matchers"]),
+        ({"matchers": ['severity=~".*"']}, ["matchers"]),
+        ({"matchers": ["severity", 'a=~"("', {"name": "a", "operator": "~", "value": ""}]},
+         ["matchers[0]", "matchers[1]", "matchers[2]"]),
+        ({"minutes": None}, ["endsAt"]),
+        ({"endsAt": "2026-03-10T13:00:00Z"}, ["endsAt"]),
+        ({"minutes": None, "endsAt": "2026-03-10T12:00:00Z"}, ["endsAt"]),
+        ({"minutes": None, "endsAt": "2026-05-10T12:00:00Z"}, ["endsAt"]),
+        ({"comment": ""}, ["comment"]),
+        ({"who": "me"}, ["who"]),
+    ],
+)  # fmt: skip
+def test_every_fault_is_told_with_its_path_and_nothing_is_silenced(
+    ops: Ops, changes: dict[str, Any], paths: list[str]
+) -> None:
+    reply = post(ops, {**ONE, **changes})
+    assert (reply.status, reply.json["code"]) == (400, "invalid_body")
+    assert [error["path"] for error in reply.json["errors"]] == paths
+    assert not_ended(ops.app.store, NOW) == []
+
+
+def test_the_same_request_again_makes_no_second_one(ops: Ops) -> None:
+    first, second = (post(ops, ONE, Idempotency_Key="k1") for _ in range(2))
+    assert (first.status, second.status) == (201, 200)
+    assert first.json == second.json
+    other = post(ops, {**ONE, "minutes": 5}, Idempotency_Key="k1")
+    assert (other.status, other.json["code"]) == (422, "idempotency_key_reused")
+    assert len(not_ended(ops.app.store, NOW)) == 1
+
+
+def test_a_preview_shows_what_would_be_held_back_and_changes_nothing(ops: Ops) -> None:
+    shown = post(ops, {"matchers": ONE["matchers"]}, f"{PATH}/preview").json
+    assert (shown["matches"], shown["firing"], shown["alerts"][0]["alertId"]) == (1, 1, ALERT)
+    assert shown["alerts"][0]["labels"]["component"] == "API"
+    assert post(ops, {"matchers": ['component="Auth"']}, f"{PATH}/preview").json["matches"] == 0
+    assert not_ended(ops.app.store, NOW) == []
+
+
+def test_the_alert_says_why_nobody_was_paged(ops: Ops) -> None:
+    one = made(ops)
+    body = ops.get(f"/api/ops/alerts/{ALERT}").json
+    held = {"reason": "silenced", "by": one["id"], "until": "2026-03-10T13:02:30Z"}
+    assert body["holds"] == {"slack": held}
+    assert (body["told"]["slack"]["state"], body["acknowledged"]) == ("pending", None)
+
+
+def test_an_alert_is_acknowledged_with_a_note_and_given_back(ops: Ops) -> None:
+    path = f"/api/ops/alerts/{ALERT}/acknowledge"
+    reply = post(ops, {"note": "on it"}, path)
+    assert (reply.status, reply.headers["ETag"]) == (200, f'"{reply.json["rev"]}"')
+    assert reply.json["acknowledged"] == {"by": "local-admin", "at": "2026-03-10T12:02:30Z", "note": "on it"}
+    assert ops.get(f"/api/ops/alerts/{ALERT}").json["next"] == {"escalates": None, "repeats": None}
+    assert follow_up(ops.app, NOW + timedelta(hours=5)) == []
+    assert ops.get(path, method="DELETE").json["acknowledged"] is None
+    assert alert(ops.app.store)["acknowledged"] is None
+    assert post(ops, {}, path, If_Match='"another"').json["code"] == "alert_changed"
+    assert post(ops, {}, "/api/ops/alerts/nothing/acknowledge").json["code"] == "unknown_alert"
