@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+from shared.domain.notification import DEAD_LETTERS
 from shared.domain.slots import SlotDay
 from shared.rollup_codec import decode_rollup, decode_slots
 from shared.store.protocol import Store
@@ -66,7 +67,8 @@ def _check_metrics(outcome: Outcome, store: Store) -> None:
 def _check_alerts(outcome: Outcome, store: Store) -> None:
     """Each transition exists once, with its incident."""
     alerts = {name: (alert["state"], alert["seq"]) for name, alert in collection(store, "alerts").items()}
-    outcome.expect("alerts", alerts, dict.fromkeys((ERRORS, LATENCY, STRICT), ("resolved", 2)))
+    promised = dict.fromkeys((ERRORS, LATENCY, STRICT), ("resolved", 2))
+    outcome.expect("alerts", alerts, promised | {DEAD_LETTERS: ("firing", 1)})
     incidents = {
         name: (incident["status"], [update["status"] for update in incident["updates"]])
         for name, incident in collection(store, "incidents").items()
@@ -87,6 +89,9 @@ def _check_outbox(outcome: Outcome, store: Store, slack: FakeSlack) -> None:
         f"{STRICT}-2-slack": ("resolve", *delivered),
         f"{LATENCY}-1-slack": ("trigger", *delivered),
         f"{LATENCY}-2-slack": ("resolve", "dead", "channel_is_archived"),
+        f"{DEAD_LETTERS}-1-email": ("trigger", *withheld),
+        f"{DEAD_LETTERS}-1-inapp": ("trigger", *withheld),
+        f"{DEAD_LETTERS}-1-pagerduty": ("trigger", "withheld", "channel_disabled"),
         f"{ERRORS}-1-email": ("trigger", *withheld),
         f"{ERRORS}-2-email": ("resolve", *withheld),
     }

@@ -50,6 +50,10 @@ STEPS = {
     "commit +status/components/items, +status/history, +status/public",
     "query notifications by open, dueAt",
     "query notifications by open",
+    "query alerts by state",  # what goes on firing
+    "query notifications by untold",
+    "commit +alert_firings/*, +alerts/*, +notifications/*",  # a dead letter is told
+    "commit +runs/notifier",
     "query silences by endsAt",
     "query maintenances by status",
     "get delivery/*",
