@@ -81,7 +81,7 @@ def _check_alerts(outcome: Outcome, store: Store) -> None:
 def _check_outbox(outcome: Outcome, store: Store, slack: FakeSlack) -> None:
     """Each notification document exists once, is closed, and what it says of itself is what Slack has seen."""
     outbox = collection(store, "notifications")
-    delivered, withheld = ("delivered", None), ("withheld", "not_available")
+    delivered, withheld = ("delivered", None), ("withheld", "not_configured")
     promised = {
         f"{ERRORS}-1-slack": ("trigger", *delivered),
         f"{ERRORS}-2-slack": ("resolve", *delivered),
@@ -90,7 +90,7 @@ def _check_outbox(outcome: Outcome, store: Store, slack: FakeSlack) -> None:
         f"{LATENCY}-1-slack": ("trigger", *delivered),
         f"{LATENCY}-2-slack": ("resolve", "dead", "channel_is_archived"),
         f"{DEAD_LETTERS}-1-email": ("trigger", *withheld),
-        f"{DEAD_LETTERS}-1-inapp": ("trigger", *withheld),
+        f"{DEAD_LETTERS}-1-inapp": ("trigger", "withheld", "not_available"),
         f"{DEAD_LETTERS}-1-pagerduty": ("trigger", "withheld", "channel_disabled"),
         f"{ERRORS}-1-email": ("trigger", *withheld),
         f"{ERRORS}-2-email": ("resolve", *withheld),

@@ -417,7 +417,7 @@ def test_slack_refusing_for_good_leaves_a_dead_letter_in_sight(
     }  # fmt: skip
     assert world.notifications() == {
         f"{LATENCY}-1-slack": ("dead", "channel_is_archived"),
-        "dead-letters-1-email": ("withheld", "not_available"),  # through the others, if they were there
+        "dead-letters-1-email": ("withheld", "not_configured"),  # through the others, if they were there
         "dead-letters-1-inapp": ("withheld", "not_available"),
         "dead-letters-1-pagerduty": ("withheld", "channel_disabled"),
     }
