@@ -261,7 +261,8 @@ def _log_changes(before: Entries, after: Entries) -> None:
     for (component, name), state in _states(after).items():
         entry, was = after[component][name], before.get(component, {}).get(name, {})
         if (state, entry["reason"]) != (was.get("state"), was.get("reason")) and state != "not_monitored":
-            tell = log.info if state == "operational" else log.warning
+            well = state == "operational" and entry["reason"] in ("answered", "feed_operational")
+            tell = log.info if well else log.warning
             told = {"reason": entry["reason"], "detail": entry["detail"]}
             tell("a probe found something new", component=component, probe=name, state=state, **told)
 

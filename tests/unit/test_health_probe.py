@@ -282,6 +282,23 @@ def test_the_store_is_written_and_read_with_its_latencies(world: World) -> None:
     assert {"readLatency", "writeLatency"} <= database.keys()
 
 
+def test_a_refused_key_is_told_in_the_log_and_becomes_no_data(local: World, capsys: pytest.CaptureFixture[str]) -> None:
+    local.env = {"STRIPE_API_KEY": "rk_revoked"}
+    with FakeSlack(failing(200, '{"object": "balance"}')) as server:
+        stripe = {"id": "pay", "kind": "stripe", "url": server.url}
+        local.configure({"id": "Billing", "name": "Billing", "probes": [stripe]})
+        local.run()
+        assert local.state("Billing") == "operational"
+        server.behave = failing(401)
+        capsys.readouterr()
+        for _ in range(5):
+            local.run()
+        assert local.state("Billing") == "no_data"
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    told = [(line["severity"], line["reason"]) for line in lines if line.get("probe") == "pay"]
+    assert told == [("WARNING", "key_refused")]
+
+
 def test_a_probe_with_a_longer_pause_is_left_out_in_between(local: World) -> None:
     with FakeSlack(OK) as server:
         local.one(server.url, everySeconds=120)
