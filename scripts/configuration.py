@@ -11,6 +11,7 @@ from shared.domain.faults import ConfigError
 from shared.flags import load_defaults
 from shared.notification_policy import load_policy
 from shared.rate_limit import load_limits
+from shared.runbooks import all_runbooks
 from shared.slo_loader import load_burn_windows, load_file, load_registry
 from shared.storage_usage import load_storage
 
@@ -19,7 +20,7 @@ def faults(folder: Path) -> list[str]:
     """Every fault of every file, such as `slo.json: slos[0].metric: unknown metric 'x'`; empty if all is well."""
     checks: tuple[tuple[str, Callable[[], object]], ...] = (
         ("metrics.json", lambda: load_registry(folder)),
-        ("slo.json", lambda: load_file(folder / "slo.json", load_registry(folder))),
+        ("slo.json", lambda: _check_slos(folder)),
         ("burn_windows.json", lambda: load_burn_windows(folder)),
         ("components.json", lambda: load_components(folder)),
         ("agents.json", lambda: load_agents(folder)),
@@ -37,3 +38,16 @@ def faults(folder: Path) -> list[str]:
         except (OSError, ValueError) as error:
             found.append(f"{name}: cannot be read: {error}")
     return list(dict.fromkeys(found))
+
+
+def _check_slos(folder: Path) -> None:
+    """The file by itself, and whether the runbooks that it names are there."""
+    config = load_file(folder / "slo.json", load_registry(folder))
+    there = [found.name for found in all_runbooks()]
+    missing = [
+        f"slos[{n}].alert.runbook: there is no {slo.alert.runbook!r}; there are {', '.join(there)}"
+        for n, slo in enumerate(config.slos)
+        if slo.alert.runbook not in (None, *there)
+    ]
+    if missing:
+        raise ConfigError("slo.json", missing)

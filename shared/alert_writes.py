@@ -22,7 +22,7 @@ from shared.store.protocol import Create, Data, Doc, Store, Write, over
 FACTS = (
     "sloId", "sloName", "severity", "metric", "labels", "unit", "under", "aggregation", "value", "threshold",
     "comparison", "good", "total", "windowSeconds", "burn", "component", "firedAt", "resolvedAt", "incidentId",
-    "reason", "judgedAt",
+    "reason", "judgedAt", "runbook",
 )  # fmt: skip
 
 
@@ -91,6 +91,7 @@ class AlertWrites:
             "incidentId": None if fires else before.get("incidentId"),
             "reason": taken.reason,
             "judgedAt": judged_at,
+            "runbook": slo.alert.runbook,
             "burn": None,
         }
         return told | _burn_facts(evaluation, judged, cleared=taken.transition == "clear") if rule.pairs else told

@@ -1,4 +1,4 @@
-"""incidentsApi: incidents and maintenances, for admins."""
+"""incidentsApi: incidents, maintenances and runbooks, for admins."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
-from functions.incidents_api import incidents, maintenances, postmortem, stats
+from functions.incidents_api import incidents, maintenances, postmortem, runbooks, stats
 from shared.routes import Route, dispatch
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ ROUTES = (
     Route("/api/maintenances/{id}", {"GET": maintenances.one_maintenance, "PATCH": maintenances.edit}),
     Route("/api/maintenances/{id}/updates", {"POST": maintenances.add_update}),
     Route("/api/maintenances/{id}/audit", {"GET": maintenances.audit}),
+    Route("/api/runbooks", {"GET": runbooks.listed}),
+    Route("/api/runbooks/{name}", {"GET": runbooks.one}),
 )
 
 

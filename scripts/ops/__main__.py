@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from scripts.ops import alerts, exclusions, metrics, report, silences, slos
+from scripts.ops import alerts, exclusions, metrics, report, runbook, silences, slos
 from scripts.ops.client import CannotAsk, Client
 from scripts.ops.screen import Screen
 
-COMMANDS = (metrics, slos, alerts, silences, exclusions, report)
+COMMANDS = (metrics, slos, alerts, silences, exclusions, report, runbook)
 
 _EPILOG = """\
 Without --url the server is that of OPS_URL, else http://127.0.0.1:8080. The local server gives its token by itself; in
@@ -28,7 +28,7 @@ exit codes:
 
 def main(argv: Sequence[str], env: Mapping[str, str], screen: Screen) -> int:
     """The exit code. Wrong arguments end in SystemExit(2), as argparse has it."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     try:
         text: str = options.run(options, Client.of(options.url, options.token, env), screen)
     except CannotAsk as reason:
@@ -38,7 +38,7 @@ def main(argv: Sequence[str], env: Mapping[str, str], screen: Screen) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.ops",
         description="Ask F0 Ops as an admin.",

@@ -21,6 +21,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StringConstraints,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -44,6 +45,7 @@ _QUANTILE = re.compile(r"(.+)_p(50|75|90|95|99)")
 Severity = Literal["critical", "high", "warning"]
 Channel = Literal["slack", "email", "pagerduty", "inapp", "webhook"]
 Compliance = Literal["met", "missed", "no_data"]
+RunbookName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]
 
 
 def _one_each(channels: tuple[str, ...]) -> tuple[str, ...]:
@@ -76,6 +78,7 @@ class AlertPolicy(_Model):
     A breach must hold for `pending_for` (`for` in the file) before it is told, and with `min_failures` bad events at
     least; what fires goes on for `keep_firing_for` after it is within again. `no_data`: what silence means.
     `burn_rates`: the rules of config/burn_windows.json besides. `incident`: whether one is opened, with this `impact`.
+    `runbook`: what to follow, by its name: `api-outage` for runbooks/api-outage.md.
     """
 
     severity: Severity
@@ -89,6 +92,7 @@ class AlertPolicy(_Model):
     burn_rates: bool = False
     incident: bool = True
     impact: Literal["low", "medium", "high", "critical"] | None = None
+    runbook: RunbookName | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -63,6 +63,12 @@ def test_every_fault_of_the_slos_is_told_at_once(broken: Path) -> None:
     assert configuration.faults(broken) == FAULTS
 
 
+def test_a_runbook_that_is_not_there_is_a_fault(folder: Path) -> None:
+    rewrite(folder / "slo.json", lambda data: data["slos"][1]["alert"].update(runbook="no-such"))
+    (fault,) = configuration.faults(folder)
+    assert fault.startswith("slo.json: slos[1].alert.runbook: there is no 'no-such'; there are api-outage, ")
+
+
 def test_the_faults_of_all_files_are_told_together(broken: Path) -> None:
     rewrite(broken / "components.json", lambda data: data["components"][0].update(colour="red"))
     (broken / "flags.json").write_text("{")
