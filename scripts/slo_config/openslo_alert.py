@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 THRESHOLD = "f0ops.threshold"
 NUMBERS = {"f0ops.minEvents": "min_events", "f0ops.minFailures": "min_failures"}
 SWITCHES = {"f0ops.burnRates": "burn_rates", "f0ops.incident": "incident"}
-TEXTS = {"f0ops.keepFiringFor": "keep_firing_for", "f0ops.noData": "no_data", "f0ops.impact": "impact"}
+TEXTS = {
+    "f0ops.keepFiringFor": "keep_firing_for", "f0ops.noData": "no_data", "f0ops.impact": "impact",
+    "f0ops.runbook": "runbook",
+}  # fmt: skip
 OWN = {**NUMBERS, **SWITCHES, **TEXTS}  # annotation → field of `alert`
 ANNOTATIONS = ("f0ops.channels", THRESHOLD, *OWN)
 SEVERITIES = {**{own: own for own in get_args(Severity)}, "page": "critical", "ticket": "warning"}
