@@ -16,10 +16,20 @@ from scripts.manifest import ROOT
 from shared.components import load_components, parse_components
 from shared.domain.component import UptimePolicy
 from shared.domain.history import DAYS, HELD
-from shared.domain.probe import KINDS, LONGEST_SECONDS, ROUND_SECONDS, Expect, FeedProbe, HttpProbe, Probe
+from shared.domain.probe import (
+    KINDS,
+    LONGEST_SECONDS,
+    PAUSE_SECONDS,
+    ROUND_SECONDS,
+    Expect,
+    FeedProbe,
+    HttpProbe,
+    Probe,
+)
 from shared.domain.probed import PROBE_STALE
 from shared.outbound import MAX_ANSWER_BYTES
 from shared.slo_loader import load_file, load_registry
+from shared.status_cache import REFRESH_SECONDS
 from tests.unit.test_docs import blocks, table
 
 PAGE = (ROOT / "docs" / "probes.md").read_text()
@@ -79,6 +89,17 @@ def test_the_limits_in_the_text_are_those_of_the_code() -> None:
         f"for more than {HELD // timedelta(minutes=1)} minutes",
     )
     assert [text for text in told if text not in TEXT] == []
+
+
+def test_a_failure_of_the_api_shows_within_60_seconds_as_it_is_worked_out_there() -> None:
+    """The page's own pace is in its script."""
+    (api,) = load_components(ROOT / "config").components[0].probes
+    hangs = api.timeout_seconds * (api.retries + 1) + PAUSE_SECONDS * api.retries
+    at_most = ROUND_SECONDS + hangs + REFRESH_SECONDS + 10
+    assert f"hang take {hangs:g} more" in TEXT
+    assert f"at most {REFRESH_SECONDS:g} seconds later" in TEXT
+    assert f"{at_most:g} in all" in TEXT
+    assert at_most < 60
 
 
 def test_the_component_that_is_shown_could_be_configured() -> None:
