@@ -177,22 +177,30 @@ def test_a_period_that_ended_earlier_has_what_was_then(sqlite_store: SqliteStore
     assert "as of now" in month["slos"]["reason"]
 
 
-def test_firings_are_counted_though_the_alert_fired_again(sqlite_store: SqliteStore) -> None:
+@pytest.mark.parametrize(
+    ("pause", "incidents", "hours"),
+    [(8, 2, 5 / 60), (2, 1, 15 / 60)],  # slots from one firing to the next
+    ids=["an incident each", "within half an hour of its end it is the same incident"],
+)
+def test_firings_are_counted_though_the_alert_fired_again(
+    sqlite_store: SqliteStore, pause: int, incidents: int, hours: float
+) -> None:
     watch = Watch(sqlite_store)
-    for n in range(4):
-        bad = 10 if n % 2 == 0 else 0
+    for n in (0, 1, pause, pause + 1):
+        bad = 10 if n in (0, pause) else 0
         watch.requests(100 - bad, bad, IN_SLOT + n * SLOT)
         watch.run(NOW + n * SLOT)
         if n == 0:
             mark_false(sqlite_store, API, "ada", None, NOW)
-    with ops_api(sqlite_store, NOW + 4 * SLOT) as ops:
-        watch.run(NOW + 4 * SLOT)
+    end = NOW + (pause + 2) * SLOT
+    with ops_api(sqlite_store, end) as ops:
+        watch.run(end)
         week, month = asked(ops), asked(ops, period="month")
     assert week["false_positives"]["counts"] == {"markedFalse": 1, "firings": 2}
     assert (week["false_positives"]["value"], week["false_positives"]["verdict"]) == (50, "missed")
-    assert week["mttr"]["counts"] == {"incidents": 2, "resolved": 2, "open": 0}
-    assert week["mttr"]["value"] == pytest.approx(5 / 60)
-    assert month["resolved"]["counts"] == {"withinTwoHours": 2, "incidents": 2, "undecided": 0}
+    assert week["mttr"]["counts"] == {"incidents": incidents, "resolved": incidents, "open": 0}
+    assert week["mttr"]["value"] == pytest.approx(hours)
+    assert month["resolved"]["counts"] == {"withinTwoHours": incidents, "incidents": incidents, "undecided": 0}
     assert (month["resolved"]["value"], month["resolved"]["verdict"]) == (100, "met")
 
 
