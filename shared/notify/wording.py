@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
+
+from shared.domain.durations import SLOT_SECONDS
 
 Facts = Mapping[str, Any]
 
@@ -27,6 +29,7 @@ _SHARES = {
 }
 _DECIMALS = {"ms": 0, "%": 1, "USD": 2, "GB": 1, "count": 0, "×": 1}
 _QUANTILE = re.compile(r"p(\d\d?)")
+_SLOT = timedelta(seconds=SLOT_SECONDS)
 
 
 def expectation(facts: Facts) -> str:
@@ -63,7 +66,7 @@ def measurement(facts: Facts) -> str:
     if facts["aggregation"] == "delay":
         late = f"what came in the last {value(facts)} is not all counted, so no SLO can be judged"
         return late if facts["value"] else "all of it is counted"
-    when = f"in the last {_window(facts)}"
+    when = _when(facts)
     if facts["value"] is None:
         return f"{when} there was no data"
     if facts.get("burn"):
@@ -137,7 +140,8 @@ def runbook_name(path: str) -> str:
 def sentence(facts: Facts, *, resolved: bool) -> str:
     """What broke, or that it holds again."""
     if not resolved:
-        return f"{expectation(facts)}; {measurement(facts)}."
+        over = ". That was over when it was judged" if facts.get("reason") == "over_already" else ""
+        return f"{expectation(facts)}; {measurement(facts)}{over}."
     if facts.get("reason") == "slo_removed":
         return f"{expectation(facts)}: that is no longer configured, so the alert is closed."
     if facts["value"] is None:
@@ -219,6 +223,14 @@ def _left(share: float | None) -> str:
         return ""
     percent = with_unit(rounded(abs(_exact(share)) * 100, 0, [Decimal(0), Decimal(100)]), "%")
     return f", and it is overspent by {percent}" if share < 0 else f", and {percent} of it is left"
+
+
+def _when(facts: Facts) -> str:
+    """'in the last 5 minutes', or of a slot that was judged late 'in the 5 minutes until 12:05 UTC'."""
+    judged, told_at = facts.get("judgedAt"), facts.get("resolvedAt") or facts.get("firedAt")
+    if judged is None or told_at is None or told_at - judged < _SLOT:
+        return f"in the last {_window(facts)}"
+    return f"in the {_window(facts)} until {judged:%H:%M} UTC"
 
 
 def _window(facts: Facts) -> str:

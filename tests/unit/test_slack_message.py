@@ -120,6 +120,26 @@ def test_it_says_in_plain_words_what_broke(slo: str, kind: str, text: str) -> No
     assert wording.sentence(facts_of(slo, kind), resolved=kind == "resolve") == text
 
 
+@pytest.mark.parametrize(
+    ("minutes", "reason", "text"),
+    [
+        (4, "threshold_exceeded", "; in the last 5 minutes 3.2 % failed."),
+        (5, "threshold_exceeded", "; in the 5 minutes until 12:00 UTC 3.2 % failed."),
+        (65, "over_already", "; in the 5 minutes until 11:00 UTC 3.2 % failed. That was over when it was judged."),
+    ],
+)
+def test_what_was_judged_late_says_when_it_was_and_whether_it_is_over(minutes: int, reason: str, text: str) -> None:
+    facts = facts_of("api-availability", "trigger") | {"judgedAt": FIRED - timedelta(minutes=minutes), "reason": reason}
+    assert wording.sentence(facts, resolved=False) == f"At most 0.5 % of requests may fail{text}"
+
+
+def test_an_end_that_was_judged_late_says_when_it_was() -> None:
+    facts = facts_of("api-availability", "resolve") | {"judgedAt": FIRED + timedelta(minutes=5), "windowSeconds": 3600}
+    assert wording.sentence(facts, resolved=True) == (
+        "At most 0.5 % of requests may fail, and that holds again: in the hour until 12:10 UTC 0.2 % failed."
+    )
+
+
 def test_costs_are_in_dollars() -> None:
     money = {"metric": "token_cost", "unit": "USD", "aggregation": "sum", "threshold": 7.5, "value": 1234.5678}
     text = wording.sentence({**facts_of("api-latency-p95", "trigger"), **money, "windowSeconds": 3600}, resolved=False)
