@@ -311,7 +311,10 @@ class AlertRun:
     def _as_last_known(self, entries: Sequence[Data]) -> list[Data]:
         """The entries with the figures of the last run that had all facts: a part of them may look like an outage."""
         before = {slo["id"]: slo for slo in (self.guard.run.data["slos"] if self.guard.run else ())}
-        unknown = {"value": None, "compliance": "no_data", "good": 0, "total": 0, "alertTotal": 0, "budgetLeft": None}
+        unknown = {
+            "value": None, "compliance": "no_data", "good": 0, "total": 0, "alertTotal": 0, "recent": "no_data",
+            "budgetLeft": None,
+        }  # fmt: skip
         return [
             {**before.get(entry["id"], entry | unknown), "alertState": entry["alertState"], "reason": entry["reason"]}
             for entry in entries
@@ -352,6 +355,7 @@ class AlertRun:
             "windowSeconds": round(evaluation.window_length.total_seconds()),
             "excludedSeconds": evaluation.excluded_seconds,
             "alertTotal": evaluation.facts.counts.total,
+            "recent": evaluation.recent,
             "budgetLeft": None if left is None else float(left),
             "alertState": taken.state,
             "reason": taken.reason,

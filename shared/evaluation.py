@@ -17,7 +17,7 @@ from shared.domain.metric_query import MetricQuery
 from shared.domain.query_range import HOUR, Range, without
 from shared.domain.rollup import Stats, distribution
 from shared.domain.series import split_key
-from shared.domain.slo import Counts, Definition, Slo, SloConfig
+from shared.domain.slo import Compliance, Counts, Definition, Slo, SloConfig
 from shared.fold import Folded
 from shared.layout import FOLD_RUN
 from shared.metric_query import Reader, stored_by
@@ -30,7 +30,8 @@ from shared.store.protocol import Data, Doc, Store
 class Evaluation:
     """What one SLO reads now. `window`: counts over its own window, of this length; `facts`: over the threshold's.
 
-    `rules`: its alerts. `excluded_seconds`: of its own window.
+    `rules`: its alerts. `excluded_seconds`: of its own window. `recent`: whether the objective held over the threshold's
+    window; `no_data` where too few events came to say so.
     """
 
     slo: Slo
@@ -42,6 +43,7 @@ class Evaluation:
     ready: bool
     rules: tuple[Rule, ...]
     excluded_seconds: int = 0
+    recent: Compliance = "no_data"
 
 
 def last_mark(now: datetime) -> datetime:
@@ -102,7 +104,11 @@ class Evaluator:
         component = self.components.component_of(slo.metric, slo.labels)
         is_ready = {slo.objective.hash, slo.trigger.hash} <= ready
         seconds = seconds_within(begins, self.facts_at, excluded)
-        return Evaluation(slo, component, whole, self.facts_at - begins, facts, value, is_ready, tuple(rules), seconds)
+        last = self._last(slo.objective, slo.alert.window, self.facts_at, excluded)
+        recent = slo.compliance(last) if last.total >= max(1, slo.alert.min_events) else "no_data"
+        return Evaluation(
+            slo, component, whole, self.facts_at - begins, facts, value, is_ready, tuple(rules), seconds, recent
+        )
 
     def facts(self, rule: Rule, end: datetime, *, firing: bool) -> Facts:
         """What a rule, which fires already or does not, is judged by at the end of a slot: now, or `CATCH_UP` ago."""

@@ -94,7 +94,7 @@ def derive(
     """
     shown = _shown(incidents, now)
     works = _works(maintenances, now)
-    firing = [alert for alert in alerts if alert.get("state") == "firing"]
+    firing = [alert for alert in alerts if alert.get("state") == "firing" and _is_felt(alert, run, now)]
     statuses = tuple(
         _status(c, components, run, firing, shown, now, said(c, probed, now), works) for c in components.components
     )
@@ -144,8 +144,7 @@ def _status(
     works: Sequence[Data],
 ) -> ComponentStatus:
     slos = [s for s in (run or {}).get("slos") or () if _owner(s, components) == component.id]
-    # Figures are those of the last facts of which nothing was missing.
-    judged_at: datetime | None = (run.get("foldedUntil") or run["factsAt"]) if run else None
+    judged_at = _judged_at(run)
     fresh = judged_at is not None and now - judged_at <= STALE
     measured = [s for s in slos if _measured(s)] if fresh else []
     told = [
@@ -193,6 +192,27 @@ def _status(
             reason = f"probe {component.id}.{probed[0].probe.id}: {probed[0].reason}"
         return status("no_data", reason, "There are no recent measurements", silent=True)
     return status("not_monitored", "no_source", None)
+
+
+def _is_felt(alert: Data, run: Data | None, now: datetime) -> bool:
+    """Whether users feel what the alert tells of. A threshold's they do.
+
+    A burn rate looks hours back: it says nothing of now if the last minutes met the objective, and if it opens no
+    incident (as a ticket) it is about the budget alone.
+    """
+    if not alert.get("burn"):
+        return True
+    judged_at = _judged_at(run)
+    if alert.get("incidentId") is None or judged_at is None or now - judged_at > STALE:
+        return alert.get("incidentId") is not None
+    slos = (run or {}).get("slos") or ()
+    return not any(slo["id"] == alert.get("sloId") and slo.get("recent") == "met" for slo in slos)
+
+
+def _judged_at(run: Data | None) -> datetime | None:
+    """The end of the last facts of which nothing was missing."""
+    at: datetime | None = (run.get("foldedUntil") or run["factsAt"]) if run else None
+    return at
 
 
 def _measured(slo: Data) -> bool:

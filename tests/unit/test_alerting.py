@@ -239,6 +239,17 @@ def test_an_app_that_falls_silent_reads_no_data_on_the_status_at_the_next_run(qu
     assert (api().state, api().reason, api().figures) == ("no_data", "no_data", {})
 
 
+@pytest.mark.parametrize(("good", "bad", "recent"), [(398, 2, "met"), (397, 3, "missed"), (7, 2, "no_data")])
+def test_a_run_reports_whether_the_last_minutes_met_the_objective(
+    quick: Watch, good: int, bad: int, recent: str
+) -> None:
+    quick.requests(0, 100)
+    quick.run()
+    quick.requests(good, bad, IN_SLOT + SLOT)
+    quick.run(NOW + SLOT)
+    assert quick.reported()["recent"] == recent
+
+
 def test_an_unfinished_fold_raises_an_alert_and_never_clears_one(quick: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     quick.requests(90, 10)
     quick.run()

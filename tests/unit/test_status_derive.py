@@ -41,6 +41,33 @@ def test_a_firing_alert_sets_the_state_by_its_severity(severity: str, state: str
     assert of(found, "Database").state == "operational"
 
 
+def burning(incident: str | None, severity: str = "critical") -> dict[str, Any]:
+    return {
+        **alert("a1", "error_rate", severity),
+        "rule": "page",
+        "burn": {"shortSeconds": 300},
+        "incidentId": incident,
+    }
+
+
+@pytest.mark.parametrize(("recent", "state"), [("met", "operational"), ("missed", "outage"), ("no_data", "outage")])
+def test_a_burn_rate_that_looks_hours_back_counts_until_the_last_minutes_are_good(recent: str, state: str) -> None:
+    slos = [{**slo, "recent": recent} for slo in MEASURED]
+    assert of(view(run(slos), [burning("a1-1")]), "API").state == state
+    assert of(view(run(slos), [alert("a1", "error_rate", "critical")]), "API").state == "outage"
+
+
+def test_the_last_minutes_of_a_run_that_is_long_ago_say_nothing() -> None:
+    slos = [{**slo, "recent": "met"} for slo in MEASURED]
+    assert of(view(run(slos, facts_at=NOW - minutes(30)), [burning("a1-1")]), "API").state == "outage"
+
+
+@pytest.mark.parametrize("recent", ["met", "missed", "no_data"])
+def test_a_ticket_is_about_the_budget_and_no_user_feels_it(recent: str) -> None:
+    slos = [{**slo, "recent": recent} for slo in MEASURED]
+    assert of(view(run(slos), [burning(None, "warning")]), "API").state == "operational"
+
+
 @pytest.mark.parametrize("state", ["pending", "ok", "resolved"])
 def test_an_alert_that_does_not_fire_changes_nothing(state: str) -> None:
     assert view(run(), [alert("a1", "error_rate", "critical", state=state)]) == view(run())
