@@ -8,7 +8,7 @@ import subprocess
 import sys
 import venv
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import product
@@ -16,10 +16,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.report import cpu_seconds, heading, median, row
-from shared.domain.alert import Facts, Rule, judge, rules_of
+from shared.domain.alert import Facts, Memory, Rule, judge, rules_of
 from shared.domain.budget import burn_rate, error_budget
 from shared.domain.burn import Burning
+from shared.domain.catch_up import Judged, catch_up, seconds_seen
 from shared.domain.replay import Slots, replay
+from shared.domain.slo import Counts, Definition
 from shared.domain.slots import SLOTS_A_DAY, SlotRow
 from shared.slo_history import Window
 from tests.simulation.traffic import START, failures, slo_of_999
@@ -126,7 +128,8 @@ print((time.process_time() - begin) / rounds)
 def beside_slo_generator() -> None:
     """From counts in memory, without I/O. Theirs reports on each window: SLI, burn rate, budget, whether it alerts.
 
-    Ours is what a run does (the counts of 8 windows, and `judge`), and the same with burn rate and budget of each.
+    Ours is the same (the counts of 8 windows, and `judge`), with and without burn rate and budget of each; and what a
+    run does where nothing happens and nothing came late: all three alerts are judged.
     """
     heading("CPU of one SLO with 8 windows")
     config = slo_of_999()
@@ -138,28 +141,53 @@ def beside_slo_generator() -> None:
     window = Window([START + timedelta(days=n) for n in range(days)], [rows] * days)
     end = START + timedelta(days=days)
 
+    def counts(definition: Definition, seconds: int, until: datetime) -> Counts:
+        return window.count(definition, until - timedelta(seconds=seconds), until)
+
     def ours(report: bool) -> None:
         for rule in rules:
             burning = []
             for pair in rule.pairs:
-                counts = []
+                pairs = []
                 for seconds in (pair.long, pair.short):
-                    counts.append(window.count(slo.objective, end - timedelta(seconds=seconds), end))
+                    pairs.append(counts(slo.objective, seconds, end))
                     if report:
-                        burn_rate(counts[-1], slo.good_share)
-                        error_budget(counts[-1], slo.good_share, seconds)
-                burning.append(Burning(pair, counts[0], counts[1]))
+                        burn_rate(pairs[-1], slo.good_share)
+                        error_budget(pairs[-1], slo.good_share, seconds)
+                burning.append(Burning(pair, pairs[0], pairs[1]))
             judge(rule, Facts(burning[0].long, True, tuple(burning)))
+
+    def facts(rule: Rule, until: datetime, firing: bool) -> Facts:
+        if not rule.pairs:
+            return Facts(counts(slo.trigger, slo.alert.window, until))
+        burning = tuple(
+            Burning(pair, counts(slo.objective, pair.long, until), counts(slo.objective, pair.short, until))
+            for pair in rule.pairs
+        )
+        return Facts(burning[0].long, True, burning)
+
+    reach, before = seconds_seen(rules_of(slo, config)), end - timedelta(seconds=300)
+    seen_before = counts(slo.objective, reach, before)
+
+    def quiet_run() -> None:
+        seen = {until: counts(slo.objective, reach, until) for until in (before, end)}  # of all alerts
+        known = Judged(end - timedelta(days=1), before, None, [seen_before.good, seen_before.total])
+        for rule in rules_of(slo, config):
+            catch_up("ok", rule, Memory(), known, end, partial(facts, rule), seen.__getitem__)
 
     spans = [(s, float(pair.factor)) for rule in rules for pair in rule.pairs for s in (pair.long, pair.short)]
 
-    def rounds(report: bool) -> None:
+    def rounds(work: Callable[[], None]) -> None:
         for _ in range(ROUNDS):
-            ours(report)
+            work()
 
     own = {
-        what: median([cpu_seconds(partial(rounds, report)) for _ in range(5)]) / ROUNDS
-        for what, report in (("a run: 8 windows counted and judged", False), ("and burn rate and budget of each", True))
+        what: median([cpu_seconds(partial(rounds, work)) for _ in range(5)]) / ROUNDS
+        for what, work in (
+            ("8 windows counted and judged", partial(ours, False)),
+            ("and burn rate and budget of each", partial(ours, True)),
+            ("a quiet run: all three alerts judged", quiet_run),
+        )
     }
     theirs = _slo_generator(spans)
     if theirs is None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared import log
@@ -220,7 +221,8 @@ class AlertRun:
         def facts(end: datetime, firing: bool) -> Facts:
             return evaluator.facts(rule, end, firing=firing)
 
-        return catch_up(_open_state(alert), rule, _memory(alert), judged, self.guard.facts_at, facts)
+        seen = partial(evaluator.seen, rule)
+        return catch_up(_open_state(alert), rule, _memory(alert), judged, self.guard.facts_at, facts, seen)
 
     def _close_orphans(self, open_alerts: Mapping[str, Doc], result: RunResult) -> None:
         """Alerts whose SLO is no longer configured end."""

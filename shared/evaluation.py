@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from shared.domain.alert import WIDEST, Facts, Rule, rules_of, widened
+from shared.domain.alert import Facts, Rule, rules_of, widened
 from shared.domain.burn import Burning, Pair
-from shared.domain.catch_up import CATCH_UP
+from shared.domain.catch_up import CATCH_UP, seconds_seen
 from shared.domain.component import Components
 from shared.domain.durations import SLOT_SECONDS
 from shared.domain.exclusion import Exclusion, Span, in_force, merged, seconds_within
@@ -30,8 +30,8 @@ from shared.store.protocol import Data, Doc, Store
 class Evaluation:
     """What one SLO reads now. `window`: counts over its own window, of this length; `facts`: over the threshold's.
 
-    `rules`: its alerts. `excluded_seconds`: of its own window. `recent`: whether the objective held over the threshold's
-    window; `no_data` where too few events came to say so.
+    `rules`: its alerts. `excluded_seconds`: of its own window. `recent`: whether the objective held over the window of
+    the threshold; `no_data` where too few events came to say so.
     """
 
     slo: Slo
@@ -75,6 +75,8 @@ class Evaluator:
         self.exclusions = exclusions
         self.facts_at = last_mark(now)
         self._window = Window([], [])
+        self._seconds_seen = 0
+        self._seen: dict[tuple[str, datetime, tuple[Span, ...]], Counts] = {}
         self._merged: dict[
             tuple[str, tuple[tuple[str, str], ...], tuple[int, int], tuple[Span, ...]], Stats | None
         ] = {}
@@ -84,8 +86,7 @@ class Evaluator:
         if not self.config.slos:
             return []
         rules = [rules_of(slo, self.config) for slo in self.config.slos]
-        longest = max(slo.alert.window for slo in self.config.slos)
-        longest = max([longest, WIDEST, *(pair.long for own in rules for rule in own for pair in rule.pairs)])
+        self._seconds_seen = longest = seconds_seen(rule for own in rules for rule in own)
         start = min(slo.start_of(self.facts_at) for slo in self.config.slos)
         start = min(start, self.facts_at - CATCH_UP - timedelta(seconds=longest))
         self._window = self.history.load(start, self.facts_at, self.now)
@@ -120,6 +121,14 @@ class Evaluator:
             return facts
         counts, seconds = widened(rule, facts.counts, lambda s: self._last(rule.slo.trigger, s, end, excluded))
         return replace(facts, counts=counts, seconds=seconds)
+
+    def seen(self, rule: Rule, end: datetime) -> Counts:
+        """All that the last few slots until `end` are judged by, in one sum."""
+        definition = rule.slo.objective if rule.pairs else rule.slo.trigger
+        wanted = (definition.hash, end, self._excluded(rule.slo))
+        if wanted not in self._seen:  # the alerts of an SLO see mostly the same
+            self._seen[wanted] = self._last(definition, self._seconds_seen, end, wanted[2])
+        return self._seen[wanted]
 
     def _threshold(self, slo: Slo, end: datetime, excluded: Sequence[Span]) -> Facts:
         counts = self._last(slo.trigger, slo.alert.window, end, excluded)

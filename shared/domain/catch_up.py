@@ -1,19 +1,21 @@
 """Judging the slots that no run has judged, and again those whose data came late. Pure.
 
 A run judges an alert by every slot since it was last judged, in their order, as runs in time would have; and by the
-last few before them again, by what they hold now. What was told stays told: slots up to the last message are never
-judged again. A run tells one change of an alert at most, that which leads to the state after the last slot.
+last few before them again if something came late for them, by what they hold now. What was told stays told: slots up to
+the last message are never judged again. A run tells one change of an alert at most, that which leads to the state after
+the last slot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from shared.domain.alert import TOLD, Facts, Memory, Rule, State, Step, remembered, step
+from shared.domain.alert import TOLD, WIDEST, Facts, Memory, Rule, State, Step, remembered, step
 from shared.domain.durations import SLOT_SECONDS
+from shared.domain.slo import Counts
 
 SLOT = timedelta(seconds=SLOT_SECONDS)
 LATE = timedelta(minutes=10)  # so long after a slot's end it may still change what its alerts do
@@ -24,11 +26,13 @@ class Judged(NamedTuple):
     """How far an alert is judged, in ends of slots: all up to `until`; those after `after` may be judged again.
 
     `held`: what it says stands as long as the facts end then. It fired, and was over before anybody could be told.
+    `seen`: good and total of all that the last few slots are judged by. While they are the same, nothing came late.
     """
 
     after: datetime
     until: datetime
     held: datetime | None = None
+    seen: list[int] | None = None
 
 
 class Decided(NamedTuple):
@@ -58,11 +62,13 @@ def catch_up(
     judged: Judged | None,
     end: datetime,
     facts_of: Callable[[datetime, bool], Facts],
+    seen_of: Callable[[datetime], Counts],
 ) -> Decided:
     """Judge by every slot up to the one that ends at `end`.
 
     `state` and `memory`: of the alert as it stands. `judged`: None where it never was; then the last slot decides
-    alone. `facts_of`: the facts at the end of a slot, of an alert that fires then or does not.
+    alone. `facts_of`: the facts at the end of a slot, of an alert that fires then or does not. `seen_of`: the counts of
+    `seconds_seen` until the end of a slot; they only ever grow.
     """
     known = judged or Judged(end - SLOT, end - SLOT)
     latest = facts_of(end, state == "firing")
@@ -70,12 +76,14 @@ def catch_up(
         return Decided(Step(state, "facts_incomplete"), end, latest, memory, known)
     if known.held == end:
         return Decided(Step(state, "over_already"), end, latest, memory, known)
-    at = _beginning(known, end)
+    same = known.seen is not None and known.seen == _as_list(seen_of(known.until))
+    at = _beginning(known, end, nothing_late=same)
     now, mind = _as_of(at, state, memory, gap=judged is None or known.until < at)
     told: dict[str, _Told] = {}
     while True:
         at += SLOT
-        facts = facts_of(at, now == "firing")
+        is_latest = at == end and (now == "firing") == (state == "firing")
+        facts = latest if is_latest else facts_of(at, now == "firing")
         taken = step(now, rule, facts, mind, at)
         if taken.transition is not None:
             now, mind = remembered(taken, mind, at)
@@ -89,12 +97,26 @@ def catch_up(
         fired = told["fire"]
         return _change(fired._replace(step=replace(fired.step, reason="over_already")), held=end)
     after = told["fire"].at if "fire" in told else known.after
-    return Decided(_untold(state, now, memory, mind, taken), end, facts, mind, Judged(after, end))
+    return Decided(_untold(state, now, memory, mind, taken), end, facts, mind, _judged(after, end, seen_of))
 
 
-def _beginning(known: Judged, end: datetime) -> datetime:
+def seconds_seen(rules: Iterable[Rule]) -> int:
+    """How far back the facts of any slot reach that may be judged again, from the end of the last one."""
+    longest = [max([WIDEST, r.slo.alert.window, *(max(p.long, p.short) for p in r.pairs)]) for r in rules]
+    return max(longest) + round((LATE + SLOT).total_seconds())
+
+
+def _judged(after: datetime, end: datetime, seen_of: Callable[[datetime], Counts]) -> Judged:
+    return Judged(after, end, None, _as_list(seen_of(end)))
+
+
+def _as_list(counts: Counts) -> list[int]:
+    return [counts.good, counts.total]
+
+
+def _beginning(known: Judged, end: datetime, *, nothing_late: bool) -> datetime:
     """The end of the slot before the first that is judged; the last one always is."""
-    first = max(known.after, min(known.until, end - SLOT - LATE))
+    first = known.until if nothing_late else max(known.after, min(known.until, end - SLOT - LATE))
     return min(max(first, end - CATCH_UP), end - SLOT)
 
 

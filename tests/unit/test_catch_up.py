@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.alert import Facts, Memory, Rule, State, Step
-from shared.domain.catch_up import CATCH_UP, LATE, Decided, Judged, catch_up
+from shared.domain.catch_up import CATCH_UP, LATE, Decided, Judged, catch_up, seconds_seen
 from shared.domain.replay import SLOT, Slots, facts, transitions
+from shared.domain.slo import Counts
 from tests.unit.test_replay import BROKEN, EMPTY, FINE, START, rule_of, rules, stretches
 
 Counted = tuple[int, int]
@@ -29,22 +30,28 @@ class Alert:
     memory: Memory = field(default_factory=Memory)
     judged: Judged | None = None
     told: list[tuple[int, str | None, str]] = field(default_factory=list)
+    forgets: bool = False  # what it has seen, so that it judges the last few slots again in any case
+    steps: int = 0
 
     def run(self, end: int, complete: bool = True) -> Decided:
         """A run that knows the first `end` slots."""
         slots = Slots(START, [good for good, _ in self.slots[:end]], [total for _, total in self.slots[:end]])
 
+        def seen_of(at: datetime) -> Counts:
+            return slots.last((at - START) // SLOT, seconds_seen([self.rule]))
+
         def facts_of(at: datetime, firing: bool) -> Facts:
+            self.steps += 1
             found = facts(self.rule, slots, (at - START) // SLOT - 1, firing=firing)
             return Facts(found.counts, complete, found.burning, found.excluded, found.seconds)
 
-        found = catch_up(self.state, self.rule, self.memory, self.judged, slots.at(end), facts_of)
+        found = catch_up(self.state, self.rule, self.memory, self.judged, slots.at(end), facts_of, seen_of)
         if found.step.transition in ("fire", "clear"):
             self.told.append(((found.at - START) // SLOT, found.step.transition, found.step.reason))
         if found.step.transition is not None:
             self.state = "ok" if found.step.state == "resolved" else found.step.state
             self.memory = found.memory
-        self.judged = found.judged
+        self.judged = found.judged._replace(seen=None) if self.forgets else found.judged
         return found
 
 
@@ -262,3 +269,27 @@ def test_whatever_comes_late_fire_and_clear_take_turns(rule: Rule, parts: list[t
     ends = [at for at, _, _ in alert.told]
     assert all(a < b for a, b in pairwise(ends))
     assert timedelta(0) < LATE < CATCH_UP
+
+
+@given(rules, st.lists(st.tuples(counted, counted), min_size=1, max_size=40), st.sets(st.integers(1, 40)))
+def test_slots_for_which_nothing_came_need_not_be_judged_again(
+    rule: Rule, parts: list[tuple[Counted, Counted]], missed: set[int]
+) -> None:
+    """Alerts that remember what they have seen, and that do not, tell the same. Of each slot a part comes later."""
+    alerts = [Alert(rule, []), Alert(rule, [], forgets=True)]
+    for end in sorted({*range(1, len(parts) + 1)} - missed):
+        whole = [(a[0] + b[0], a[1] + b[1]) for a, b in parts[: end - 1]]
+        decided = []
+        for alert in alerts:
+            alert.slots = [*whole, parts[end - 1][0]]
+            decided.append(alert.run(end))
+        mine, theirs = decided
+        assert (mine.step, mine.at, mine.facts, mine.memory) == (theirs.step, theirs.at, theirs.facts, theirs.memory)
+    assert alerts[0].told == alerts[1].told
+
+
+def test_where_nothing_comes_late_each_slot_is_judged_once() -> None:
+    alert = Alert(rule_of(), [FINE] * 50)
+    for end in range(1, 51):
+        alert.run(end)
+    assert alert.steps == 50
