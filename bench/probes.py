@@ -50,6 +50,7 @@ class _Answering:
         headers: Mapping[str, str],
         deadline: float,
         permit: Permit | None = None,
+        most: int = 0,
     ) -> Reply:
         if self.failing and "app.example.com" in url:
             raise OutboundError("timeout", sent=True)

@@ -39,7 +39,7 @@ class OutboundError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`headers` by name in lower case. `body` is cut at `MAX_ANSWER_BYTES`.
+    """`headers` by name in lower case. `body` is cut at `MAX_ANSWER_BYTES`, or what else was asked for.
 
     `certificate_ends`: until when the server's certificate is valid; None without TLS.
     """
@@ -63,8 +63,9 @@ class Outbound(Protocol):
         headers: Mapping[str, str],
         deadline: float,
         permit: Permit | None = None,
+        most: int = MAX_ANSWER_BYTES,
     ) -> Reply:
-        """The same with any method. With `permit`, only an address that it takes is connected to.
+        """The same with any method, and with `most` bytes of the body. With `permit`, only to an address that it takes.
 
         The name is looked up once, and what was permitted is what is connected to. Else `address_refused`.
         """
@@ -109,6 +110,7 @@ class HttpOutbound:
         headers: Mapping[str, str],
         deadline: float,
         permit: Permit | None = None,
+        most: int = MAX_ANSWER_BYTES,
     ) -> Reply:
         end = time.monotonic() + deadline
         try:
@@ -129,7 +131,7 @@ class HttpOutbound:
             try:
                 target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
                 connection.request(method, target, body, all_headers)
-                return _read(connection.getresponse(), _certificate_ends(raw))
+                return _read(connection.getresponse(), _certificate_ends(raw), most)
             except TimeoutError:
                 raise OutboundError("timeout", sent=timed.touched) from None
             except http.client.InvalidURL:
@@ -219,9 +221,9 @@ def _certificate_ends(raw: socket.socket) -> datetime | None:
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC) if ends else None
 
 
-def _read(response: http.client.HTTPResponse, certificate_ends: datetime | None) -> Reply:
-    body = response.read(MAX_ANSWER_BYTES)
-    if response.length and len(body) < MAX_ANSWER_BYTES:  # Content-Length promised more
+def _read(response: http.client.HTTPResponse, certificate_ends: datetime | None, most: int) -> Reply:
+    body = response.read(most)
+    if response.length and len(body) < most:  # Content-Length promised more
         raise http.client.IncompleteRead(body)
     headers = {name.lower(): value for name, value in response.getheaders()}
     return Reply(response.status, headers, body, certificate_ends)

@@ -37,7 +37,7 @@ def advanced(
 def _advanced(record: Record | None, state: str, reason: str, published: datetime | None, now: datetime) -> Record:
     if record is None:
         return {"state": state, "reason": reason, "since": now, "days": {}}
-    heard = max(published or now, record["since"])
+    heard = max(published or record["since"], record["since"])  # without a snapshot nobody vouched for anything
     silent = now - heard > HELD
     if record["state"] == state and not silent:
         return record

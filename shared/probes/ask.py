@@ -42,6 +42,7 @@ _URLS = {
     "anthropic": "https://api.anthropic.com/v1/models?limit=1",
     "openai": "https://api.openai.com/v1/models",
 }
+LARGEST_LIST = 1_000_000  # bytes: of a list of models, or of a status page in the middle of an incident
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -170,8 +171,9 @@ class Asker:
 
     def _get(self, probe: AnyProbe, url: str, headers: Mapping[str, str], redirects: int = 0) -> Reply:
         return fetch(
-            self._outbound, self._monotonic, "GET", url, None, headers, probe.timeout_seconds, redirects=redirects
-        )
+            self._outbound, self._monotonic, "GET", url, None, headers, probe.timeout_seconds,
+            redirects=redirects, most=LARGEST_LIST,
+        )  # fmt: skip
 
     def _bearer(self, probe: AnyProbe) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._values[_KEYS[probe.kind]]}"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from urllib.parse import urljoin, urlsplit
 
-from shared.outbound import Address, Outbound, OutboundError, Reply, is_public, stands_for
+from shared.outbound import MAX_ANSWER_BYTES, Address, Outbound, OutboundError, Reply, is_public, stands_for
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _AGENT = {"User-Agent": "f0-ops-probe", "Accept": "*/*"}
@@ -22,6 +22,7 @@ def fetch(
     *,
     redirects: int = 0,
     private_redirects: bool = False,
+    most: int = MAX_ANSWER_BYTES,
 ) -> Reply:
     """The answer at the end of at most `redirects` redirects, all within `deadline` seconds. Raises `OutboundError`.
 
@@ -33,7 +34,7 @@ def fetch(
     given = {**_AGENT, **headers}
     permit = None if private_redirects else _not_link_local
     for hop in range(redirects + 1):
-        reply = outbound.call(method, url, body, given, end - monotonic(), permit)
+        reply = outbound.call(method, url, body, given, end - monotonic(), permit, most)
         location = reply.headers.get("location")
         if reply.status not in _REDIRECTS or location is None or method not in ("GET", "HEAD") or redirects == 0:
             return reply

@@ -77,6 +77,14 @@ def test_time_that_nobody_vouched_for_is_unknown() -> None:
     assert day["2026-03-11"]["unknown"] == 300
 
 
+def test_without_the_snapshot_that_said_so_time_is_unknown_too() -> None:
+    record, _ = played((0, "operational"))
+    later = at(3600)
+    records = advanced({"API": record}, {"API": ("operational", "answered")}, None, later)
+    known = sum(five(seconds)[0] for seconds in days_of(records["API"], later).values())
+    assert known == HELD.total_seconds()
+
+
 def test_a_clock_that_goes_back_takes_nothing_away() -> None:
     record, now = played((0, "operational"), (100, "degraded"), (60, "operational"), (160, "operational"))
     assert days_of(record, now)["2026-03-11"] == {"operational": 40}

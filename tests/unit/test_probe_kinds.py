@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from shared.domain.probe import AnyProbe
 from shared.domain.probing import Finding
-from shared.outbound import HttpOutbound
+from shared.outbound import MAX_ANSWER_BYTES, HttpOutbound
 from shared.probes.ask import PROBED_DOCUMENT, Asker, missing_setting
 from shared.probes.bucket import CloudBuckets
 from shared.store.protocol import Data, Put, Store, Unavailable
@@ -107,6 +107,17 @@ def test_a_refused_key_is_no_outage_and_all_else_is_what_it_is(
 ) -> None:
     finding = found(kind, behave)
     assert (finding.outcome, finding.reason) == (outcome, reason)
+
+
+def test_a_long_list_of_models_and_a_long_status_page_are_read_whole() -> None:
+    models = json.dumps({"data": [{"id": f"ft:gpt-4:our-org:{n:06}"} for n in range(4000)]})
+    assert len(models) > 2 * MAX_ANSWER_BYTES
+    assert found("openai", failing(200, models)).outcome == "good"
+    page = {
+        "components": [{"name": f"c{n}", "status": "operational"} for n in range(3000)],
+        "status": {"indicator": "major"},
+    }
+    assert found("feed", failing(200, json.dumps(page))).reason == "feed_degraded"
 
 
 def test_a_key_that_firebase_does_not_know_is_refused_too() -> None:
