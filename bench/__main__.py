@@ -1,6 +1,6 @@
 """`make bench`: every figure with its limit, each ratio against a baseline measured in the same run.
 
-python -m bench [ingest] [otlp] [fold] [evaluate] [serve] [cold] [record] [cost] [slo] [backtest] [probes]
+python -m bench [ingest] [otlp] [fold] [evaluate] [serve] [cold] [record] [cost] [slo] [backtest] [status] [probes]
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import backtest, cold, cost, fold, ingest, otlp, probes, record, serving, slo
+from bench import backtest, cold, cost, fold, ingest, otlp, probes, record, serving, slo, status
 
 PARTS: dict[str, tuple[Callable[[], None], ...]] = {
     "ingest": (ingest.cpu, ingest.compact_form, ingest.billed_writes),
     "otlp": (otlp.cpu,),
     "fold": (fold.folds,),
     "evaluate": (fold.evaluations,),
-    "serve": (serving.ingest, serving.healthz),
+    "serve": (serving.ingest, status.healthz),
+    "status": (status.healthz, status.page, status.first_view, status.reads),
     "cold": (cold.cold,),
     "record": (record.record,),
     "backtest": (backtest.replays,),

@@ -5,30 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
 
 Range = IPv4Network | IPv6Network
+UNKNOWN = "unknown"
+_LONGEST = 64  # characters of an address with its port; what is longer is none
 
 
-def client_of(forwarded: str | None, peer: str | None, proxies: Sequence[Range]) -> str:
-    """The rightmost address of X-Forwarded-For that is none of our proxies: what stands left of it anybody can write.
-
-    An IPv6 address counts with its /64, which is what one customer has. Where all are proxies it is the leftmost of
-    them; where there is no header, the peer. What is no address is told apart from others, but not by its text.
-    """
-    entries = [entry for entry in (part.strip() for part in (forwarded or "").split(",")) if entry] or [peer or ""]
-    found = _parsed(entries[-1])
-    for entry in reversed(entries):
-        found = _parsed(entry)
-        if found is None or not _is_proxy(found, tuple(proxies)):
-            break
-    if found is None:
-        return "unknown"
-    return str(ip_network((found, 64), strict=False)) if isinstance(found, IPv6Address) else str(found)
+class _Read(NamedTuple):
+    client: str
+    is_proxy: bool
 
 
-@lru_cache(4096)
-def _is_proxy(address: IPv4Address | IPv6Address, proxies: tuple[Range, ...]) -> bool:
-    return any(address in network for network in proxies)
+class Clients:
+    """`proxies` are the ranges of those whose entries in X-Forwarded-For are believed."""
+
+    def __init__(self, proxies: Sequence[Range]) -> None:
+        self._proxies = tuple(proxies)
+        self._read = lru_cache(4096)(self._read_anew)
+
+    def of(self, forwarded: str | None, peer: str | None) -> str:
+        """The rightmost address of X-Forwarded-For that is none of our proxies: what is left of it anybody can write.
+
+        An IPv6 address counts with its /64, which is what one customer has. Where all are proxies it is the leftmost of
+        them; where there is no header, the peer. All that is no address is one client, whatever it says.
+        """
+        entries = [entry for entry in (part.strip() for part in (forwarded or "").split(",")) if entry] or [peer or ""]
+        found = _Read(UNKNOWN, is_proxy=False)
+        for entry in reversed(entries):
+            found = self._read(entry) if len(entry) <= _LONGEST else _Read(UNKNOWN, is_proxy=False)
+            if not found.is_proxy:
+                break
+        return found.client
+
+    def _read_anew(self, entry: str) -> _Read:
+        address = _parsed(entry)
+        if address is None:
+            return _Read(UNKNOWN, is_proxy=False)
+        client = str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else str(address)
+        return _Read(client, any(address in network for network in self._proxies))
 
 
 def _parsed(entry: str) -> IPv4Address | IPv6Address | None:

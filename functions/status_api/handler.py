@@ -11,7 +11,7 @@ from flask import Request, Response
 
 from functions.status_api import answers
 from functions.status_api.answers import Headers, Ready
-from shared.client_address import client_of
+from shared.client_address import Clients
 from shared.http import Problem, require_method
 from shared.rate_limit import RateLimit, load_limits
 from shared.status_cache import Served
@@ -55,11 +55,11 @@ class _Gate:
 
     def __init__(self, app: App) -> None:
         limits = load_limits(app.settings.config_dir)
-        self._proxies = limits.proxies
+        self._clients = Clients(limits.proxies)
         self._limit = RateLimit(limits.status_requests_per_minute, app.monotonic)
 
     def seconds_to_wait(self, request: Request) -> int:
-        client = client_of(request.headers.get("X-Forwarded-For"), request.remote_addr, self._proxies)
+        client = self._clients.of(request.headers.get("X-Forwarded-For"), request.remote_addr)
         return self._limit.seconds_to_wait(client)
 
 

@@ -26,6 +26,7 @@ _DETAILS = (
     Detail(active=20, past=10, updates=3, characters=400, days=10, titles=False),
     Detail(active=10, past=5, updates=1, characters=160, days=3, titles=False),
     Detail(active=10, past=0, updates=0, characters=80, days=0, titles=False),
+    Detail(active=5, past=0, updates=0, characters=40, days=0, titles=False, drawn=False),
 )
 _STATES = ("operational", "degraded", "outage", "maintenance", "accent")
 
@@ -55,9 +56,9 @@ def render_history(served: Served, now: datetime) -> bytes:
         past = [teller.incident(i) | {"kind": "incident"} for i in snapshot["incidents"]]
         done = view.maintenances(snapshot, *view.UNDER_WAY, "completed")
         past += [teller.maintenance(m) | {"kind": "maintenance"} for m in done]
-        at = {item["id"]: item["started" if item["kind"] == "incident" else "begin"]["iso"] for item in past}
-        past.sort(key=lambda item: at[item["id"]], reverse=True)
-        return {"days": _by_day(past)}
+        past.sort(key=lambda item: item["at"], reverse=True)
+        shown = past[: 2 * teller.detail.active]
+        return {"days": _by_day(shown), "more": len(past) - len(shown)}
 
     return _fitted("history.html", served, snapshot, now, content)
 

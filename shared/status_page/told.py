@@ -27,6 +27,7 @@ class Detail:
     characters: int
     days: int
     titles: bool
+    drawn: bool = True  # whether the days are drawn, or only told in one sentence
 
 
 class Teller:
@@ -57,6 +58,7 @@ class Teller:
             "impact": f"{data['impact'].capitalize()} impact",
             "status": words.INCIDENT_STATUSES.get(data["status"], data["status"]),
             "affects": self.affects(data),
+            "at": view.iso(data["startedAt"]),
             "day": self.day(data["startedAt"]),
             "started": self.time(data["startedAt"]),
             "ended": self.time(ended) if ended else None,
@@ -75,6 +77,7 @@ class Teller:
             "status": words.MAINTENANCE_STATUSES.get(data["status"], data["status"]),
             "message": words.cut(data.get("message") or "", self.detail.characters),
             "affects": self.affects(data),
+            "at": view.iso(begin),
             "day": self.day(begin),
             "begin": self.time(data["scheduledFor"]),
             "end": self.time(data["scheduledUntil"]),
@@ -116,8 +119,9 @@ class Teller:
             "message": words.sentence(data["message"]) if "message" in data and not repeats else None,
             "facts": facts_of([behind, *figures]),
             "providers": [_provider(p, view.state(data)) for p in providers] if separate else [],
-            "bars": drawn,
+            "bars": drawn if self.detail.drawn else None,
             "troubles": drawn.troubles[: self.detail.days] if drawn else (),
+            "label": drawn.label if drawn and not self.detail.drawn else None,
         }
 
 

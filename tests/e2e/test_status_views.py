@@ -141,6 +141,13 @@ class TestHistory:
         assert answer.text.count("90 days with an outage") == 12
         assert "earlier days." in answer.text
 
+    def test_fifty_components_whose_days_change_all_the_time_still_fit(self, serve: Serve) -> None:
+        restless = history({n: (600, 0, 0) if n % 4 else (0, 60, 0) for n in range(90) if n % 2})
+        parts = [component(f"C{n}", "Component " * 5, history=restless, uptime90=97.5) for n in range(50)]
+        answer = get(serve(snapshot("operational", parts)) + "/status")
+        assert len(answer.content) <= MAX_BYTES
+        assert answer.text.count("97.50 % uptime") == 50
+
 
 class TestProviders:
     def test_each_has_its_own_state_models_and_figures(self, serve: Serve) -> None:
@@ -265,6 +272,26 @@ class TestIncidents:
         for n in range(30):
             assert get(f"{url}/status/incidents/none{n}").status_code == 404
         assert len(app.snapshot_cache.served().prepared) == 1
+
+    def test_a_long_history_fits_and_says_what_it_leaves_out(self, serve: Serve) -> None:
+        many = [incident(f"i{n}", "<" * 200, "low", ["API"], NOW - timedelta(hours=5 * n)) for n in range(50)]
+        work = [
+            maintenance(f"m{n}", "&" * 200, "completed", NOW - timedelta(hours=7 * n), 1, ["API"]) for n in range(50)
+        ]
+        answer = get(serve(snapshot("degraded", incidents=many, maintenances=work)) + "/status/history")
+        assert len(answer.content) <= MAX_BYTES
+        assert re.search(r"And \d+ more\.", answer.text)
+        days = re.findall(r'<h2 class="day">([^<]+)</h2>', answer.text)
+        assert len(days) == len(set(days))
+
+    def test_a_maintenance_that_began_late_stands_by_the_day_of_its_begin(self, serve: Serve) -> None:
+        late = maintenance(
+            "late", "Late", "completed", NOW - timedelta(days=3), 1, [], startedAt=NOW - timedelta(days=1)
+        )
+        others = [incident(f"i{n}", f"I{n}", "low", [], NOW - timedelta(days=n)) for n in (0, 1, 2, 3)]
+        html = get(serve(snapshot("degraded", incidents=others, maintenances=[late])) + "/status/history").text
+        assert html.count("3 March 2026</h2>") == 1
+        assert html.index("3 March 2026</h2>") < html.index(">Late</a>") < html.index("2 March 2026</h2>")
 
     def test_a_long_one_fits_and_says_what_it_leaves_out(self, serve: Serve) -> None:
         updates = [update(NOW - minutes(100 - n), "investigating", f"{n} <&> " * 600) for n in range(100)]

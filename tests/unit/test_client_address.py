@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.client_address import client_of
+from shared.client_address import UNKNOWN, Clients
 
-PROXIES = [ip_network("151.101.0.0/16"), ip_network("2a04:4e40::/32")]
+CLIENTS = Clients([ip_network("151.101.0.0/16"), ip_network("2a04:4e40::/32")])
 
 
 @pytest.mark.parametrize(
@@ -33,19 +33,20 @@ PROXIES = [ip_network("151.101.0.0/16"), ip_network("2a04:4e40::/32")]
         ("203.0.113.7:51000", "10.0.0.1", "203.0.113.7"),
         ("::ffff:203.0.113.7", "10.0.0.1", "203.0.113.7"),
         ("203.0.113.7, ::ffff:151.101.1.2", "10.0.0.1", "203.0.113.7"),
-        ("203.0.113.7, what is this", "10.0.0.1", "unknown"),
-        (None, None, "unknown"),
+        ("203.0.113.7, what is this", "10.0.0.1", UNKNOWN),
+        ("1" * 4000, "10.0.0.1", UNKNOWN),
+        (None, None, UNKNOWN),
     ],
 )
 def test_the_client_is_the_rightmost_that_is_no_proxy(forwarded: str | None, peer: str | None, client: str) -> None:
-    assert client_of(forwarded, peer, PROXIES) == client
+    assert CLIENTS.of(forwarded, peer) == client
 
 
 @given(st.text(max_size=80))
 def test_nothing_that_is_written_on_the_left_makes_another_client(written: str) -> None:
-    assert client_of(f"{written}, 203.0.113.7", "10.0.0.1", PROXIES) == "203.0.113.7"
+    assert CLIENTS.of(f"{written}, 203.0.113.7", "10.0.0.1") == "203.0.113.7"
 
 
 @given(st.text(max_size=80))
 def test_whatever_is_sent_it_is_some_client(written: str) -> None:
-    assert client_of(written, written, PROXIES)
+    assert CLIENTS.of(written, written)

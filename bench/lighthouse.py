@@ -1,0 +1,58 @@
+"""What Lighthouse says of the status page. Needs Node 18 or later with npm, and a Chromium; not part of `make bench`.
+
+python -m bench.lighthouse          a phone, as Lighthouse takes it, and a desktop; both must have 100 four times
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from bench.report import heading, row
+from bench.serving import environment, first_answer, http, serving
+from bench.status import publish
+
+LIGHTHOUSE = "lighthouse@12.2.3"
+CATEGORIES = ("performance", "accessibility", "best-practices", "seo")
+
+
+def main() -> int:
+    npm, chrome = shutil.which("npm"), shutil.which("chromium") or shutil.which("google-chrome")
+    if npm is None or chrome is None:
+        raise SystemExit("npm and a Chromium are needed")
+    folder = Path(mkdtemp(prefix="f0-bench-"))
+    publish(folder)
+    heading(f"{LIGHTHOUSE} on /status")
+    worst = 100
+    with serving("statusApi", "main.py", environment(folder)) as (port, _):
+        first_answer(port, http("GET", "/status"))
+        for form in ("mobile", "desktop"):
+            report = _report(npm, chrome, f"http://127.0.0.1:{port}/status", form, folder)
+            for name in CATEGORIES:
+                score = round(report["categories"][name]["score"] * 100)
+                row(f"{form}: {name}", str(score), "100", score == 100)
+                worst = min(worst, score)
+            for name, audit in report["audits"].items():
+                if audit["score"] is not None and audit["score"] < 1 and audit["scoreDisplayMode"] != "informative":
+                    row(f"{form}: {name}", audit.get("displayValue", ""))
+    return 0 if worst == 100 else 1
+
+
+def _report(npm: str, chrome: str, url: str, form: str, folder: Path) -> dict[str, Any]:
+    file = folder / f"{form}.json"
+    command = [npm, "exec", "--yes", f"--package={LIGHTHOUSE}", "--", "lighthouse", url, "--output=json"]
+    command += [f"--output-path={file}", "--quiet", "--chrome-flags=--headless=new --no-sandbox --disable-gpu"]
+    command += [f"--only-categories={','.join(CATEGORIES)}", *(["--preset=desktop"] if form == "desktop" else [])]
+    subprocess.run(command, cwd=folder, env={**os.environ, "CHROME_PATH": chrome}, check=True, timeout=300)
+    report: dict[str, Any] = json.loads(file.read_text())
+    return report
+
+
+if __name__ == "__main__":
+    sys.exit(main())
