@@ -117,6 +117,7 @@ def _reminder(doc: Doc, now: datetime) -> list[Write]:
         "message": f"Due {due:%Y-%m-%d %H:%M} UTC. A draft is written already: GET /api/incidents/{doc.id}/postmortem",
         "incidentId": doc.id,
         "createdAt": now,
+        "arrivedAt": now,
         "read": False,
         "expireAt": now + KEPT,
     }

@@ -82,7 +82,7 @@ Behaviour = Callable[[Exchange], None]
 
 def normal(exchange: Exchange) -> None:
     status, word = exchange.verdict()
-    if status // 100 == 2:
+    if status // 100 == 2 and '"ok": false' not in word:
         exchange.show()
     exchange.reply(status, word)
 
@@ -253,6 +253,42 @@ class FakeSlack:
             self.behave(Exchange(self, handler, received))
         except OSError:
             return  # the client has left, which is what many of these tests are about
+
+
+BOT_TOKEN = "xoxb-0-aVerySecretCanary"
+
+
+class FakeSlackApi(FakeSlack):
+    """Judges like chat.postMessage. `threads`: the messages that can be answered."""
+
+    path = "/api/chat.postMessage"
+
+    def __init__(self, behave: Behaviour = normal) -> None:
+        super().__init__(behave)
+        self.threads: set[str] = set()
+
+    @property
+    def api(self) -> str:
+        return self.url.removesuffix("/chat.postMessage")
+
+    def judge(self, received: Received) -> tuple[int, str]:
+        return 200, json.dumps(self._answer(received))
+
+    def _answer(self, received: Received) -> dict[str, Any]:
+        if received.headers.get("authorization") != f"Bearer {BOT_TOKEN}":
+            return {"ok": False, "error": "invalid_auth"}
+        if received.headers.get("content-type") != "application/json; charset=utf-8":
+            return {"ok": False, "error": "invalid_post_type"}
+        payload = received.payload
+        if payload.get("channel") not in ("#ops-alerts", "C0FAKE"):
+            return {"ok": False, "error": "channel_not_found"}
+        if not blocks_are_valid(payload.get("blocks", [])) or not payload.get("text"):
+            return {"ok": False, "error": "invalid_blocks"}
+        if "thread_ts" in payload and payload["thread_ts"] not in self.threads:
+            return {"ok": False, "error": "thread_not_found"}
+        ts = f"{received.number + 1}.000000"
+        self.threads.add(ts)
+        return {"ok": True, "channel": "C0FAKE", "ts": ts}
 
 
 ROUTING_KEY = "R0canary0123456789abcdef01234567"

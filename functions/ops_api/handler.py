@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
-from functions.ops_api import alerts, backtest, exclusions, metrics, report, silences, slos
+from functions.ops_api import alerts, backtest, exclusions, inbox, metrics, notifications, report, silences, slos
 from shared.routes import Route, dispatch
 
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ ROUTES = (
     Route("/api/ops/silences/preview", {"POST": silences.preview}),
     Route("/api/ops/silences/{id}", {"GET": silences.one, "DELETE": silences.end}),
     Route("/api/ops/report", {"GET": report.success}),
+    Route("/api/ops/inbox", {"GET": inbox.arrived}),
+    Route("/api/ops/inbox/read", {"POST": inbox.read_until}),
+    Route("/api/ops/inbox/{id}/read", {"POST": inbox.read_one}),
+    Route("/api/ops/notifications", {"GET": notifications.all_notifications}),
+    Route("/api/ops/notifications/test", {"POST": notifications.test}),
+    Route("/api/ops/notifications/{id}", {"GET": notifications.one_notification}),
+    Route("/api/ops/notifications/{id}/resend", {"POST": notifications.resend}),
     Route("/api/ops/alerts", {"GET": alerts.all_alerts}),
     Route("/api/ops/alerts/{id}", {"GET": alerts.one_alert}),
     Route("/api/ops/alerts/{id}/acknowledge", {"POST": alerts.acknowledge, "DELETE": alerts.not_acknowledged}),

@@ -13,7 +13,10 @@ TIMEOUT = (5, 70)  # seconds to connect; to answer, more than the function itsel
 FAILED, WRONG, NO_CONNECTION, NOT_ALLOWED = 1, 2, 3, 4
 
 # what there is none of: a wrong argument, and no fault of the server
-_UNKNOWN = ("unknown_slo", "unknown_exclusion", "unknown_alert", "unknown_silence", "alert_not_firing")
+_UNKNOWN = (
+    "unknown_slo", "unknown_exclusion", "unknown_alert", "unknown_silence", "alert_not_firing",
+    "unknown_notification",
+)  # fmt: skip
 
 Params = Sequence[tuple[str, str]]
 
@@ -81,7 +84,7 @@ class Client:
             raise CannotAsk(f"No answer from {self._url} ({name}). {hint}", NO_CONNECTION) from None
 
     def _checked(self, answer: requests.Response) -> requests.Response:
-        if answer.status_code in (200, 201):
+        if answer.status_code in (200, 201, 202):
             return answer
         told = _told(answer)
         if answer.status_code == 401:

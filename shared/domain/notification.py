@@ -29,6 +29,7 @@ JITTER = 0.25  # the most that is added to a wait, as a share of it
 KEPT_FIRST, KEPT_LAST = 5, 20  # attempts that stay in the record
 DEAD_LETTERS = "dead-letters"  # the alert that tells of dead letters
 GROUP_FIELDS = ("groupId", "groupKey", "members", "addsTo")  # of what goes out with others: see grouping.py
+KEPT_RESENDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,23 @@ def expire(data: Data, now: datetime) -> Data | None:
     if not data["open"] or now < data["deadlineAt"] or held(data, now):
         return None
     return _closed(_with_lost_attempt(data), "dead", "deadline")
+
+
+def resend(data: Data, by: str, now: datetime) -> Data:
+    """The dead letter due once more, for another `DELIVERY_DEADLINE`; `resends` says who asked for it, and when."""
+    entry = {"by": by, "at": now, "was": data["reason"]}
+    again = {"state": "pending", "reason": None, "open": True, "dueAt": now, "deadlineAt": now + DELIVERY_DEADLINE}
+    return {
+        **_without_group(data),
+        **again,
+        "untold": False,
+        "resends": [*(data.get("resends") or ()), entry][-KEPT_RESENDS:],
+    }
+
+
+def overtakes(later: Data) -> bool:
+    """Would what is before `later` in its lane tell of the past? It was told, or is the end that nobody waits for."""
+    return may_be_known(later) or (later["kind"] == "resolve" and not later["open"])
 
 
 def untried(data: Data) -> bool:

@@ -65,6 +65,8 @@ class Summary:
 
 def brief(notification: Notification, links: Links) -> Brief:
     facts, kind = notification["facts"], notification["kind"]
+    if facts.get("test"):
+        return _of_test(notification, links)
     resolved = kind == "resolve"
     firing = not resolved
     return Brief(
@@ -81,6 +83,24 @@ def brief(notification: Notification, links: Links) -> Brief:
         links=links.of(notification),
         incident=str(facts["incidentId"]) if facts.get("incidentId") else None,
         reason=str(facts["reason"]).replace("_", " ") if facts.get("reason") else None,
+    )
+
+
+def _of_test(notification: Notification, links: Links) -> Brief:
+    return Brief(
+        id=str(notification["notificationId"]),
+        name=str(notification["facts"]["sloName"]),
+        state="test",
+        tone="test",
+        symbol="🔔",
+        what="An admin asked for a test of this channel. Nothing is wrong, and there is nothing to do.",
+        budget=None,
+        changed=(),
+        first=None,
+        rows=(),
+        links=(links.status_page,),
+        incident=None,
+        reason=None,
     )
 
 

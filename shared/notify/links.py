@@ -23,6 +23,10 @@ class Links:
     status: str
     console: str | None = None
 
+    @property
+    def status_page(self) -> Link:
+        return Link("Status page", self.status)
+
     def of(self, notification: Mapping[str, Any]) -> tuple[Link, ...]:
         """The one that helps most comes first."""
         facts, found = notification["facts"], []
@@ -34,11 +38,11 @@ class Links:
             found.append(self._link("Alert", "alerts", notification["alertId"]))
             if facts.get("incidentId"):
                 found.append(self._link("Incident", "incidents", facts["incidentId"]))
-        return (*found, Link("Status page", self.status))
+        return (*found, self.status_page)
 
     def of_many(self) -> tuple[Link, ...]:
         alerts = [Link("All alerts", f"{self.console}/alerts")] if self.console else []
-        return (*alerts, Link("Status page", self.status))
+        return (*alerts, self.status_page)
 
     def alert(self, notification: Mapping[str, Any]) -> str:
         """Where the alert is: its own page, or the status page where there is no console."""

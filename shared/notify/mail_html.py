@@ -93,7 +93,7 @@ def _one(told: Brief) -> list[str]:
         parts.append(_box("What stands out", told.changed))
     if told.first:
         parts.append(_box("First", (told.first,)))
-    return [*parts, _rows(told.rows)]
+    return [*parts, _rows(told.rows)] if told.rows else parts
 
 
 def _many(told: Summary) -> list[str]:
@@ -112,7 +112,7 @@ def _many(told: Summary) -> list[str]:
 def _state(state: str, tone: str) -> str:
     name = tone if tone in _TONES else "other"
     style = f"font-size:13px;font-weight:700;letter-spacing:.04em;color:{_TONES.get(tone, _OTHER)}"
-    level = "" if tone == "resolved" else f" · {escape(tone)}"
+    level = "" if tone in ("resolved", "test") else f" · {escape(tone)}"
     return f'<div class="{name}" style="{style};text-transform:uppercase">{escape(state)}{level}</div>'
 
 

@@ -76,7 +76,7 @@ def _one(told: Brief) -> list[str]:
     lines = [f"{told.state.upper()}: {one_line(told.name, 200)}", "", one_line(told.what, 2000)]
     lines += [part for known in (told.budget, *told.changed) if known for part in ("", one_line(known, 1000))]
     lines += ["", f"First: {one_line(told.first, 500)}"] if told.first else []
-    width = max(len(name) for name, _ in told.rows) + 2
+    width = max((len(name) for name, _ in told.rows), default=0) + 2
     rows = [f"{name + ':':<{width}}{_value(value)}" for name, value in told.rows]
     return [*lines, "", *rows]
 

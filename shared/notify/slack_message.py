@@ -82,7 +82,7 @@ def _one(one: Brief) -> list[Block]:
     blocks += [{"type": "section", "text": _markdown(escape(change, _LINE_CHARS))} for change in one.changed]
     if one.first:
         blocks.append({"type": "section", "text": _markdown(f"*First:* {escape(one.first, _LINE_CHARS)}")})
-    return [*blocks, {"type": "section", "fields": [_field(row) for row in one.rows]}]
+    return [*blocks, {"type": "section", "fields": [_field(row) for row in one.rows]}] if one.rows else blocks
 
 
 def _many(many: Summary) -> list[Block]:

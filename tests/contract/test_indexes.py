@@ -19,13 +19,16 @@ DUE = Query("notifications", (("open", "==", True), ("dueAt", "<=", 1)), (("dueA
 OPEN = Query("notifications", (("open", "==", True),), (("lane", "desc"), ("seq", "desc")))
 EARLIER = Query("notifications", (("lane", "==", "x"), ("seq", "<", 1)), (("seq", "desc"),))
 DEAD = Query("notifications", (("state", "==", "dead"),), (("createdAt", "desc"),))
+BY_CHANNEL = Query("notifications", (("channel", "==", "x"),), (("createdAt", "desc"),))
+BY_ALERT = Query("notifications", (("alertId", "==", "x"),), (("createdAt", "desc"),))
+LATER = Query("notifications", (("lane", "==", "x"), ("seq", ">", 1)), (("seq", "asc"),))
 ALERTS = Query("alerts", (("state", "==", "firing"),), (("updatedAt", "asc"),))
 PUBLIC = Query("incidents", (("publicVisible", "==", True),), (("startedAt", "desc"),))
 WORKS = Query("maintenances", (("publicVisible", "==", True),), (("scheduledFor", "desc"),))
 PLANNED = Query("maintenances", (("status", "==", "scheduled"),), (("scheduledFor", "desc"),))
 CAUSE = Query("incidents", (("cause", "==", "API:error_rate"),), (("startedAt", "desc"),))
 STATUS = Query("incidents", (("status", "==", "resolved"), ("startedAt", ">=", 1)), (("startedAt", "desc"),))
-KNOWN = [DUE, OPEN, EARLIER, DEAD, ALERTS, PUBLIC, WORKS, PLANNED, CAUSE, STATUS]
+KNOWN = [DUE, OPEN, EARLIER, DEAD, BY_CHANNEL, BY_ALERT, LATER, ALERTS, PUBLIC, WORKS, PLANNED, CAUSE, STATUS]
 
 
 @pytest.mark.parametrize("query", KNOWN, ids=str)

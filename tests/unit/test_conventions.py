@@ -45,7 +45,10 @@ MAY_READ = {
     ("shared/metrics_client.py", "time.time"): "default of an argument, in the user's own app",
     ("shared/notify/answers.py", "time.monotonic"): "how long an attempt took",
     ("shared/notify/mail.py", "time.monotonic"): "deadline of a conversation, and how long it took",
-    ("shared/notify/registry.py", "app.clock"): "a webhook is signed with the time at which the bytes leave",
+    (
+        "shared/notify/registry.py",
+        "app.clock",
+    ): "a webhook is signed with the time at which the bytes leave; an inbox is read in the order of arrival",
     ("shared/outbound.py", "time.monotonic"): "deadline of a call",
     ("shared/secrets.py", "time.monotonic"): "deadline of a call",
     ("shared/store/firestore.py", "time.monotonic"): "deadline of a call",

@@ -1,0 +1,112 @@
+"""`notify`: a test message on a channel; what was sent, held back or could not be; and a dead letter once more."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from scripts.ops.chart import local
+from scripts.ops.client import FAILED, WRONG, CannotAsk, Client, printable
+from scripts.ops.screen import Screen, table
+
+BASE = "/api/ops/notifications"
+CHANNELS = ("slack", "email", "pagerduty", "inapp", "webhook")
+STATES = ("pending", "sending", "delivered", "withheld", "cancelled", "dead")
+_MEANINGS = {
+    "delivered": "It was accepted: look whether it has arrived.",
+    "withheld": "Nothing was sent.",
+    "retry": "It was surely not accepted, but may be later.",
+    "unknown": "It left, and no clear answer came: it may have arrived.",
+    "dead": "It was refused for good.",
+}
+
+Answer = Mapping[str, Any]
+
+
+def add_to(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "notify",
+        help="test a channel, list notifications, send a dead letter again",
+        description="Test a channel; list notifications; show one with every attempt; send a dead letter again.",
+    )
+    command.add_argument("action", choices=("test", "list", "show", "resend"))
+    command.add_argument("what", nargs="?", help="of test: the channel; of show and resend: the notification's id")
+    command.add_argument("--state", choices=STATES, help="of list: only those")
+    command.add_argument("--channel", choices=CHANNELS, help="of list: only those")
+    command.add_argument("--alert", metavar="ID", help="of list: only those of this alert")
+    command.add_argument("--limit", type=int, help="of list: so many at most")
+    command.add_argument("--json", action="store_true", help="the answer as it is")
+    command.set_defaults(run=run)
+    return command
+
+
+def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    if (options.action == "list") == bool(options.what):
+        needed = {"test": f"a channel: {', '.join(CHANNELS)}", "list": "no name"}.get(options.action, "an id")
+        raise CannotAsk(f"`notify {options.action}` takes {needed}.", WRONG)
+    if options.action == "test":
+        return _test(options, client)
+    if options.action == "resend":
+        found = client.change("POST", f"{BASE}/{quote(options.what, safe='')}/resend")
+        return _json(found) if options.json else f"{printable(found['notificationId'])} is due again."
+    if options.action == "show":
+        found = client.json(f"{BASE}/{quote(options.what, safe='')}")
+        return _json(found) if options.json else "\n".join(shown(found, screen))
+    wanted = [(name, str(getattr(options, name))) for name in ("state", "channel", "alert", "limit")]
+    found = client.json(BASE, [(name, value) for name, value in wanted if value != "None"])
+    return _json(found) if options.json else "\n".join(listed(found, screen))
+
+
+def _test(options: argparse.Namespace, client: Client) -> str:
+    if options.what not in CHANNELS:
+        raise CannotAsk(f"There is no channel {printable(options.what)}; there are {', '.join(CHANNELS)}.", WRONG)
+    found = client.change("POST", f"{BASE}/test", {"channel": options.what})
+    status = f", status {found['status']}" if found["status"] is not None else ""
+    said = f"{found['outcome']}: {found['detail']}{status}, after {found['durationMs']:,} ms"
+    text = _json(found) if options.json else f"{options.what}: {said}. {_MEANINGS.get(found['outcome'], '')}".rstrip()
+    if found["outcome"] != "delivered":
+        raise CannotAsk(printable(text, "\n"), FAILED)
+    return printable(text, "\n")
+
+
+def listed(answer: Answer, screen: Screen) -> list[str]:
+    """The latest first."""
+    if not answer["notifications"]:
+        return ["There are none."]
+    rows = [
+        [
+            _local(one["createdAt"], screen), printable(one["notificationId"]), one["kind"], one["state"],
+            f"{one['tries']:,}", printable(one["reason"] or (one["last"] or {}).get("detail") or ""),
+        ]
+        for one in answer["notifications"]
+    ]  # fmt: skip
+    lines = table(screen, ["at", "id", "kind", "state", "tries", "reason"], rows, (4,), wrapped=1)
+    return [*lines, "", screen.dim("There are more.")] if answer["cursor"] else lines
+
+
+def shown(one: Answer, screen: Screen) -> list[str]:
+    reason = f" ({printable(one['reason'])})" if one["reason"] else ""
+    lines = [f"{printable(one['notificationId'])}: {one['kind']}, {one['state']}{reason}", ""]
+    rows = [
+        [
+            _local(each["at"], screen), each["outcome"], printable(each["detail"]),
+            "" if each["status"] is None else str(each["status"]),
+            "" if each["durationMs"] is None else f"{each['durationMs']:,} ms",
+        ]
+        for each in one["attempts"]
+    ]  # fmt: skip
+    if not rows:
+        return [*lines, "No attempt was made."]
+    return [*lines, *table(screen, ["at", "outcome", "detail", "status", "took"], rows, (3, 4), wrapped=2)]
+
+
+def _local(text: str, screen: Screen) -> str:
+    return f"{local(int(datetime.fromisoformat(text).timestamp() * 1000), screen):%Y-%m-%d %H:%M:%S}"
+
+
+def _json(answer: Any) -> str:
+    return json.dumps(answer, indent=2, ensure_ascii=False)

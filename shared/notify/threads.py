@@ -1,0 +1,42 @@
+"""Which message of a channel begins the thread of a firing, as the outbox has it on record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shared import log
+from shared.store.protocol import Query, Store, StoreError
+
+LOOKED_AT = 20  # notifications before one
+
+
+class Threads:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def of(self, notifications: Sequence[Mapping[str, Any]]) -> str | None:
+        """The `reference` of an earlier message of the first firing that has one; None begins a thread.
+
+        A record that is lost, or cannot be read now, costs the thread and never the message.
+        """
+        for notification in notifications:
+            if notification["kind"] == "trigger" and notification["seq"] == notification["facts"].get("firingSeq"):
+                continue  # it is the first of its firing
+            try:
+                found = self._before(notification)
+            except StoreError as error:
+                log.warning("a thread could not be looked up; another one begins", kind=type(error).__name__)
+                return None
+            if found is not None:
+                return found
+        return None
+
+    def _before(self, notification: Mapping[str, Any]) -> str | None:
+        firing = notification["facts"].get("firingSeq")
+        lane, seq = notification["lane"], notification["seq"]
+        before = Query("notifications", (("lane", "==", lane), ("seq", "<", seq)), (("seq", "desc"),), LOOKED_AT)
+        for doc in self._store.query(before):
+            if doc.data["facts"].get("firingSeq") == firing and doc.data.get("reference"):
+                return str(doc.data["reference"])
+        return None

@@ -1,0 +1,63 @@
+"""`python -m scripts.ops notify` against the real function: exit codes, and what the terminal shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from scripts.ops.__main__ import main
+from scripts.ops.screen import Screen
+from shared.store.sqlite import SqliteStore
+from tests.core import NOW
+from tests.fake_servers import FakeSlack, failing
+from tests.ops_api import Ops, ops_api
+from tests.unit.test_ops_notifications import add
+
+
+def notify(ops: Ops, *argv: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    import sys
+
+    env = {"OPS_URL": f"http://127.0.0.1:{ops.port}", "OPS_TOKEN": ops.token()}
+    code = main(["notify", *argv], env, Screen.of(sys.stdout, {}))
+    told = capsys.readouterr()
+    return code, told.out + told.err
+
+
+def test_a_channel_is_tested_and_a_refusal_is_a_failure(
+    sqlite_store: SqliteStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeSlack() as slack, ops_api(sqlite_store, NOW, SLACK_WEBHOOK_URL=slack.url) as ops:
+        code, text = notify(ops, "test", "slack", capsys=capsys)
+        assert (code, "slack: delivered: ok, status 200, after " in text) == (0, True)
+        slack.behave = failing(404, "no_service")
+        code, text = notify(ops, "test", "slack", capsys=capsys)
+        assert (code, "slack: dead: no_service, status 404" in text) == (1, True)
+        code, text = notify(ops, "test", "email", capsys=capsys)
+        assert (code, "withheld: not_configured" in text, "Nothing was sent." in text) == (1, True, True)
+
+
+def test_dead_letters_are_listed_shown_and_sent_again(
+    sqlite_store: SqliteStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = add(sqlite_store, 1, "dead")
+    with ops_api(sqlite_store, NOW) as ops:
+        code, text = notify(ops, "list", "--state", "dead", capsys=capsys)
+        assert (code, name in text, "no_service" in text) == (0, True, True)
+        code, text = notify(ops, "show", name, capsys=capsys)
+        assert (code, f"{name}: trigger, dead (no_service)" in text, "404" in text) == (0, True, True)
+        code, text = notify(ops, "resend", name, capsys=capsys)
+        assert (code, text.endswith(f"{name} is due again.\n")) == (0, True)
+        code, text = notify(ops, "list", "--json", capsys=capsys)
+        assert (code, json.loads(text[text.index("{\n") :])["notifications"][0]["state"]) == (0, "pending")
+        code, text = notify(ops, "resend", name, capsys=capsys)
+        assert (code, "only a dead letter is sent again" in text) == (1, True)
+
+
+@pytest.mark.parametrize("argv", [["test"], ["test", "fax"], ["list", "x"], ["show"], ["show", "no-such"]], ids=str)
+def test_what_cannot_be_right_ends_in_2(
+    sqlite_store: SqliteStore, capsys: pytest.CaptureFixture[str], argv: Sequence[str]
+) -> None:
+    with ops_api(sqlite_store, NOW) as ops:
+        assert notify(ops, *argv, capsys=capsys)[0] == 2
