@@ -22,7 +22,7 @@ from shared.store.protocol import Create, Data, Doc, Store, Write, over
 FACTS = (
     "sloId", "sloName", "severity", "metric", "labels", "unit", "under", "aggregation", "value", "threshold",
     "comparison", "good", "total", "windowSeconds", "burn", "component", "firedAt", "resolvedAt", "incidentId",
-    "reason", "judgedAt", "runbook",
+    "reason", "judgedAt", "runbook", "firingSeq", "budget", "worst", "config",
 )  # fmt: skip
 
 
@@ -140,6 +140,7 @@ class AlertWrites:
             writes.append(begun(name, rule, seq, facts, self.now))
         elif taken.transition == "clear" and alert is not None:
             writes += ended(self.store, alert, self.now)
+        facts = {**facts, "firingSeq": self._firing(taken, alert, seq)["firingSeq"]}
         told = dict(alert.data["channels"]) if alert and taken.transition != "fire" else {}
         kind: Kind = "resolve" if taken.transition == "clear" else "trigger"
         for channel in channels:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import log
 from shared.agents import AgentsLoader
+from shared.alert_context import context_of
 from shared.alert_writes import FACTS, AlertWrites
 from shared.backfill import backfill
 from shared.components import load_components
@@ -205,6 +206,10 @@ class AlertRun:
             seq = (alert.data["seq"] if alert else 0) + (0 if not tells else 1 if attempt < 3 else 2 ** (attempt - 2))
             value = evaluator.value(rule, outcome.facts, outcome.at)
             facts = self.writes.facts(evaluation, rule, outcome.facts, value, taken, alert, outcome.at)
+            facts |= context_of(
+                self.store, self.config, self.registry, evaluator, evaluation, rule, outcome.at,
+                facts["windowSeconds"], self.now, alert, fires=taken.transition == "fire",
+            )  # fmt: skip
             heard = alert.data["channels"] if alert and taken.transition != "fire" else ()
             channels = again or sorted({*rule.channels, *heard}) if tells else []
             writes = self.writes.change(rule, facts, taken, outcome.memory, alert, seq, channels)

@@ -156,6 +156,18 @@ class Evaluator:
     def _last(self, definition: Definition, seconds: int, end: datetime, excluded: Sequence[Span]) -> Counts:
         return self._window.count(definition, end - timedelta(seconds=seconds), end, excluded)
 
+    def counts(self, slo: Slo, seconds: int, end: datetime) -> Counts:
+        """Of its objective, over so many seconds until `end`, without what is excluded."""
+        return self._last(slo.objective, seconds, end, self._excluded(slo))
+
+    def rollups(self, end: datetime, seconds: int) -> list[Mapping[str, Stats]]:
+        """The blocks of the last so many seconds, of an hour at most; read where they are not at hand."""
+        last = _block(end)
+        counted = range(last - min(seconds // SLOT_SECONDS, HOUR), last)
+        missing = [block for block in counted if block not in self.folded.blocks]
+        self.folded.blocks.update(read_blocks(self.store, missing) if missing else {})
+        return [self.folded.blocks[block] for block in counted]
+
     def value(self, rule: Rule, facts: Facts, end: datetime) -> float | None:
         """What is told of these facts; of burn rates it is told otherwise."""
         if rule.slo.quantile is None or rule.pairs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.domain.exclusion import Span
@@ -10,6 +10,7 @@ from shared.domain.metric import Registry
 from shared.domain.metric_query import MetricQuery, labels_of
 from shared.domain.query_cells import OTHER, Group, group_of
 from shared.domain.query_range import Range, Stored, without
+from shared.domain.rollup import Stats
 from shared.domain.series import split_key
 from shared.domain.slo import Counts, Slo
 from shared.domain.slots import add_up, count_definitions
@@ -47,16 +48,28 @@ def read_contributors(
     """Of blocks `first` … `end` - 1 without `excluded`, which is merged. Raises `TooManyDocuments`, `StoreError`."""
     metric = registry.metrics[slo.metric]
     sources = (slo.metric, metric.derived_from.metric) if metric.derived_from else (slo.metric,)
+
+    def rollups() -> Iterator[Mapping[str, Stats]]:
+        for start, stop in without(first, end, excluded, stored.blocks_from):
+            span = Range(start, stop, stop)  # one step, which is cut to the range
+            query = MetricQuery(slo.metric, slo.aggregation, span, (), {}, sources, metric.kind == "ratio", slo.unit)
+            for _, rollup in Reader(store, query, registry, stored).rollups():
+                yield rollup
+
+    return contributors_of(rollups(), slo, registry)
+
+
+def contributors_of(rollups: Iterable[Mapping[str, Stats]], slo: Slo, registry: Registry) -> Contributors:
+    """Of all events of the SLO in these rollups, which are series → statistics."""
+    metric = registry.metrics[slo.metric]
+    sources = (slo.metric, metric.derived_from.metric) if metric.derived_from else (slo.metric,)
     by_key: dict[str, Counts] = {}
-    for start, stop in without(first, end, excluded, stored.blocks_from):
-        span = Range(start, stop, stop)  # one step, which is cut to the range
-        query = MetricQuery(slo.metric, slo.aggregation, span, (), {}, sources, metric.kind == "ratio", slo.unit)
-        for _, rollup in Reader(store, query, registry, stored).rollups():
-            for key, stats in rollup.items():
-                if key.partition("{")[0] in sources:
-                    found = count_definitions({key: stats}, [slo.objective], registry)[slo.objective.hash]
-                    if found.total:
-                        by_key[key] = add_up([by_key[key], found]) if key in by_key else found
+    for rollup in rollups:
+        for key, stats in rollup.items():
+            if key.partition("{")[0] in sources:
+                found = count_definitions({key: stats}, [slo.objective], registry)[slo.objective.hash]
+                if found.total:
+                    by_key[key] = add_up([by_key[key], found]) if key in by_key else found
     labels = {key: split_key(key)[1] for key in by_key}
     names = labels_of(metric, registry)
     if names is None:

@@ -113,7 +113,7 @@ def summary(notifications: Sequence[Notification], links: Links) -> Summary:
     counts: tuple[tuple[str, str], ...] = ()
     if many:
         severities = Counter(str(one["facts"]["severity"]) for one in sorted(notifications, key=_rank))
-        components = Counter(str(one["facts"]["component"]) for one in notifications)
+        components = Counter(str(one["facts"]["component"] or "F0 Ops") for one in notifications)
         counts = (("By severity", counted(severities, by_count=False)), ("By component", counted(components)))
     worst = brief(ranked[0], links)
     return Summary(
@@ -148,7 +148,7 @@ def _rows(facts: wording.Facts) -> list[Row]:
         ("Measured", wording.value(facts)),
         ("Should be", f"{side} {wording.threshold(facts)}"),
         ("Counted", wording.counts(facts)),
-        ("Component", str(facts["component"])),
+        ("Component", str(facts["component"]) if facts["component"] else None),
         ("Severity", str(facts["severity"])),
         ("Since", facts["firedAt"]),
         ("Resolved", facts["resolvedAt"]),

@@ -55,7 +55,7 @@ def document(notification: Mapping[str, Any], links: Links, now: datetime) -> Da
         "alertId": notification["alertId"],
         "kind": notification["kind"],
         "severity": str(facts["severity"]),
-        "component": str(facts["component"]),
+        "component": facts["component"] and str(facts["component"]),
         "incidentId": facts.get("incidentId"),
         "title": told.title[:_TITLE],
         "message": " ".join(part for part in parts if part)[:_TEXT],

@@ -70,9 +70,9 @@ def event(notification: Mapping[str, Any], links: Links) -> dict[str, Any]:
     details |= {"notification": notification["notificationId"], "incident": facts.get("incidentId")}
     payload = {
         "summary": _cut(f"{told.name}: {told.what}", SUMMARY_CHARS),
-        "source": str(facts["component"]) or "F0 Ops",
+        "source": str(facts["component"] or "F0 Ops"),
         "severity": SEVERITIES.get(facts["severity"], "info"),
-        "component": str(facts["component"]),
+        "component": str(facts["component"] or "F0 Ops"),
         "class": str(facts["metric"]),
         "custom_details": {name: _cut(str(text), _TEXT_CHARS) for name, text in details.items() if text},
     }
