@@ -75,3 +75,19 @@ def incidentsApi(request: Request) -> Response:
     from functions.incidents_api.handler import handle
 
     return run(handle, request)
+
+
+@functions_framework.http
+def usageApi(request: Request) -> Response:
+    """/api/usage/… and /api/costs…: usage in, quotas, and what it cost."""
+    from functions.usage_api.handler import handle
+
+    return run(handle, request)
+
+
+@functions_framework.http
+def costRollup(request: Request) -> Response:
+    """Every 15 minutes: books what waits, sums up costs, and alerts on spending."""
+    from functions.cost_rollup.handler import handle
+
+    return run(handle, request)

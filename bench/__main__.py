@@ -1,6 +1,7 @@
 """`make bench`: every figure with its limit, each ratio against a baseline measured in the same run.
 
 python -m bench [ingest] [otlp] [fold] [evaluate] [serve] [cold] [record] [cost] [slo] [backtest] [status] [probes]
+                [usage]
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import backtest, cold, cost, fold, ingest, otlp, probes, record, serving, slo, status
+from bench import backtest, cold, cost, fold, ingest, otlp, probes, record, serving, slo, status, usage
 
 PARTS: dict[str, tuple[Callable[[], None], ...]] = {
     "ingest": (ingest.cpu, ingest.compact_form, ingest.billed_writes),
@@ -24,6 +25,7 @@ PARTS: dict[str, tuple[Callable[[], None], ...]] = {
     "backtest": (backtest.replays,),
     "probes": (probes.operations, probes.hung),
     "cost": (cost.cost, cost.heartbeats, cost.quantiles),
+    "usage": (usage.operations, usage.hot_user, usage.added_latency, usage.imports),
     "slo": (slo.minutes, slo.beside_slo_generator),
 }
 

@@ -10,9 +10,12 @@ from shared.components import load_components
 from shared.domain.faults import ConfigError
 from shared.flags import load_defaults
 from shared.notification_policy import load_policy
+from shared.plans import load_plans
+from shared.prices import load_pricing
 from shared.rate_limit import load_limits
 from shared.runbooks import all_runbooks
 from shared.slo_loader import load_burn_windows, load_file, load_registry
+from shared.spending import load_spending
 from shared.storage_usage import load_storage
 
 
@@ -28,6 +31,9 @@ def faults(folder: Path) -> list[str]:
         ("notifications.json", lambda: load_policy(folder)),
         ("storage.json", lambda: load_storage(folder)),
         ("limits.json", lambda: load_limits(folder)),
+        ("pricing.json", lambda: load_pricing(folder)),
+        ("spending.json", lambda: load_spending(folder)),
+        ("plans.json", lambda: load_plans(folder)),
     )
     found: list[str] = []
     for name, check in checks:

@@ -1,4 +1,4 @@
-"""Who may call: ingest keys for those who send metrics, Cloud Scheduler's token for scheduled functions.
+"""Who may call: keys for those who send metrics and usage, Cloud Scheduler's token for scheduled functions.
 
 Admins are in shared/admin.py, by the same means.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -30,14 +30,27 @@ def require_ingest_key(request: Request, settings: Settings) -> None:
     Both headers count, since a proxy in front may need Authorization for its own token.
     """
     if not settings.ingest_keys:
-        _tell_that_no_key_is_set()
+        _tell_that_no_key_is_set("INGEST_KEYS", "every metric")
+    if not _bears_one_of(request, settings.ingest_keys):
+        raise unauthorized("send a valid ingest key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`")
+
+
+def require_usage_key(request: Request, settings: Settings, now: datetime) -> str:
+    """The same for usage keys, which alone may tell usage and reserve calls; as a route's check it names the caller."""
+    if not settings.usage_keys:
+        _tell_that_no_key_is_set("USAGE_KEYS", "all usage")
+    if not _bears_one_of(request, settings.usage_keys):
+        raise unauthorized("send a valid usage key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`")
+    return "usage-key"
+
+
+def _bears_one_of(request: Request, hashes: Sequence[str]) -> bool:
     found = False
     for key in (bearer(request), request.headers.get("X-Api-Key", "").strip()):
         digest = hashlib.sha256((key or "").encode()).hexdigest()
-        for known in settings.ingest_keys:  # all of them, so that the time taken tells nothing
+        for known in hashes:  # all of them, so that the time taken tells nothing
             found |= hmac.compare_digest(digest, known) and bool(key)
-    if not found:
-        raise unauthorized("send a valid ingest key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`")
+    return found
 
 
 def require_scheduler(request: Request, settings: Settings, function_id: str, now: datetime) -> None:
@@ -126,8 +139,8 @@ def bearer(request: Request) -> str | None:
 
 
 @cache
-def _tell_that_no_key_is_set() -> None:
-    log.error("INGEST_KEYS is empty: every metric is refused; make a key with `python -m scripts.make_key`")
+def _tell_that_no_key_is_set(setting: str, what: str) -> None:
+    log.error(f"{setting} is empty: {what} is refused; make a key with `python -m scripts.make_key`")
 
 
 def unauthorized(detail: str) -> Problem:

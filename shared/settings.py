@@ -22,6 +22,7 @@ NAMES = (
     "SQLITE_PATH",
     "CONFIG_DIR",
     "INGEST_KEYS",
+    "USAGE_KEYS",
     "STATUS_PAGE_URL",
     "CONSOLE_URL",
     "SLACK_WEBHOOK_URL",
@@ -63,8 +64,8 @@ DEV_AUDIENCE = "f0-ops-dev"
 SLACK_API = "https://slack.com/api"
 PAGERDUTY_EVENTS = "https://events.pagerduty.com/v2/enqueue"
 _SECRET_FIELDS = (
-    "ingest_keys", "slack_webhook_url", "slack_bot_token", "smtp_password", "pagerduty_key", "webhook_url",
-    "heartbeat_url", "webhook_secret", "probe_values",
+    "ingest_keys", "usage_keys", "slack_webhook_url", "slack_bot_token", "smtp_password", "pagerduty_key",
+    "webhook_url", "heartbeat_url", "webhook_secret", "probe_values",
 )  # fmt: skip
 _SMTP_PORTS: Mapping[SmtpSecurity, int] = {"starttls": 587, "tls": 465, "none": 25}
 _URL = re.compile(r"https?://[^\s/?#@]+([/?#]\S*)?")  # no user:password@
@@ -97,7 +98,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`ingest_keys` are SHA-256 hashes in hex. Texts that may be empty are None when not set.
+    """`ingest_keys` and `usage_keys` are SHA-256 hashes in hex. Texts that may be empty are None when not set.
 
     `admin_issuer` and `admin_audience` are None where no project is set: then nobody is an admin.
     """
@@ -108,6 +109,7 @@ class Settings:
     sqlite_path: Path
     config_dir: Path
     ingest_keys: tuple[str, ...]
+    usage_keys: tuple[str, ...]
     public_url: str
     slack_webhook_url: str | None
     slack_channel: str
@@ -193,7 +195,8 @@ class _Reader:
             database=self.text("FIRESTORE_DATABASE") or "(default)",
             sqlite_path=Path(self.text("SQLITE_PATH") or ".f0ops/store.db"),
             config_dir=self.config_dir(),
-            ingest_keys=self.ingest_keys(),
+            ingest_keys=self.keys("INGEST_KEYS"),
+            usage_keys=self.keys("USAGE_KEYS"),
             public_url=(self.url("STATUS_PAGE_URL") or page).rstrip("/"),
             slack_webhook_url=self.url("SLACK_WEBHOOK_URL"),
             slack_channel=self.text("SLACK_OPS_CHANNEL") or "#ops-alerts",
@@ -265,15 +268,15 @@ class _Reader:
             self.faults.append("CONFIG_DIR is not a directory")
         return path
 
-    def ingest_keys(self) -> tuple[str, ...]:
-        keys = self.words("INGEST_KEYS")
+    def keys(self, name: str) -> tuple[str, ...]:
+        """SHA-256 hashes of keys: the one in use, and while keys rotate the next one."""
+        keys = self.words(name)
         for n, key in enumerate(keys):
             if not _HASH.fullmatch(key):
-                self.faults.append(
-                    f"INGEST_KEYS[{n}] is not a SHA-256 hash in hex: make one with `python -m scripts.make_key`"
-                )
+                fault = f"{name}[{n}] is not a SHA-256 hash in hex: make one with `python -m scripts.make_key`"
+                self.faults.append(fault)
         if len(keys) > 2:
-            self.faults.append("INGEST_KEYS has more than two keys: one in use and the next one are enough")
+            self.faults.append(f"{name} has more than two keys: one in use and the next one are enough")
         return keys
 
     def origins(self) -> tuple[str, ...]:

@@ -12,8 +12,7 @@ from shared.domain.metric_query import MetricQuery
 from shared.domain.query_cells import OTHER, Group
 from shared.domain.query_range import iso
 from shared.metric_query import Answer
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+from shared.spreadsheet import harmless
 
 
 def response(asked: MetricQuery, found: Answer) -> Response:
@@ -31,9 +30,4 @@ def response(asked: MetricQuery, found: Answer) -> Response:
 def _cells(group: Group, group_by: Sequence[str]) -> list[str]:
     if group_by and group == OTHER:
         return ["(other)"] * len(group_by)
-    return [_harmless(value) for value in group]
-
-
-def _harmless(text: str) -> str:
-    """A spreadsheet would take such a text for a formula; an apostrophe in front makes it a text."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return [harmless(value) for value in group]

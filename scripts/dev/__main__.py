@@ -39,7 +39,8 @@ def main(arguments: Sequence[str]) -> None:
         url = f"http://127.0.0.1:{port}"
         folder.name_url(url)
         key = folder.ingest_key()
-        os.environ.update(environment(os.environ, folder.database, url, key, issuer.ACCOUNT, issuer.admin_issuer(url)))
+        keys = {"INGEST_KEYS": key, "USAGE_KEYS": folder.usage_key()}
+        os.environ.update(environment(os.environ, folder.database, url, keys, issuer.ACCOUNT, issuer.admin_issuer(url)))
         os.environ.pop("SCHEDULER_AUDIENCES", None)
         issuer.of_folder(folder, url)  # made before the fork, once
         issuer.admins_of_folder(folder, url, "")
@@ -113,14 +114,14 @@ def _listen(port: int) -> socket.socket:
 
 
 def environment(
-    env: Mapping[str, str], database: Path, url: str, key: str, account: str, admin_issuer: str
+    env: Mapping[str, str], database: Path, url: str, keys: Mapping[str, str], account: str, admin_issuer: str
 ) -> dict[str, str]:
     """What shared.settings is to see. The user's own keys, Slack address and status page stay in force."""
     if env.get("F0_STORE") == "firestore" and not env.get("FIRESTORE_EMULATOR_HOST"):
         raise CannotStart("F0_STORE=firestore without FIRESTORE_EMULATOR_HOST: the local server keeps off real data.")
     theirs = {
         "F0_STORE": "sqlite",
-        "INGEST_KEYS": hashlib.sha256(key.encode()).hexdigest(),
+        **{name: hashlib.sha256(key.encode()).hexdigest() for name, key in keys.items()},
         "STATUS_PAGE_URL": f"{url}/status",
         "SLACK_WEBHOOK_URL": f"{url}/dev/slack",
     }

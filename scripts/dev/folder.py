@@ -68,6 +68,9 @@ class Folder:
     def ingest_key(self) -> str:
         return self.secret("ingest.key", make_key()[0].encode()).decode()
 
+    def usage_key(self) -> str:
+        return self.secret("usage.key", make_key()[0].encode()).decode()
+
     def secret(self, name: str, new: bytes) -> bytes:
         """What the file holds; made of `new`, readable by its owner alone, if it is not there."""
         path = self.path / name

@@ -7,11 +7,23 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from scripts.ops import alerts, exclusions, metrics, notify, report, runbook, silences, slos
+from scripts.ops import (
+    alerts,
+    costs,
+    exclusions,
+    metrics,
+    notify,
+    reconcile,
+    report,
+    runbook,
+    silences,
+    slos,
+    usage,
+)
 from scripts.ops.client import CannotAsk, Client
 from scripts.ops.screen import Screen
 
-COMMANDS = (metrics, slos, alerts, silences, exclusions, report, runbook, notify)
+COMMANDS = (metrics, slos, alerts, silences, exclusions, report, runbook, notify, costs, usage, reconcile)
 
 _EPILOG = """\
 Without --url the server is that of OPS_URL, else http://127.0.0.1:8080. The local server gives its token by itself; in

@@ -212,14 +212,14 @@ def test_everything_that_is_missing_is_named_at_once() -> None:
         "gcloud secrets create slack-webhook-url",
     ):
         assert part in text
-    assert len(missing) == 10
+    assert len(missing) == 11
 
 
 def test_a_secret_whose_latest_version_is_disabled_is_missing() -> None:
     missing = preflight.online(REAL, TARGET, asked_of({"versions describe": (0, "DISABLED")}))
     assert [m.split()[2] for m in missing] == [
         "ingest-keys", "slack-webhook-url", "slack-bot-token",
-        "smtp-password", "pagerduty-routing-key", "webhook-secret",
+        "smtp-password", "pagerduty-routing-key", "webhook-secret", "usage-keys",
     ]  # fmt: skip
 
 

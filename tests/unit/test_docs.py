@@ -36,9 +36,12 @@ from shared.domain.building import LARGEST
 from shared.domain.cumulative import LOOKBACK_BLOCKS
 from shared.domain.heartbeat import FORGOTTEN_AFTER_MS, MAX_AGENTS, Agents, Pace
 from shared.domain.metric import Registry
+from shared.domain.plans import Plans
+from shared.domain.pricing import Pricing
 from shared.domain.series import MAX_LABEL_LENGTH, MAX_LABELS, split_key
 from shared.domain.sketch import SMALLEST
 from shared.domain.slo import AlertPolicy, SloSpec
+from shared.domain.spending import Spending
 from shared.domain.storage import KEEP as STORAGE_KEEP
 from shared.flags import CACHE_SECONDS, flatten, load_defaults
 from shared.http import Problem
@@ -52,13 +55,13 @@ from tests.dev_server import DevServer
 
 CONFIG = ROOT / "config"
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
-README, ALERTS, METRICS, SLO = (
-    PAGES[n] for n in ("README.md", "docs/alerts.md", "docs/METRICS_GUIDE.md", "docs/SLO.md")
+README, ALERTS, METRICS, SLO, COSTS = (
+    PAGES[n] for n in ("README.md", "docs/alerts.md", "docs/METRICS_GUIDE.md", "docs/SLO.md", "docs/COST_TRACKING.md")
 )
 LOCAL = "http://127.0.0.1:8080"
 SHOWN_DATA = ".f0ops/"
 NAMED_OTHERWISE = {"SLI": "Counts", "allow list": "allowed", "kill switch": "flag"}
-EXAMPLES = {name: PAGES[name] for name in ("README.md", "docs/METRICS_GUIDE.md")}
+EXAMPLES = {name: PAGES[name] for name in ("README.md", "docs/METRICS_GUIDE.md", "docs/COST_TRACKING.md")}
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -89,7 +92,7 @@ def test_every_path_of_the_product_is_described() -> None:
     rewrites = json.loads((ROOT / "firebase.json").read_text())["hosting"]["rewrites"]
     assert rewrites
     assert [
-        r["source"] for r in rewrites if not any(r["source"].rstrip("*") in page for page in (README, METRICS))
+        r["source"] for r in rewrites if not any(r["source"].rstrip("*") in page for page in (README, METRICS, COSTS))
     ] == []
 
 
@@ -249,6 +252,13 @@ def test_every_field_of_an_slo_is_described_and_no_other() -> None:
     described = {name.strip() for cell, _ in table(SLO, "field", "what it is") for name in cell.split(",")}
     alert = {f"alert.{field.alias or name}" for name, field in AlertPolicy.model_fields.items()}
     assert described == {*SloSpec.model_fields} - {"alert"} | alert
+
+
+def test_every_configuration_of_costs_that_is_shown_could_be_used() -> None:
+    pricing, plans, spending = (json.loads(block) for block in blocks(COSTS, "json"))
+    Pricing.model_validate(pricing)
+    Plans.model_validate(plans)
+    Spending.model_validate(spending)
 
 
 def test_the_limits_in_the_text_are_those_of_the_code() -> None:
@@ -481,7 +491,7 @@ def bodies() -> list[tuple[str, str]]:
     """The page and the text of each body of metrics that is shown, as the shell would send it."""
     found = []
     for name, page in PAGES.items():
-        text = re.sub(r"'?\$\(date \+%s\)(000)?'?", r"1700000000\1", page).replace('\\"', '"')
+        text = re.sub(r"'?\$\(date \+%s(?:%N)?\)(000)?'?", r"1700000000\1", page).replace('\\"', '"')
         for match in re.finditer(r'\{\s*"batchId"', text):
             _, length = json.JSONDecoder().raw_decode(text[match.start() :])
             found.append((name, text[match.start() : match.start() + length]))
@@ -647,6 +657,24 @@ get_meter_provider().shutdown()
     store.close()
     counts = {split_key(key)[1].get("endpoint"): stats.count for of in found.values() for key, stats in of.items()}
     assert counts.get("/orders/<int:number>") in (5, 6)  # the WSGI example may have asked once
+
+
+def test_the_wrappers_example_records_its_call(tmp_path: Path, data: Path, server: DevServer) -> None:
+    from tests.provider_servers import provider
+
+    (example_,) = blocks(COSTS, "python")
+    shutil.copy(ROOT / "shared" / "usage_client.py", tmp_path)
+    (tmp_path / "example.py").write_text(example_)
+    key = (data / "usage.key").read_text()
+    with provider() as anthropics:
+        told = run_python(
+            tmp_path / "example.py",
+            server,
+            USAGE_KEY=key,
+            ANTHROPIC_BASE_URL=anthropics.url,
+            ANTHROPIC_API_KEY="sk-test",
+        )
+    assert "recorded=1, accepted=1, rejected=0, lost=0" in told
 
 
 def test_the_readmes_alert_comes_and_goes(tmp_path: Path) -> None:

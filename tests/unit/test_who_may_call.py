@@ -5,6 +5,7 @@ The list is made from the manifest and the route tables, so a function or a rout
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import importlib
 import json
@@ -37,7 +38,8 @@ STATUS_OF_REFUSAL = (401, 403)
 # Functions that have no route table, and who may call them. Scheduled ones are Cloud Scheduler's.
 WITHOUT_TABLE = {"metricsIngest": "ingest key", "statusApi": "the public"}
 # The checks that a route table may name, and who passes them.
-CHECKS: dict[Check, str] = {require_admin: "admin"}
+CHECKS: dict[Check, str] = {require_admin: "admin", auth.require_usage_key: "usage key"}
+USAGE_KEY = "f0_a-usage-key-for-tests"
 
 
 def routes_of(function_id: str) -> tuple[Route, ...] | None:
@@ -132,6 +134,7 @@ class Caller:
         self.app = make_app(
             self.store,
             GOOGLE_CLOUD_PROJECT=PROJECT,
+            USAGE_KEYS=hashlib.sha256(USAGE_KEY.encode()).hexdigest(),
             DEV_ADMIN_JWKS_URL=keys.url,
             DEV_SCHEDULER_JWKS_URL=keys.url,
             SCHEDULER_SERVICE_ACCOUNT=SCHEDULER,
@@ -174,6 +177,18 @@ def test_a_route_of_admins_takes_an_admin_and_nobody_else(
     answers = {name: caller.refused(function_id, method, path, make(key)) for name, (make, _) in TOKENS.items()}
     assert answers == {name: status for name, (_, status) in TOKENS.items()}
     assert caller.status(function_id, method, path, signed(key)) not in STATUS_OF_REFUSAL
+
+
+@pytest.mark.parametrize(("function_id", "method", "path", "check"), ROUTES)
+def test_a_route_of_senders_of_usage_takes_a_usage_key_and_nothing_else(
+    caller: Caller, key: RSAPrivateKey, function_id: str, method: str, path: str, check: Check
+) -> None:
+    if CHECKS[check] != "usage key":
+        return
+    wrong = {**{name: make for name, (make, _) in TOKENS.items()}, "an admin": signed}
+    answers = {name: caller.refused(function_id, method, path, make(key)) for name, make in wrong.items()}
+    assert answers == dict.fromkeys(wrong, 401)
+    assert caller.status(function_id, method, path, USAGE_KEY) not in STATUS_OF_REFUSAL
 
 
 @pytest.mark.parametrize("function_id", SCHEDULED)

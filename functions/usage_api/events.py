@@ -1,0 +1,93 @@
+"""POST /api/usage/events: calls that were made, each as its counts or as the provider's own answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from flask import Request, Response
+
+from functions.usage_api.body import json_object
+from shared.accounts import Erasing
+from shared.domain.provider_response import NoUsage, read_response
+from shared.domain.usage import Tokens, Usage, parse_usage
+from shared.http import Problem, answer
+from shared.usage_record import record
+
+if TYPE_CHECKING:
+    from shared.bootstrap import App
+
+MAX_EVENTS = 500
+_FROM_RESPONSE = ("provider", "model", "tokens")
+
+
+def take(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
+    """202 once every accepted call is stored; what was refused is told with every reason, and never quoted."""
+    body = json_object(request, app)
+    listed = body.get("events")
+    if not isinstance(listed, list) or set(body) != {"events"}:
+        raise Problem(400, "invalid_body", "the body must be an object with the list `events` and nothing else")
+    if len(listed) > MAX_EVENTS:
+        raise Problem(413, "too_many_events", f"at most {MAX_EVENTS} events in a body")
+    usages: list[Usage] = []
+    rejected: list[dict[str, Any]] = []
+    for index, one in enumerate(listed):
+        found = read_event(one, now)
+        if isinstance(found, Usage):
+            usages.append(found)
+        else:
+            rejected.append({"index": index, "reasons": found})
+    result: dict[str, Any] = {"accepted": len(usages), "rejected": rejected}
+    if usages:
+        try:
+            recorded = record(app, usages, now)
+        except Erasing:
+            raise being_erased() from None
+        known = None if recorded.booked is None else len(usages) - recorded.booked
+        result |= {"known": known, "stored": recorded.stored}
+    return answer(result, 202)
+
+
+def being_erased() -> Problem:
+    detail = "a user's usage is being erased just now: send the same request again"
+    return Problem(503, "user_being_erased", detail, headers={"Retry-After": "30"})
+
+
+def read_event(given: Any, now: datetime) -> Usage | list[str]:
+    """The call, or every fault."""
+    if not isinstance(given, dict):
+        return ["must be an object"]
+    if "response" not in given:
+        return parse_usage(given, now)
+    return _of_response(given, now)
+
+
+def _of_response(given: Mapping[str, Any], now: datetime) -> Usage | list[str]:
+    """What the answer tells need not be told, and may not. Its id names the call unless a requestId does."""
+    faults = [f"{name}: is taken from the response" for name in _FROM_RESPONSE if name in given]
+    try:
+        answered = read_response(given["response"])
+    except NoUsage as error:
+        return [*faults, f"response: {error}"]
+    told = {name: value for name, value in given.items() if name != "response" and name not in _FROM_RESPONSE}
+    if answered.request_id is not None:
+        told.setdefault("requestId", answered.request_id)
+    told.setdefault("tier", answered.tier)
+    counts = shown_tokens(answered.tokens)
+    found = parse_usage({**told, "provider": answered.provider, "model": answered.model, "tokens": counts}, now)
+    if isinstance(found, Usage):
+        return faults or found
+    return [*faults, *found]
+
+
+def shown_tokens(tokens: Tokens) -> dict[str, int]:
+    """As an event has them."""
+    return {
+        "input": tokens.input,
+        "output": tokens.output,
+        "cacheRead": tokens.cache_read,
+        "cacheWrite5m": tokens.cache_write_5m,
+        "cacheWrite1h": tokens.cache_write_1h,
+        "reasoning": tokens.reasoning,
+    }

@@ -1,0 +1,188 @@
+"""/api/usage/reservations: the right to make one call, before it is made; then what it did use.
+
+A reservation holds the most that the call can cost. Its id is the time at which it was made and the request's id, so
+that a settle, however late, is booked to the day of the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from flask import Request, Response
+
+from functions.usage_api.body import json_object, refuse
+from functions.usage_api.events import being_erased, read_event
+from shared import log
+from shared.accounts import Accounts, Erasing, accounts_for
+from shared.domain.account_work import Release, Reserve, Settle
+from shared.domain.cost import CACHINGS, most_cost, plain
+from shared.domain.ledger import Amount
+from shared.domain.price import Unpriced, rates_of
+from shared.domain.quota import Standing
+from shared.domain.usage import MOST_TOKENS, STANDARD, Usage, count_of, is_uid, parse_words
+from shared.flags import FlagsUnknown
+from shared.http import Problem, answer
+from shared.store.protocol import StoreError
+from shared.usage_record import tell_metric
+
+if TYPE_CHECKING:
+    from shared.bootstrap import App
+
+ENABLED = "quotas.enabled"
+_WORDS = ("requestId", "uid", "provider", "model", "plan", "tier")
+_FIELDS = (*_WORDS, "maxInputTokens", "maxOutputTokens", "caching")
+_SECONDS = {"day": 86_400, "month": 30 * 86_400}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+RETRY = {"Retry-After": "5"}
+
+
+def reserve(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
+    """201 with the reservation; 429 `quota_exceeded` where the quota has no room for the most that it can cost."""
+    body = json_object(request, app)
+    accounts = app.part(accounts_for)
+    words, amount, priced = _asked(body, accounts, now)
+    lasts = timedelta(seconds=accounts.plans.reservation_seconds)
+    step = Reserve(words["requestId"], amount, words["plan"] or None, lasts, priced)
+    try:
+        if not app.flags.on(ENABLED):
+            return answer(_granted(step, now, now + lasts, "quotas_disabled", checked=False), 201)
+        accounts.do(words["uid"], step, now)
+    except Erasing:
+        raise being_erased() from None
+    except (StoreError, FlagsUnknown) as error:
+        return _on_failure(accounts, step, now, error)
+    if step.reason == "quota_exceeded":
+        raise exceeded(step.over, step.standings, now)
+    if step.reason == "model_unpriced":
+        detail = (
+            "the model has no price, so the most that the call can cost is unknown, and this user's cost is limited"
+        )
+        raise Problem(422, "model_unpriced", detail)
+    if step.reason == "too_many_reservations":
+        detail = "this user has too many reservations that are neither settled nor released; they expire by themselves"
+        raise Problem(429, "too_many_reservations", detail, headers={"Retry-After": "60"})
+    made, until = step.at or now, step.until or now + lasts
+    response = answer(_granted(step, made, until, step.reason, checked=True), 201)
+    response.headers.update(rate_headers(step.standings, now))
+    return response
+
+
+def settle(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
+    """What the call used: `tokens` or `response`, as in an event. Again it changes nothing more."""
+    body = json_object(request, app)
+    made, request_id = _read_id(path["id"])
+    if "time" in body or "requestId" in body:
+        refuse([f"{name}: is the reservation's" for name in ("time", "requestId") if name in body])
+    found = read_event({**body, "requestId": request_id, "time": made}, now)
+    if not isinstance(found, Usage):
+        refuse(found)
+        raise AssertionError
+    step = Settle(request_id, found)
+    try:
+        app.part(accounts_for).do(found.uid, step, now)
+    except Erasing:
+        raise being_erased() from None
+    tell_metric(app, [found], now)
+    response = answer({"reservationId": path["id"], "reason": step.reason, "day": found.day})
+    response.headers.update(rate_headers(step.standings, now))
+    return response
+
+
+def release(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
+    """The call was not made, or failed without a cost. Again it changes nothing more."""
+    body = json_object(request, app)
+    _, request_id = _read_id(path["id"])
+    if set(body) != {"uid"} or not is_uid(body["uid"]):
+        refuse(["uid: must be the user's, and the only field"])
+    step = Release(request_id)
+    try:
+        app.part(accounts_for).do(body["uid"], step, now)
+    except Erasing:
+        raise being_erased() from None
+    return answer({"reservationId": path["id"], "reason": step.reason})
+
+
+def exceeded(over: Sequence[Standing], standings: Sequence[Standing], now: datetime) -> Problem:
+    """Worded so that no client takes it for a passing error and tries again and again."""
+    resets = max(standing.resets for standing in over)
+    held = any(standing.held for standing in over)
+    detail = (
+        f"the quota is used up until {resets:%Y-%m-%dT%H:%M:%SZ}. This is not a passing error: do not retry before "
+        "then, and do not send the call to the provider."
+        + (" A part is held by calls under way; what they do not use is given back." if held else "")
+    )
+    errors = [
+        {
+            "path": f"{standing.of}.{standing.name}",
+            "message": f"{plain(standing.used)} used and {plain(standing.held)} held of {plain(standing.limit)}, "
+            f"until {standing.resets:%Y-%m-%dT%H:%M:%SZ}",
+        }
+        for standing in over
+    ]
+    headers = {"Retry-After": str(_seconds_to(resets, now)), **rate_headers(standings, now)}
+    return Problem(429, "quota_exceeded", detail, errors=errors, headers=headers)
+
+
+def rate_headers(standings: Sequence[Standing], now: datetime) -> dict[str, str]:
+    """RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers) of the limits that are whole numbers."""
+    shown = [standing for standing in standings if standing.name != "cost"]
+    if not shown:
+        return {}
+    unit = {"calls": "", "tokens": ';qu="tokens"'}
+    policy = [f'"{s.id}";q={int(s.limit)};w={_SECONDS[s.of]}{unit[s.name]}' for s in shown]
+    left = [f'"{s.id}";r={int(s.left)};t={_seconds_to(s.resets, now)}' for s in shown]
+    return {"RateLimit-Policy": ", ".join(policy), "RateLimit": ", ".join(left)}
+
+
+def _asked(body: Mapping[str, Any], accounts: Accounts, now: datetime) -> tuple[dict[str, str], Amount, bool]:
+    """The words, the most that the call can be, and whether its cost is known."""
+    faults = [f"{name}: unknown" for name in body if name not in _FIELDS][:10]
+    words = parse_words(body, _WORDS, faults)
+    most_input = count_of(body, "maxInputTokens", MOST_TOKENS, faults, optional=False)
+    most_output = count_of(body, "maxOutputTokens", MOST_TOKENS, faults, optional=False)
+    caching = body.get("caching", "1h")
+    if caching not in CACHINGS:
+        faults.append(f"caching: must be one of {', '.join(CACHINGS)}")
+    refuse(faults)
+    priced = rates_of(accounts.prices, words["provider"], words["model"], now.date(), words["tier"] or STANDARD)
+    cost = None if isinstance(priced, Unpriced) else most_cost(priced.rates, most_input, most_output, str(caching))
+    return words, Amount(1, most_input + most_output, cost or Decimal(0)), cost is not None
+
+
+def _granted(step: Reserve, made: datetime, until: datetime, reason: str, *, checked: bool) -> dict[str, Any]:
+    milliseconds = (made - _EPOCH) // timedelta(milliseconds=1)
+    return {
+        "reservationId": f"{milliseconds}.{step.id}",
+        "reason": reason,
+        "checked": checked,
+        "expiresAt": until.isoformat(),
+        "held": {"calls": 1, "tokens": step.amount.tokens, "costUsd": plain(step.amount.cost)} if checked else None,
+    }
+
+
+def _on_failure(accounts: Accounts, step: Reserve, now: datetime, error: Exception) -> Response:
+    """The quota cannot be checked. The configuration says whether the call may be made, and the answer which it is."""
+    log.error("a quota could not be checked", error, on_failure=accounts.plans.on_store_failure)
+    if accounts.plans.on_store_failure == "open":
+        granted = _granted(step, now, now + step.lasts, "not_checked", checked=False)
+        return answer({**granted, "onStoreFailure": "open"}, 201)
+    detail = (
+        "the quota cannot be checked now, and onStoreFailure is closed: do not make the call, but ask again. "
+        "Nothing is wrong with the quota itself."
+    )
+    raise Problem(503, "quota_unknown", detail, headers={**RETRY, "F0-On-Store-Failure": "closed"}) from error
+
+
+def _read_id(text: str) -> tuple[int, str]:
+    """When it was made, in milliseconds, and the request's id. Raises `Problem` 404."""
+    made, _, request_id = text.partition(".")
+    if not (made.isascii() and made.isdecimal() and len(made) < 15 and request_id):
+        raise Problem(404, "unknown_reservation", "this is no reservation's id")
+    return int(made), request_id
+
+
+def _seconds_to(moment: datetime, now: datetime) -> int:
+    return max(1, -((now - moment) // timedelta(seconds=1)))

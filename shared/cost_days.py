@@ -1,0 +1,188 @@
+"""Days of the whole organisation, and users' months, made of users' days.
+
+`costs/{dayId}` has the sums of each shard, `costs/{dayId}/users/{shard}` a row for each user. An account that has
+changed says so (`pending`, `dirty`), and is asked for by that. Rows are replaced whole: the targets' versions are read
+first, then the sources, then compare-and-set; only then the account's mark is taken away, at the version at which it
+was found. Killed anywhere, or run twice at once, it ends with the same figures.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+from shared.accounts import Accounts, day_path
+from shared.domain.cost_day import ERASED, part_data, part_of, shard_of, summed
+from shared.domain.ledger import Data, Part, cells_of, parts_of, summary_of
+from shared.domain.quota import Account
+from shared.store.protocol import Conflict, Doc, Put, Query, Store, Unavailable, Write, new_rev, over
+
+PAGE = 100  # accounts
+ATTEMPTS = 20
+PENDING = Query("quota", (("pending", "==", True),), limit=PAGE)
+
+Rows = dict[str, list[Part]]
+
+
+@dataclass(slots=True)
+class Rolled:
+    """What a run did. `accounts`: those that changed, as they were read, for who judges them next."""
+
+    users: int = 0
+    days: set[str] = field(default_factory=set)
+    left: bool = False
+    accounts: list[Doc] = field(default_factory=list)
+
+
+def costs_path(day: str) -> str:
+    return f"costs/{day}"
+
+
+def shard_path(day: str, shard: str) -> str:
+    return f"costs/{day}/users/{shard}"
+
+
+def month_path(uid: str, month: str) -> str:
+    return f"usage_summary/{uid}/monthly/{month}"
+
+
+def roll_up(store: Store, accounts: Accounts, now: datetime, may_go_on: Callable[[], bool]) -> Rolled:
+    """Bring the organisation's days, and the users' months, up to date. Raises `StoreError`."""
+    done = Rolled()
+    while may_go_on():
+        page = [doc for doc in store.query(PENDING) if not doc.data["erasing"]]
+        groups: dict[tuple[str, str], list[Doc]] = defaultdict(list)
+        for doc in page:
+            for day in doc.data["dirty"]:
+                groups[day, shard_of(doc.id)].append(doc)
+        for (day, shard), docs in sorted(groups.items()):
+            _replace(store, accounts, day, shard, docs, now)
+            done.days.add(day)
+        cleared = [doc for doc in page if _clear(store, doc)]
+        done.users += len(cleared)
+        done.accounts += cleared
+        if len(page) < PAGE or not cleared:
+            done.left = len(cleared) < len(page)
+            return done
+    done.left = True
+    return done
+
+
+def _replace(store: Store, accounts: Accounts, day: str, shard: str, docs: Sequence[Doc], now: datetime) -> None:
+    """These users' rows of a day, and their months."""
+    uids = {doc.id: doc for doc in docs}
+    months = {uid: month_path(uid, day[:7]) for uid in uids}
+    targets = [costs_path(day), shard_path(day, shard), *months.values()]
+
+    def decide(found: Mapping[str, Doc | None]) -> dict[str, Data]:
+        sources = store.get_many([day_path(uid, day) for uid in uids])
+        rows = rows_of(found[shard_path(day, shard)])
+        written: dict[str, Data] = {}
+        for (uid, account), source in zip(uids.items(), sources, strict=True):
+            if source is None:
+                continue
+            parts = parts_of(day, cells_of(source.data), accounts.prices)
+            rows[uid] = parts
+            percent = Account(account.data, accounts.plans, now).percent_used()
+            written[months[uid]] = _month(found[months[uid]], day, parts, percent, accounts, now)
+        written[shard_path(day, shard)] = {"payload": packed(rows), "updatedAt": now}
+        written[costs_path(day)] = _totals(found[costs_path(day)], day, shard, rows, now)
+        return written
+
+    set_together(store, targets, decide)
+
+
+def _month(doc: Doc | None, day: str, parts: Sequence[Part], percent: float, accounts: Accounts, now: datetime) -> Data:
+    days = dict(doc.data["days"]) if doc else {}
+    days[day] = [part_data(part) for part in parts]
+    everything = summed([part_of(p) for p in listed] for listed in days.values())
+    summary = summary_of(everything, percent, accounts.prices.pricing.key)
+    return {**summary, "month": day[:7], "days": days, "updatedAt": now}
+
+
+def _totals(doc: Doc | None, day: str, shard: str, rows: Rows, now: datetime) -> Data:
+    shards = dict(doc.data["shards"]) if doc else {}
+    shards[shard] = [part_data(part) for part in summed(rows.values())]
+    return {"day": day, "shards": shards, "updatedAt": now}
+
+
+def set_together(
+    store: Store, paths: Sequence[str], decide: Callable[[Mapping[str, Doc | None]], Mapping[str, Data]]
+) -> None:
+    """Replace several documents in one commit if each is still as it was read, else read and decide again."""
+    for attempt in range(ATTEMPTS):
+        found = dict(zip(paths, store.get_many(paths), strict=True))
+        rev = new_rev()
+        writes: list[Write] = [over(found[path], path, {**data, "rev": rev}) for path, data in decide(found).items()]
+        try:
+            if writes:
+                store.commit(writes)
+            return
+        except Conflict:
+            pass
+        except Unavailable:
+            doc = store.get(writes[0].path)
+            if doc is not None and doc.data.get("rev") == rev:
+                return
+            if attempt >= 2:
+                raise
+        time.sleep(random.uniform(0, min(0.25, 0.005 * 2 ** min(attempt, 6))))
+    raise Conflict(f"{paths[0]} kept changing: {ATTEMPTS} attempts")
+
+
+def _clear(store: Store, doc: Doc) -> bool:
+    """Take the mark away, unless the account has changed since; then it stays for the next time."""
+    try:
+        store.commit([Put(doc.path, {**doc.data, "dirty": [], "pending": False, "rev": new_rev()}, doc.version)])
+    except Conflict:
+        return False
+    return True
+
+
+def packed(rows: Mapping[str, Iterable[Part]]) -> bytes:
+    data = {uid: [list(part_data(part).values()) for part in parts] for uid, parts in rows.items()}
+    return zlib.compress(msgspec.msgpack.encode(data), 6)
+
+
+_KEYS = tuple(part_data(Part("", "", "", 0, 0, 0, Decimal(0))))
+
+
+def rows_of(doc: Doc | None) -> Rows:
+    """A shard's rows: uid → parts. The row of ERASED has no uid."""
+    if doc is None:
+        return {}
+    data = msgspec.msgpack.decode(zlib.decompress(doc.data["payload"]))
+    return {uid: [part_of(dict(zip(_KEYS, p, strict=True))) for p in parts] for uid, parts in data.items()}
+
+
+def parts_in(doc: Doc | None) -> list[Part]:
+    """The organisation's sums of a day, from `costs/{dayId}`."""
+    if doc is None:
+        return []
+    return summed([part_of(p) for p in listed] for listed in doc.data["shards"].values())
+
+
+def move_to_erased(store: Store, uid: str, day: str, now: datetime) -> None:
+    """A user's row becomes a part of the row of those who were erased. Again it changes nothing."""
+    shard = shard_of(uid)
+    targets = [shard_path(day, shard), costs_path(day)]
+
+    def decide(found: Mapping[str, Doc | None]) -> dict[str, Data]:
+        rows = rows_of(found[targets[0]])
+        if uid not in rows:
+            return {}
+        rows[ERASED] = summed([rows.get(ERASED, []), rows.pop(uid)])
+        return {
+            targets[0]: {"payload": packed(rows), "updatedAt": now},
+            targets[1]: _totals(found[targets[1]], day, shard, rows, now),
+        }
+
+    set_together(store, targets, decide)

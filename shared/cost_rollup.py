@@ -1,0 +1,186 @@
+"""One run of costRollup: each part may be killed after, and run twice, without a wrong figure or a second message."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from shared import log
+from shared.accounts import Accounts, Erasing, accounts_for
+from shared.cost_days import costs_path, month_path, parts_in, roll_up, rows_of, shard_path
+from shared.domain.account_work import Expire, Reprice
+from shared.domain.cost import add
+from shared.domain.ledger import Part
+from shared.domain.price import Priced, rates_of
+from shared.domain.spending import (
+    ORGANISATION,
+    Finding,
+    Scope,
+    Spending,
+    budget_findings,
+    forecast_finding,
+    forgotten_finding,
+    spike_finding,
+    unpriced_finding,
+)
+from shared.domain.usage import day_of, user_key
+from shared.notify.registry import configured
+from shared.spending import SpendingAlerts, load_spending
+from shared.store.protocol import Doc, Query, Store
+from shared.usage_record import tell_metric
+from shared.usage_segments import fold_usage
+
+if TYPE_CHECKING:
+    from shared.bootstrap import App
+
+PAGE = 100
+FIRING = Query("alerts", (("state", "==", "firing"),), limit=1000)
+UNPRICED_DAYS = 35  # as far back as usage may come
+
+Costs = dict[str, Decimal]  # by day
+
+
+def run(app: App, now: datetime, may_go_on: Callable[[], bool]) -> dict[str, Any]:
+    """What was done. Raises `StoreError`."""
+    accounts = app.part(accounts_for)
+    folded = fold_usage(app.store, accounts, lambda usages: tell_metric(app, usages, now), now, may_go_on)
+    expired = give_back(app.store, accounts, now)
+    repriced = reprice(app.store, accounts, now, may_go_on)
+    rolled = roll_up(app.store, accounts, now, may_go_on)
+    alerts = judge(app, rolled.accounts, now)
+    return {
+        "booked": folded["calls"],
+        "expiredReservations": expired,
+        "repriced": repriced,
+        "users": rolled.users,
+        "days": sorted(rolled.days),
+        "left": folded["left"] or rolled.left,
+        "fired": alerts.fired,
+        "cleared": alerts.cleared,
+    }
+
+
+def give_back(store: Store, accounts: Accounts, now: datetime) -> int:
+    """Reservations that nobody settled, of users who have asked for nothing since."""
+    found = store.query(Query("quota", (("holdsUntil", "<=", now),), (("holdsUntil", "asc"),), PAGE))
+    expired = 0
+    for doc in found:
+        step = Expire()
+        try:
+            accounts.do(doc.id, step, now)
+        except Erasing:
+            continue
+        expired += step.expired
+    return expired
+
+
+def reprice(store: Store, accounts: Accounts, now: datetime, may_go_on: Callable[[], bool]) -> int:
+    """Days of users with usage that had no price and has one by now. Each is worked out anew, whole."""
+    days = _last(now, UNPRICED_DAYS)
+    done = 0
+    for day, doc in zip(days, store.get_many([costs_path(day) for day in days]), strict=True):
+        if doc is None or not any(_has_a_price_now(part, day, accounts) for part in parts_in(doc)):
+            continue
+        for shard in store.get_many([shard_path(day, shard) for shard in doc.data["shards"]]):
+            for uid, parts in rows_of(shard).items():
+                if not may_go_on():
+                    return done
+                if uid and any(_has_a_price_now(part, day, accounts) for part in parts):
+                    try:
+                        accounts.do(uid, Reprice(day), now)
+                        done += 1
+                    except Erasing:
+                        log.info("a user who is being erased is not repriced")
+    return done
+
+
+def _has_a_price_now(part: Part, day: str, accounts: Accounts) -> bool:
+    """Which tier it was of is not told in a row; that the standard one has a price is enough to try."""
+    if not part.unpriced_calls or part.reason not in ("unknown_model", "not_priced_by_token"):
+        return False
+    return isinstance(rates_of(accounts.prices, part.provider, part.model, date.fromisoformat(day), "standard"), Priced)
+
+
+def judge(app: App, changed: Iterable[Doc], now: datetime) -> SpendingAlerts:
+    """Budgets, the month's end, spikes, unpriced models and forgotten reservations, of all and of who has changed."""
+    policy = load_spending(app.settings.config_dir)
+    alerts = SpendingAlerts(app.store, policy, app.flags.all(), configured(app), now)
+    days = _last(now, UNPRICED_DAYS)
+    docs = app.store.get_many([costs_path(day) for day in days])
+    by_day = {day: parts_in(doc) for day, doc in zip(days, docs, strict=True)}
+    firing = [doc for doc in app.store.query(FIRING) if doc.id.startswith("cost-")]
+    accounts = {doc.id: doc for doc in [*changed, *_accounts_of(app.store, firing)]}
+    for finding in [*_of_all(by_day, policy, now), *_of_users(app.store, accounts.values(), policy, now)]:
+        alerts.apply(finding)
+    known = set(_unpriced(by_day))
+    for doc in firing:
+        if doc.id.startswith("cost-unpriced-") and doc.data["labels"]["model"] not in known:
+            alerts.apply(unpriced_finding(doc.data["labels"]["model"], 0, UNPRICED_DAYS))
+    late = forgotten_finding(sum(doc.data["expired"].get(day_of(now), 0) for doc in accounts.values()), policy)
+    if late and (late.firing or any(doc.id == late.id and day_of(doc.data["firedAt"]) < day_of(now) for doc in firing)):
+        alerts.apply(late)  # a run sees only accounts that have changed, so what has fired today stands for today
+    return alerts
+
+
+def _accounts_of(store: Store, firing: Iterable[Doc]) -> list[Doc]:
+    """The accounts of users of whom an alert fires: it must clear though they use nothing any more."""
+    keys = {doc.data["labels"]["user"] for doc in firing if "user" in doc.data["labels"]}
+    return [doc for key in sorted(keys) for doc in store.query(Query("quota", (("key", "==", key),), limit=1))]
+
+
+def _of_all(by_day: Mapping[str, list[Part]], policy: Spending, now: datetime) -> list[Finding]:
+    today = now.astimezone(UTC).date()
+    found: list[Finding] = []
+    costs: dict[Scope, Costs] = defaultdict(dict)
+    for day, parts in by_day.items():
+        for part in parts:
+            for scope in (ORGANISATION, ("plan", part.plan), ("model", part.model)):
+                costs[scope][day] = add((costs[scope].get(day, Decimal(0)), part.cost))
+    named: list[Scope] = [("plan", name) for name in policy.budgets.plans]
+    named += [("model", name) for name in policy.budgets.models]
+    for scope in {ORGANISATION: None, **dict.fromkeys(named), **dict.fromkeys(costs)}:
+        spent = add(cost for day, cost in costs[scope].items() if day[:7] == today.isoformat()[:7])
+        found += budget_findings(scope, scope[1], spent, today, policy)
+        if policy.spike is not None:
+            spike = spike_finding(scope, scope[1], costs[scope], today, policy.spike)
+            found += [spike] if spike else []
+    expected = forecast_finding(costs[ORGANISATION], today, policy)
+    found += [expected] if expected else []
+    return found + [unpriced_finding(model, calls, UNPRICED_DAYS) for model, calls in _unpriced(by_day).items()]
+
+
+def _of_users(store: Store, changed: Iterable[Doc], policy: Spending, now: datetime) -> list[Finding]:
+    """Of users whose account has changed. Their months tell their own normal; no text names them."""
+    today = now.astimezone(UTC).date()
+    month = today.isoformat()[:7]
+    previous = (today.replace(day=1) - timedelta(days=1)).isoformat()[:7]
+    found: list[Finding] = []
+    for account in changed:
+        uid, key = account.id, user_key(account.id)
+        costs: Costs = {}
+        for doc in store.get_many([month_path(uid, previous), month_path(uid, month)]):
+            for day, parts in (doc.data["days"] if doc else {}).items():
+                costs[day] = add(Decimal(part["costUsd"]) for part in parts)
+        spent = add(cost for day, cost in costs.items() if day[:7] == month)
+        found += budget_findings(("user", uid), key, spent, today, policy)
+        if policy.spike is not None:
+            spike = spike_finding(("user", uid), key, costs, today, policy.spike)
+            found += [spike] if spike else []
+    return found
+
+
+def _unpriced(by_day: Mapping[str, list[Part]]) -> dict[str, int]:
+    calls: dict[str, int] = defaultdict(int)
+    for parts in by_day.values():
+        for part in parts:
+            if part.unpriced_calls:
+                calls[part.model] += part.unpriced_calls
+    return dict(calls)
+
+
+def _last(now: datetime, days: int) -> list[str]:
+    today = now.astimezone(UTC).date()
+    return [(today - timedelta(days=n)).isoformat() for n in range(days)]

@@ -1,0 +1,221 @@
+"""What is spent against what may be: budgets of a month with thresholds, the month's end, and what is unlike oneself.
+
+Pure: days' costs in, findings with a named reason out. Costs are USD, exact; days are in UTC.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import monthrange
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from statistics import median
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from shared.domain.cost import add
+from shared.domain.plans import Usd
+
+RATE_DAYS = 7  # whole days that a forecast goes by
+Scope = tuple[str, str]  # organisation, plan, model or user; and which one
+ORGANISATION: Scope = ("organisation", "")
+
+
+class Budgets(BaseModel):
+    """USD of a calendar month. `each_user`: of every user who has none of their own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    organisation: Usd | None = None
+    plans: dict[str, Usd] = {}
+    models: dict[str, Usd] = {}
+    users: dict[str, Usd] = {}
+    each_user: Usd | None = Field(default=None, alias="eachUser")
+
+    def of(self, scope: Scope) -> Decimal | None:
+        kind, name = scope
+        if kind == "user":
+            return self.users.get(name, self.each_user)
+        return {"organisation": self.organisation, "plan": self.plans.get(name), "model": self.models.get(name)}[kind]
+
+
+class Spike(BaseModel):
+    """A day is a spike beyond `factor` × the median of the `days` before, and beyond `least_usd`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    factor: Annotated[Usd, Field(gt=1)] = Decimal(3)
+    least_usd: Usd = Field(default=Decimal(5), alias="leastUsd")
+    days: Annotated[int, Field(strict=True, ge=3, le=60)] = 14
+    least_days: Annotated[int, Field(strict=True, ge=1, le=60)] = Field(default=7, alias="leastDays")
+
+
+class Spending(BaseModel):
+    """`config/spending.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: tuple[Annotated[str, Field(pattern="^(slack|email|pagerduty|inapp|webhook)$")], ...] = ("slack", "email")
+    thresholds: tuple[Annotated[int, Field(strict=True, ge=1, le=1000)], ...] = (50, 80, 100)
+    budgets: Budgets = Budgets()
+    spike: Spike | None = Spike()
+    forgotten_reservations: Annotated[int, Field(strict=True, ge=1)] | None = Field(
+        default=50, alias="forgottenReservations"
+    )
+
+    @field_validator("thresholds")
+    @classmethod
+    def _ascending(cls, thresholds: tuple[int, ...]) -> tuple[int, ...]:
+        if list(thresholds) != sorted(set(thresholds)):
+            raise ValueError("must ascend, each once")
+        return thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One alert as it should stand. `id` is its document's; `firing` False: it holds again, by `reason`."""
+
+    id: str
+    name: str
+    firing: bool
+    reason: str
+    severity: str
+    value: Decimal
+    limit: Decimal
+    unit: str
+    seconds: int
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+def slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
+
+
+def forecast(costs: Mapping[str, Decimal], today: date) -> Fraction:
+    """What the month will have cost at its end: what it has cost, and for each day that is left the mean of the last
+    seven whole days, or of as many as there are since the first that cost something. Today counts as whole once it has
+    cost more than that.
+    """
+    first = today.replace(day=1)
+    spent = Fraction(add(cost for day, cost in costs.items() if day[:7] == first.isoformat()[:7]))
+    begun = min((day for day, cost in costs.items() if cost), default=today.isoformat())
+    whole = [today - timedelta(days=n) for n in range(1, RATE_DAYS + 1)]
+    known = [costs.get(day.isoformat(), Decimal(0)) for day in whole if day.isoformat() >= begun]
+    if not known:
+        return spent
+    rate = Fraction(add(known)) / len(known)
+    left = monthrange(today.year, today.month)[1] - today.day
+    rest_of_today = max(Fraction(0), rate - Fraction(costs.get(today.isoformat(), Decimal(0))))
+    return spent + rest_of_today + rate * left
+
+
+def budget_findings(scope: Scope, shown: str, spent: Decimal, today: date, policy: Spending) -> list[Finding]:
+    """One for each threshold. `shown`: what stands for the scope in texts, which is no uid."""
+    budget = policy.budgets.of(scope)
+    if budget is None:
+        return []
+    kind, _ = scope
+    labels = ((kind, shown),) if kind != "organisation" else ()
+    found = []
+    for threshold in policy.thresholds:
+        limit = budget * threshold / 100
+        firing = spent >= limit and spent > 0
+        found.append(
+            Finding(
+                id=f"cost-budget-{kind}-{slug(shown)}-{threshold}" if shown else f"cost-budget-{kind}-{threshold}",
+                name=f"{threshold}% of the month's budget" + (f" of {kind} {shown}" if shown else ""),
+                firing=firing,
+                reason="budget_reached" if firing else "within_budget",
+                severity="high" if threshold >= 100 else "warning",
+                value=spent,
+                limit=limit,
+                unit="USD",
+                seconds=today.day * 86_400,
+                labels=labels,
+            )
+        )
+    return found
+
+
+def forecast_finding(costs: Mapping[str, Decimal], today: date, policy: Spending) -> Finding | None:
+    """Of the organisation: that the month will end beyond its budget."""
+    budget = policy.budgets.organisation
+    if budget is None:
+        return None
+    expected = forecast(costs, today)
+    firing = expected > Fraction(budget)
+    return Finding(
+        id="cost-forecast-organisation",
+        name="The month is expected to end beyond its budget",
+        firing=firing,
+        reason="forecast_exceeds_budget" if firing else "forecast_within_budget",
+        severity="warning",
+        value=Decimal(round(expected * 100)) / 100,
+        limit=budget,
+        unit="USD",
+        seconds=monthrange(today.year, today.month)[1] * 86_400,
+    )
+
+
+def spike_finding(scope: Scope, shown: str, costs: Mapping[str, Decimal], today: date, policy: Spike) -> Finding | None:
+    """Today against the median of one's own days before; None while there are too few of them to tell."""
+    days = [(today - timedelta(days=n)).isoformat() for n in range(1, policy.days + 1)]
+    begun = min((day for day, cost in costs.items() if cost), default=today.isoformat())
+    before = [costs.get(day, Decimal(0)) for day in days if day >= begun]
+    if len(before) < policy.least_days:
+        return None
+    normal = median(before)
+    limit = max(normal * policy.factor, policy.least_usd)
+    spent = costs.get(today.isoformat(), Decimal(0))
+    firing = spent > limit
+    kind, _ = scope
+    return Finding(
+        id=f"cost-spike-{kind}-{slug(shown)}" if shown else f"cost-spike-{kind}",
+        name="Spending is far beyond its usual" + (f": {kind} {shown}" if shown else ""),
+        firing=firing,
+        reason="spend_spike" if firing else "spend_as_usual",
+        severity="high",
+        value=spent,
+        limit=limit,
+        unit="USD",
+        seconds=86_400,
+        labels=((kind, shown),) if kind != "organisation" else (),
+    )
+
+
+def unpriced_finding(model: str, calls: int, days: int) -> Finding:
+    """`calls` without a price in the last `days`; 0: it is priced by now, or not used any more."""
+    return Finding(
+        id=f"cost-unpriced-{slug(model)}",
+        name=f"Model without a price: {model}",
+        firing=calls > 0,
+        reason="model_unpriced" if calls else "model_priced",
+        severity="warning",
+        value=Decimal(calls),
+        limit=Decimal(0),
+        unit="count",
+        seconds=days * 86_400,
+        labels=(("model", model),),
+    )
+
+
+def forgotten_finding(reservations: int, policy: Spending) -> Finding | None:
+    """Reservations of today that nobody settled or released: calls that may have been made and are not counted."""
+    if policy.forgotten_reservations is None:
+        return None
+    firing = reservations >= policy.forgotten_reservations
+    return Finding(
+        id="cost-reservations-forgotten",
+        name="Reservations are neither settled nor released",
+        firing=firing,
+        reason="reservations_forgotten" if firing else "reservations_settled",
+        severity="warning",
+        value=Decimal(reservations),
+        limit=Decimal(policy.forgotten_reservations),
+        unit="count",
+        seconds=86_400,
+    )

@@ -1,0 +1,138 @@
+"""Alerts on spending: findings become alerts and notifications, by the same outbox as those of SLOs.
+
+`alerts/cost-…` is compare-and-set together with the notifications that tell of it, so that a finding is told once
+however often a run comes, and a new finding of the same alert has the next `seq`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared import log
+from shared.domain.faults import ConfigError, faults_of
+from shared.domain.notification import Kind, new_notification, withhold_reason
+from shared.domain.spending import Finding, Spending
+from shared.store.protocol import Conflict, Create, Data, Doc, Store, Unavailable, Write, new_rev, over
+
+FILE = "spending.json"
+COMPONENT = "Costs"
+ATTEMPTS = 10
+
+
+def load_spending(config_dir: Path) -> Spending:
+    """Raises `ConfigError` with every fault."""
+    try:
+        data = json.loads((config_dir / FILE).read_text(encoding="utf-8"), parse_float=Decimal)
+        return Spending.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(FILE, faults_of(error)) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(FILE, [f"(the whole): is not readable as JSON: {error}"]) from None
+
+
+class SpendingAlerts:
+    """`flags` by dotted name; `configured`: every channel that can be sent on, and whether it has an address."""
+
+    def __init__(
+        self,
+        store: Store,
+        policy: Spending,
+        flags: Mapping[str, Any],
+        configured: Mapping[str, bool],
+        now: datetime,
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._flags = flags
+        self._configured = configured
+        self._now = now
+        self.fired: list[str] = []
+        self.cleared: list[str] = []
+
+    def apply(self, finding: Finding) -> None:
+        """Raises `StoreError`."""
+        path = f"alerts/{finding.id}"
+        for attempt in range(ATTEMPTS):
+            doc = self._store.get(path)
+            was_firing = doc is not None and doc.data["state"] == "firing"
+            if finding.firing == was_firing:
+                return
+            rev = new_rev()
+            try:
+                self._store.commit(self._writes(path, doc, finding, rev))
+            except Conflict:
+                continue
+            except Unavailable:
+                found = self._store.get(path)
+                if found is None or found.data["rev"] != rev:
+                    if attempt >= 2:
+                        raise
+                    continue
+            (self.fired if finding.firing else self.cleared).append(finding.id)
+            log.info("spending changed an alert", alert=finding.id, reason=finding.reason)
+            return
+        raise Conflict(f"{path} kept changing")
+
+    def _writes(self, path: str, doc: Doc | None, finding: Finding, rev: str) -> list[Write]:
+        before: Mapping[str, Any] = doc.data if doc else {}
+        seq = before.get("seq", 0) + 1
+        fired_at = self._now if finding.firing else before["firedAt"]
+        facts = self._facts(finding, fired_at)
+        kind: Kind = "trigger" if finding.firing else "resolve"
+        told: Data = {}
+        writes: list[Write] = []
+        for channel in self._policy.channels:
+            reason = withhold_reason(channel, self._flags, self._configured, severity=finding.severity, explicit=True)
+            where, data = new_notification(finding.id, seq, channel, kind, facts, self._now, reason)
+            writes.append(Create(where, data))
+            told[channel] = {"seq": seq, "state": "withheld" if reason else "announced", "reason": reason}
+        alert = {
+            **facts,
+            "alertId": finding.id,
+            "rule": "spending",
+            "state": "firing" if finding.firing else "resolved",
+            "seq": seq,
+            "since": self._now,
+            "calmSince": None,
+            "fired": [*before.get("fired", []), *([self._now] if finding.firing else [])][-5:],
+            "updatedAt": self._now,
+            "channels": told,
+            "firingSeq": seq if finding.firing else before.get("firingSeq"),
+            "markedFalse": None,
+            "acknowledged": None,
+            "rev": rev,
+        }
+        return [over(doc, path, alert), *writes]
+
+    def _facts(self, finding: Finding, fired_at: datetime) -> Data:
+        """In the words that every channel has; numbers as they are shown, since the exact ones are in the summaries."""
+        return {
+            "sloId": finding.id,
+            "sloName": finding.name,
+            "severity": finding.severity,
+            "metric": "token_cost",
+            "labels": dict(finding.labels),
+            "unit": finding.unit,
+            "under": None,
+            "aggregation": "sum" if finding.unit == "USD" else "count",
+            "value": float(finding.value),
+            "threshold": float(finding.limit),
+            "comparison": "above",
+            "good": None,
+            "total": None,
+            "windowSeconds": finding.seconds,
+            "burn": None,
+            "component": COMPONENT,
+            "firedAt": fired_at,
+            "resolvedAt": None if finding.firing else self._now,
+            "incidentId": None,
+            "reason": finding.reason,
+            "judgedAt": self._now,
+        }

@@ -1,0 +1,131 @@
+"""The provider's bill: what is missing, late and repriced is named with its amount, and nothing is left over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from shared.domain.bill import BadBill, read_bill
+from shared.store.sqlite import SqliteStore
+from tests.usage_api import NOW, UsageApi, event, usage_api
+
+HAIKU, SONNET = "claude-haiku-4-5", "claude-sonnet-4-5"
+CSV = """\
+Date,Model,Input_Tokens,Output_Tokens,Cost_USD
+2026-11-18,claude-sonnet-4-5-20250929,5000,1000,$0.03
+2026-11-19,claude-sonnet-4-5-20250929,3000,600,0.018
+2026-11-20,claude-sonnet-4-5-20250929,1000,200,0.006
+2026-11-18,claude-haiku-4-5-20251001,10000,2000,0.02
+2026-11-19,claude-haiku-4-5-20251001,10000,2000,0.018
+2026-11-20,claude-haiku-4-5-20251001,10000,2000,0.018
+"""
+
+
+@pytest.fixture
+def api(sqlite_store: SqliteStore) -> Iterator[UsageApi]:
+    with usage_api(sqlite_store) as served:
+        yield served
+
+
+def told(number: int, days_ago: int, model: str, input_: int, output: int, **changes: Any) -> dict[str, Any]:
+    at = NOW - timedelta(days=days_ago)
+    return event(f"bill-{number:06}", at, model=model, tokens={"input": input_, "output": output}, **changes)
+
+
+def reconciled(api: UsageApi, bill: str) -> Any:
+    reply = api.call("POST", "/api/costs/reconcile", {"provider": "anthropic", "bill": bill})
+    assert reply.status == 200, reply.text
+    return reply.json
+
+
+def causes(result: Any, day: str, model: str) -> list[tuple[str, str]]:
+    (line,) = [one for one in result["lines"] if (one["day"], one["model"]) == (day, model)]
+    assert line["unexplained_usd"] == "0"
+    return [(cause["cause"], cause["usd"]) for cause in line["causes"]]
+
+
+def test_missing_late_and_repriced_usage_is_named_each_with_its_amount(api: UsageApi) -> None:
+    api.send(
+        # the bill of the 18th has 1,000 and 200 that nobody told, and 1,000 and 200 that were counted on the 19th
+        told(1, 2, SONNET, 3000, 600),
+        told(2, 1, SONNET, 4000, 800),
+        told(3, 0, SONNET, 1000, 200),
+        # Haiku's tokens agree on each day; from the 19th on the bill has 9 tenths of the price
+        *[told(10 + days_ago, days_ago, HAIKU, 10000, 2000) for days_ago in (0, 1, 2)],
+    )
+    result = reconciled(api, CSV)
+    assert causes(result, "2026-11-18", SONNET) == [("late", "0.006"), ("missing", "0.006")]
+    assert causes(result, "2026-11-19", SONNET) == [("late", "-0.006")]
+    assert causes(result, "2026-11-20", SONNET) == []
+    assert causes(result, "2026-11-18", HAIKU) == []
+    assert causes(result, "2026-11-19", HAIKU) == [("repriced", "-0.002")]
+    assert causes(result, "2026-11-20", HAIKU) == [("repriced", "-0.002")]
+    assert result["counted_usd"] == "0.108"
+    assert (result["billed_usd"], result["variance_usd"], result["variance_percent"]) == ("0.11", "0.002", "1.82")
+    assert result["causes_usd"] == {"late": "0", "missing": "0.006", "repriced": "-0.004"}
+    assert result["unexplained_usd"] == "0"
+    explained = [c["explanation"] for line in result["lines"] for c in line["causes"]]
+    assert "1,200 tokens were billed here and counted on 2026-11-19" in explained
+    assert "1,200 tokens were billed that nobody told us of" in explained
+    assert "billed at another price: 90.00 % of our price" in explained
+
+
+def test_a_bill_in_json_says_the_same(api: UsageApi) -> None:
+    api.send(told(1, 2, SONNET, 5000, 1000))
+    rows = [dict(zip(CSV.splitlines()[0].lower().split(","), CSV.splitlines()[1].split(","), strict=True))]
+    for text in (json.dumps(rows), json.dumps({"data": rows})):
+        assert reconciled(api, text)["variance_usd"] == "0"
+    exact = '[{"day": "2026-11-18T00:00:00Z", "model": "claude-sonnet-4-5", "cost": 0.03}]'
+    assert read_bill(exact)["2026-11-18", SONNET].usd == Decimal("0.03")
+
+
+def test_what_was_not_billed_and_what_had_no_price_is_named(api: UsageApi) -> None:
+    api.send(told(1, 2, SONNET, 5000, 1000), told(2, 2, HAIKU, 1000, 0), told(3, 2, "claude-own", 1000, 10))
+    bill = CSV.splitlines()[0] + "\n2026-11-18,claude-sonnet-4-5,5000,1000,0.03\n2026-11-18,claude-own,1000,10,0.07\n"
+    result = reconciled(api, bill)
+    assert causes(result, "2026-11-18", SONNET) == []
+    assert causes(result, "2026-11-18", HAIKU) == [("not_billed", "-0.001")]
+    assert causes(result, "2026-11-18", "claude-own") == [("unpriced", "0.07")]
+
+
+def test_batches_are_told_apart_from_another_price(api: UsageApi) -> None:
+    api.send(told(1, 2, SONNET, 5000, 1000, tier="batch"))
+    result = reconciled(api, CSV.splitlines()[0] + "\n2026-11-18,claude-sonnet-4-5,5000,1000,0.015\n")
+    assert result["variance_usd"] == "0"
+    assert result["unexplained_usd"] == "0"
+
+
+def test_a_bill_without_tokens_tells_only_what_it_can(api: UsageApi) -> None:
+    api.send(told(1, 2, SONNET, 5000, 1000))
+    result = reconciled(api, "date,model,cost_usd\n2026-11-18,claude-sonnet-4-5,0.05\n2026-11-18,claude-haiku-4-5,1\n")
+    by_model = {line["model"]: line for line in result["lines"]}
+    assert [c["cause"] for c in by_model[HAIKU]["causes"]] == ["missing"]
+    assert (by_model[SONNET]["causes"], by_model[SONNET]["unexplained_usd"]) == ([], "0.02")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "(the whole): has 0 lines"),
+        ("date,cost\n2026-11-18,1\n", "(the whole): has no column model"),
+        ("date,model,cost\nyesterday,m,1\n", "line 1: day: "),
+        ("date,model,cost\n2026-11-18,m,free\n", "line 1: cost: must be an amount"),
+        ("date,model,cost,input_tokens\n2026-11-18,m,1,-5\n", "line 1: input tokens: must be a whole number"),
+        ("{", "(the whole): is no JSON"),
+        ("[1]", "(the whole): must be a list of objects"),
+    ],
+)
+def test_every_fault_of_a_bill_is_named_with_its_line(text: str, fault: str) -> None:
+    with pytest.raises(BadBill) as raised:
+        read_bill(text)
+    assert raised.value.faults[0].startswith(fault)
+
+
+def test_a_bill_with_faults_is_a_problem_that_names_them(api: UsageApi) -> None:
+    reply = api.call("POST", "/api/costs/reconcile", {"provider": "anthropic", "bill": "date,model,cost\nx,,y\n"})
+    assert (reply.status, len(reply.json["errors"])) == (400, 3)

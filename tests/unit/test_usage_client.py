@@ -1,0 +1,214 @@
+"""The wrapper with the real anthropic and openai clients, against servers that speak their protocols."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from shared.store.sqlite import SqliteStore
+from shared.usage_client import UsageClient, usage_of
+from tests.provider_servers import SAID, Provider, chat_chunks, message_events, provider, response_events
+from tests.usage_api import USAGE_KEY, UsageApi, usage_api
+
+ASK = [{"role": "user", "content": "sing"}]
+MADE: list[anthropic.Anthropic | openai.OpenAI] = []  # clients to be closed
+CLAUDE, GPT = "claude-haiku-4-5", "gpt-4o"
+# 21 × 1 + 188,086 × 0.10 + 356 × 1.25 + 100 × 2 + 393 × 5 = 21,439.6 millionths
+# 86 × 2.50 + 1,920 × 1.25 + 300 × 10 = 5,615; 200 × 2.50 + 128 × 1.25 + 52 × 10 = 1,180
+COSTS = {"claude_haiku_4_5": "2.14396", "chat": "0.5615", "responses": "0.118"}
+
+
+@pytest.fixture
+def server() -> Iterator[Provider]:
+    with provider() as running:
+        yield running
+        while MADE:
+            MADE.pop().close()
+
+
+@pytest.fixture
+def api(sqlite_store: SqliteStore) -> Iterator[UsageApi]:
+    with usage_api(sqlite_store, datetime.now(UTC)) as served:
+        yield served
+
+
+@pytest.fixture
+def usage(api: UsageApi) -> Iterator[UsageClient]:
+    client = UsageClient(f"http://127.0.0.1:{api.port}", USAGE_KEY, give_up_after=5)
+    yield client
+    client.close()
+
+
+def claude(server: Provider, **more: Any) -> anthropic.Anthropic:
+    MADE.append(anthropic.Anthropic(base_url=server.url, api_key="sk-test", max_retries=0, **more))
+    return MADE[-1]  # type: ignore[return-value]
+
+
+def gpt(server: Provider, **more: Any) -> openai.OpenAI:
+    MADE.append(openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-test", max_retries=0, **more))
+    return MADE[-1]  # type: ignore[return-value]
+
+
+def claude_whole(client: anthropic.Anthropic) -> Any:
+    return client.messages.create(model=CLAUDE, max_tokens=100, messages=ASK).model_dump()  # type: ignore[arg-type]
+
+
+def claude_events(client: anthropic.Anthropic) -> Any:
+    stream = client.messages.create(model=CLAUDE, max_tokens=100, messages=ASK, stream=True)  # type: ignore[call-overload]
+    return [event.model_dump() for event in stream]
+
+
+def claude_stream(client: anthropic.Anthropic) -> Any:
+    with client.messages.stream(model=CLAUDE, max_tokens=100, messages=ASK) as stream:  # type: ignore[arg-type]
+        return [*stream.text_stream, stream.get_final_message().model_dump()]
+
+
+def claude_raw(client: anthropic.Anthropic) -> Any:
+    raw = client.messages.with_raw_response.create(model=CLAUDE, max_tokens=100, messages=ASK)  # type: ignore[arg-type]
+    return raw.parse().model_dump()
+
+
+def chat_whole(client: openai.OpenAI) -> Any:
+    return client.chat.completions.create(model=GPT, messages=ASK).model_dump()  # type: ignore[arg-type]
+
+
+def chat_stream(client: openai.OpenAI) -> Any:
+    options = {"include_usage": True}
+    stream = client.chat.completions.create(model=GPT, messages=ASK, stream=True, stream_options=options)  # type: ignore[call-overload]
+    return [chunk.model_dump() for chunk in stream]
+
+
+def response_whole(client: openai.OpenAI) -> Any:
+    return client.responses.create(model=GPT, input="sing").model_dump()
+
+
+def response_stream(client: openai.OpenAI) -> Any:
+    return [event.model_dump() for event in client.responses.create(model=GPT, input="sing", stream=True)]
+
+
+CALLS: list[tuple[Callable[..., Any], Callable[[Any], Any], str]] = [
+    (claude, claude_whole, "claude_haiku_4_5"),
+    (claude, claude_events, "claude_haiku_4_5"),
+    (claude, claude_stream, "claude_haiku_4_5"),
+    (claude, claude_raw, "claude_haiku_4_5"),
+    (gpt, chat_whole, "chat"),
+    (gpt, chat_stream, "chat"),
+    (gpt, response_whole, "responses"),
+    (gpt, response_stream, "responses"),
+]
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize(("make", "call", "cost"), CALLS, ids=[call.__name__ for _, call, _ in CALLS])
+def test_a_call_gives_what_it_gives_without_the_wrapper_and_its_usage_is_booked(
+    server: Provider, api: UsageApi, usage: UsageClient, make: Any, call: Any, cost: str, packed: bool
+) -> None:
+    server.packed = packed
+    without = call(make(server))
+    with usage.user("ada", plan="pro"):
+        assert call(usage.watch(make(server))) == without
+    assert usage.flush()
+    assert (usage.stats.accepted, usage.stats.lost, usage.stats.rejected) == (1, 0, 0)
+    shown = api.get("/api/usage/ada")["daily"][0]
+    assert (shown["calls"], shown["cost"]) == (1, COSTS[cost])
+    assert server.bodies[0] == server.bodies[1]
+
+
+def test_asynchronous_clients_are_watched_too(server: Provider, api: UsageApi, usage: UsageClient) -> None:
+    async def both() -> None:
+        one = usage.watch(anthropic.AsyncAnthropic(base_url=server.url, api_key="sk-test"))
+        two = usage.watch(openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="sk-test"))
+
+        async def of(uid: str) -> None:
+            with usage.user(uid):
+                stream = await one.messages.create(model=CLAUDE, max_tokens=9, messages=ASK, stream=True)  # type: ignore[call-overload]
+                assert [event.type async for event in stream][-1] == "message_stop"
+                whole = await two.responses.create(model=GPT, input="sing")
+                assert whole.output_text == SAID
+
+        await asyncio.gather(of("ada"), of("bob"))
+        await one.close()
+        await two.close()
+
+    asyncio.run(both())
+    assert usage.flush()
+    for uid in ("ada", "bob"):
+        assert api.get(f"/api/usage/{uid}")["daily"][0]["calls"] == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 529])
+def test_an_error_of_the_provider_is_raised_as_ever_and_nothing_is_booked(
+    server: Provider, usage: UsageClient, status: int
+) -> None:
+    server.fail = status
+    for make, call in ((claude, claude_whole), (gpt, chat_whole)):
+        with pytest.raises(Exception, match="planted") as without:
+            call(make(server))  # type: ignore[arg-type]
+        with pytest.raises(type(without.value), match="planted"), usage.user("ada"):
+            call(usage.watch(make(server)))  # type: ignore[arg-type]
+    assert usage.flush()
+    assert usage.stats.recorded == 0
+
+
+def test_a_stream_that_is_left_early_is_booked_with_what_was_told(
+    server: Provider, api: UsageApi, usage: UsageClient
+) -> None:
+    client = usage.watch(claude(server))
+    with usage.user("ada"), client.messages.stream(model=CLAUDE, max_tokens=9, messages=ASK) as stream:  # type: ignore[arg-type]
+        next(iter(stream))
+    assert usage.flush()
+    assert api.get("/api/usage/ada")["daily"][0]["calls"] == 1
+
+
+def test_a_stream_that_tells_no_usage_is_counted_and_not_guessed(server: Provider, usage: UsageClient) -> None:
+    client = usage.watch(gpt(server))
+    with usage.user("ada"):
+        list(client.chat.completions.create(model=GPT, messages=ASK, stream=True))  # type: ignore[call-overload]
+    assert usage.flush()
+    assert (usage.stats.without_usage, usage.stats.recorded) == (1, 0)
+
+
+def test_a_call_of_nobody_is_counted_and_not_recorded(server: Provider, usage: UsageClient) -> None:
+    claude_whole(usage.watch(claude(server)))
+    assert usage.flush()
+    assert (usage.stats.without_user, usage.stats.recorded) == (1, 0)
+
+
+def test_what_was_said_does_not_leave_the_app() -> None:
+    chunks = [*chat_chunks(GPT, with_usage=True)]
+    for events in ([*message_events(CLAUDE)], chunks, [*response_events(GPT)]):
+        told = usage_of("".join(f"data: {json.dumps(event)}\n\n" for event in events))
+        assert told is not None
+        assert SAID not in json.dumps(told)
+        assert not any(word in json.dumps(told) for word in ("canary", "sings"))
+
+
+def test_while_the_server_is_away_calls_go_on_and_are_booked_once_it_is_back(
+    server: Provider, sqlite_store: SqliteStore
+) -> None:
+    with usage_api(sqlite_store, datetime.now(UTC)) as api:
+        port = api.port
+    away = UsageClient(f"http://127.0.0.1:{port}", USAGE_KEY, give_up_after=0.5)
+    with away.user("ada"):
+        claude_whole(away.watch(claude(server)))
+    assert away.flush()
+    assert (away.stats.recorded, away.stats.lost) == (1, 1)
+    away.close()
+
+
+def test_an_event_that_is_sent_twice_because_the_answer_was_lost_counts_once(
+    server: Provider, api: UsageApi, usage: UsageClient
+) -> None:
+    with usage.user("ada"):
+        claude_whole(usage.watch(claude(server)))
+        claude_whole(usage.watch(claude(server)))  # the provider's id is the same, as it is in a retry
+    assert usage.flush()
+    assert usage.stats.accepted == 2
+    assert api.get("/api/usage/ada")["daily"][0]["calls"] == 1

@@ -1,0 +1,260 @@
+"""Quotas over HTTP: the original's test of an exceeded quota, and that no crowd of callers gets past a limit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.store.protocol import Query, Store, Unavailable
+from tests.usage_api import NOW, UsageApi, event, usage_api
+
+UNPRICED = "a-model-that-nobody-has-priced"
+
+
+@pytest.fixture
+def api(store: Store) -> Iterator[UsageApi]:
+    with usage_api(store) as served:
+        yield served
+
+
+@pytest.fixture
+def local(sqlite_store: Store) -> Iterator[UsageApi]:
+    with usage_api(sqlite_store) as served:
+        yield served
+
+
+def limit(api: UsageApi, uid: str = "ada", **limits: Any) -> Any:
+    reply = api.call("PUT", f"/api/usage/{uid}/quota", {"plan": "internal", **limits})
+    assert reply.status == 200, reply.text
+    return reply.json
+
+
+def inbox(api: UsageApi) -> list[dict[str, Any]]:
+    return [doc.data for doc in api.app.store.query(Query("admin_notifications"))]
+
+
+def call(api: UsageApi, number: int, **changes: Any) -> int:
+    """One call of an app: reserve it, make it, settle it. The status of the reservation."""
+    reply = api.reserve(requestId=f"app-call-{number}", caching="none", **changes)
+    if reply.status == 201:
+        assert api.settle(reply.json["reservationId"]).status == 200
+    return reply.status
+
+
+# The original's Test 3
+
+
+def test_with_a_quota_of_five_calls_the_sixth_is_refused_until_the_reset_and_the_inbox_says_so(api: UsageApi) -> None:
+    limit(api, day={"calls": 5})
+    assert [call(api, n) for n in range(5)] == [201] * 5
+    reply = api.reserve(requestId="app-call-6")
+    assert reply.status == 429
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert reply.json["code"] == "quota_exceeded"
+    assert reply.headers["Retry-After"] == str(12 * 3600)
+    assert reply.headers["RateLimit-Policy"] == '"day-calls";q=5;w=86400'
+    assert reply.headers["RateLimit"] == '"day-calls";r=0;t=43200'
+    assert "do not retry before then" in reply.json["detail"]
+    assert "2026-11-21T00:00:00Z" in reply.json["detail"]
+    assert reply.json["errors"] == [
+        {"path": "day.calls", "message": "5 used and 0 held of 5, until 2026-11-21T00:00:00Z"}
+    ]
+    assert sorted(one["title"] for one in inbox(api)) == [
+        "Usage warning: 100% of quota",
+        "Usage warning: 80% of quota",
+    ]
+    assert api.reserve(requestId="app-call-7").status == 429
+    assert len(inbox(api)) == 2
+    api.clock.now = NOW + timedelta(hours=12)
+    assert api.reserve(requestId="app-call-8").status == 201
+
+
+def test_of_many_callers_at_the_first_moment_of_a_day_no_more_get_through_than_the_limit_allows(api: UsageApi) -> None:
+    limit(api, day={"calls": 7})
+    api.clock.now = NOW.replace(hour=0) + timedelta(days=1)
+    statuses: list[int] = []
+
+    def many(worker: int) -> None:
+        for n in range(4):
+            statuses.append(api.reserve(requestId=f"worker-{worker}-{n}").status)
+
+    threads = [threading.Thread(target=many, args=(worker,)) for worker in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [201] * 7 + [429] * 25
+
+
+def test_a_reservation_holds_the_most_that_the_call_can_cost_and_settling_gives_the_rest_back(local: UsageApi) -> None:
+    limit(local, day={"costUsd": "0.02"})
+    granted = local.reserve(caching="none").json  # 1,000 × 3 + 1,000 × 15 = 18,000 millionths
+    assert granted["held"] == {"calls": 1, "tokens": 2000, "costUsd": "0.018"}
+    assert local.reserve(requestId="another-one-1", caching="none").status == 429
+    assert local.settle(granted["reservationId"]).json["reason"] == "settled"  # 1,000 × 3 + 200 × 15 = 6,000
+    (standing,) = local.get("/api/usage/ada/quota")["limits"]
+    assert (standing["used"], standing["held"], standing["left"]) == ("0.006", "0", "0.014")
+    assert local.reserve(requestId="another-one-2", caching="none", maxOutputTokens=700).status == 201
+
+
+def test_a_call_that_may_write_to_a_cache_holds_what_that_costs(local: UsageApi) -> None:
+    limit(local, day={"costUsd": "1"})
+    costs = [
+        local.reserve(requestId=f"reserve-{c}-000", caching=c).json["held"]["costUsd"] for c in ("none", "5m", "1h")
+    ]
+    assert costs == ["0.018", "0.01875", "0.021"]
+
+
+def test_a_long_prompt_holds_the_price_of_the_higher_tier(local: UsageApi) -> None:
+    limit(local, day={"costUsd": "100"})
+    held = [
+        local.reserve(requestId=f"prompt-{n}", caching="none", maxInputTokens=n, maxOutputTokens=0).json["held"]
+        for n in (200000, 200001)
+    ]
+    assert [h["costUsd"] for h in held] == ["0.6", "1.200006"]
+
+
+def test_the_same_reservation_settle_and_release_again_change_nothing_more(api: UsageApi) -> None:
+    limit(api, day={"calls": 2})
+    first = api.reserve().json
+    assert api.reserve().json == {**first, "reason": "already_reserved"}
+    assert api.settle(first["reservationId"]).json["reason"] == "settled"
+    assert api.settle(first["reservationId"]).json["reason"] == "already_settled"
+    assert api.release(first["reservationId"]).json["reason"] == "not_reserved"
+    second = api.reserve(requestId="reserve-0002").json
+    assert api.release(second["reservationId"]).json["reason"] == "released"
+    assert api.release(second["reservationId"]).json["reason"] == "not_reserved"
+    assert api.get("/api/usage/ada/quota")["limits"][0]["used"] == "1"
+    assert api.get("/api/usage/ada")["daily"][0]["calls"] == 1
+
+
+def test_a_settled_call_that_is_told_as_an_event_too_counts_once(local: UsageApi) -> None:
+    made = local.reserve().json
+    local.settle(made["reservationId"])
+    at = int(made["reservationId"].partition(".")[0])
+    assert local.send(event("reserve-0001", time=at))["known"] == 1
+
+
+def test_forgotten_reservations_are_given_back_and_a_late_settle_is_booked_to_the_day_of_its_call(
+    local: UsageApi,
+) -> None:
+    limit(local, day={"calls": 1})
+    local.clock.now = NOW.replace(hour=23, minute=59)
+    made = local.reserve().json
+    assert local.reserve(requestId="reserve-0002").status == 429
+    local.clock.now += timedelta(minutes=20)
+    assert local.roll()["expiredReservations"] == 1
+    assert local.settle(made["reservationId"]).json == {
+        "reservationId": made["reservationId"],
+        "reason": "settled_late",
+        "day": "2026-11-20",
+    }
+    assert [d["day"] for d in local.get("/api/usage/ada")["daily"]] == ["2026-11-20"]
+    assert local.get("/api/usage/ada/quota")["limits"][0]["used"] == "0"
+
+
+def test_usage_that_was_never_reserved_counts_against_the_quota_and_is_never_refused(local: UsageApi) -> None:
+    limit(local, day={"tokens": 3000})
+    assert local.send(*[event(f"request-{n:04}") for n in range(4)])["accepted"] == 4
+    reply = local.reserve(maxInputTokens=1, maxOutputTokens=0)
+    assert reply.status == 429
+    assert reply.json["errors"][0]["message"].startswith("4800 used and 0 held of 3000")
+
+
+def test_while_quotas_are_off_every_call_is_granted_and_nothing_is_held(local: UsageApi) -> None:
+    limit(local, day={"calls": 0})
+    assert local.reserve().status == 429
+    local.flags(quotas={"enabled": False})
+    granted = local.reserve()
+    assert (granted.status, granted.json["reason"], granted.json["held"]) == (201, "quotas_disabled", None)
+    assert local.settle(granted.json["reservationId"]).json["reason"] == "settled_late"
+
+
+def test_the_shares_at_which_to_warn_and_to_block_are_switches(local: UsageApi) -> None:
+    limit(local, day={"calls": 10})
+    local.flags(quotas={"soft_limit_warning": 0.5, "hard_limit_block": 0.7})
+    assert [call(local, n) for n in range(8)] == [201] * 7 + [429]
+    titles = sorted(one["title"] for one in inbox(local))
+    assert titles == ["Usage warning: 50% of quota", "Usage warning: 70% of quota"]
+
+
+def test_a_user_whose_cost_is_limited_cannot_reserve_a_model_without_a_price(local: UsageApi) -> None:
+    reply = local.reserve(model=UNPRICED)
+    assert (reply.status, reply.json["code"]) == (422, "model_unpriced")
+    limit(local)
+    assert local.reserve(model=UNPRICED).status == 201
+
+
+class Failing:
+    """A store that cannot be reached; flags and keys were read before."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.down = False
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if callable(found) and self.down:
+
+            def fail(*args: Any, **more: Any) -> Any:
+                raise Unavailable("planted")
+
+            return fail
+        return found
+
+
+def test_while_the_store_fails_a_call_is_refused_and_the_answer_says_that_it_is_closed(sqlite_store: Store) -> None:
+    store = Failing(sqlite_store)
+    with usage_api(store) as api:
+        assert api.reserve().status == 201
+        store.down = True
+        reply = api.reserve(requestId="reserve-0002")
+        assert (reply.status, reply.json["code"]) == (503, "quota_unknown")
+        assert reply.headers["F0-On-Store-Failure"] == "closed"
+        assert "onStoreFailure is closed" in reply.json["detail"]
+
+
+def test_by_configuration_a_call_may_be_made_while_the_store_fails_and_the_answer_says_so(
+    sqlite_store: Store, tmp_path: Any
+) -> None:
+    import json
+    import shutil
+
+    from tests.core import CONFIG
+
+    shutil.copytree(CONFIG, tmp_path / "config")
+    plans = json.loads((tmp_path / "config/plans.json").read_text())
+    (tmp_path / "config/plans.json").write_text(json.dumps({**plans, "onStoreFailure": "open"}))
+    store = Failing(sqlite_store)
+    with usage_api(store, config_dir=tmp_path / "config") as api:
+        assert api.reserve().status == 201
+        store.down = True
+        reply = api.reserve(requestId="reserve-0002")
+        assert (reply.status, reply.json["reason"], reply.json["onStoreFailure"]) == (201, "not_checked", "open")
+        store.down = False
+        assert api.settle(reply.json["reservationId"]).json["reason"] == "settled_late"
+
+
+def test_limits_are_changed_only_as_they_were_read(local: UsageApi) -> None:
+    before = local.call("GET", "/api/usage/ada/quota").headers["ETag"]
+    limit(local, day={"calls": 5})
+    stale = local.call("PUT", "/api/usage/ada/quota", {"day": {"calls": 9}}, headers={"If-Match": before})
+    assert (stale.status, stale.json["code"]) == (412, "precondition_failed")
+    same = local.call("PUT", "/api/usage/ada/quota", {"plan": "internal", "day": {"calls": 5}})
+    assert same.status == 200
+    wrong = local.call("PUT", "/api/usage/ada/quota", {"plan": "gold", "day": {"calls": -1, "colour": 2}})
+    assert [error["path"] for error in wrong.json["errors"]] == ["day.calls", "day.colour"]
+
+
+def test_no_document_but_the_users_own_names_the_user(local: UsageApi) -> None:
+    uid = "canary-uid-7319"
+    limit(local, uid, day={"calls": 1})
+    made = local.reserve(uid=uid).json
+    local.settle(made["reservationId"], uid=uid)
+    assert len(inbox(local)) == 1
+    assert uid not in str(inbox(local))
+    assert local.get("/api/usage", key=inbox(local)[0]["user"])["uid"] == uid
