@@ -107,11 +107,12 @@ def _has_a_price_now(part: Part, day: str, accounts: Accounts) -> bool:
 def judge(app: App, changed: Iterable[Doc], now: datetime) -> SpendingAlerts:
     """Budgets, the month's end, spikes, unpriced models and forgotten reservations, of all and of who has changed."""
     policy = load_spending(app.settings.config_dir)
-    alerts = SpendingAlerts(app.store, policy, app.flags.all(), configured(app), now)
     days = _last(now, UNPRICED_DAYS)
     docs = app.store.get_many([costs_path(day) for day in days])
     by_day = {day: parts_in(doc) for day, doc in zip(days, docs, strict=True)}
     firing = [doc for doc in app.store.query(FIRING) if doc.id.startswith("cost-")]
+    known_firing = {doc.id for doc in firing}
+    alerts = SpendingAlerts(app.store, policy, app.flags.all(), configured(app), known_firing, now)
     accounts = {doc.id: doc for doc in [*changed, *_accounts_of(app.store, firing)]}
     for finding in [*_of_all(by_day, policy, now), *_of_users(app.store, accounts.values(), policy, now)]:
         alerts.apply(finding)

@@ -7,7 +7,7 @@ however often a run comes, and a new finding of the same alert has the next `seq
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -38,7 +38,10 @@ def load_spending(config_dir: Path) -> Spending:
 
 
 class SpendingAlerts:
-    """`flags` by dotted name; `configured`: every channel that can be sent on, and whether it has an address."""
+    """`flags` by dotted name; `configured`: every channel that can be sent on, and whether it has an address.
+
+    `firing`: ids of the alerts that fired when the run began: what is calm and not among them needs no look.
+    """
 
     def __init__(
         self,
@@ -46,18 +49,22 @@ class SpendingAlerts:
         policy: Spending,
         flags: Mapping[str, Any],
         configured: Mapping[str, bool],
+        firing: Collection[str],
         now: datetime,
     ) -> None:
         self._store = store
         self._policy = policy
         self._flags = flags
         self._configured = configured
+        self._firing = firing
         self._now = now
         self.fired: list[str] = []
         self.cleared: list[str] = []
 
     def apply(self, finding: Finding) -> None:
         """Raises `StoreError`."""
+        if not finding.firing and finding.id not in self._firing:
+            return
         path = f"alerts/{finding.id}"
         for attempt in range(ATTEMPTS):
             doc = self._store.get(path)

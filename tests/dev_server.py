@@ -17,7 +17,16 @@ import requests
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 60.0
-_OURS = ("PORT", "K_SERVICE", "F0_STORE", "INGEST_KEYS", "SLACK_WEBHOOK_URL", "STATUS_PAGE_URL", "CORS_ORIGINS")
+_OURS = (
+    "PORT",
+    "K_SERVICE",
+    "F0_STORE",
+    "INGEST_KEYS",
+    "USAGE_KEYS",
+    "SLACK_WEBHOOK_URL",
+    "STATUS_PAGE_URL",
+    "CORS_ORIGINS",
+)
 
 Found = TypeVar("Found")
 

@@ -25,6 +25,7 @@ from shared.usage_segments import fold_usage
 if TYPE_CHECKING:
     from shared.bootstrap import App
 
+MOST_GROUPS = 1000  # of an answer in JSON: then the most expensive ones
 MOST_SECONDS = 5.0  # that a read spends on bringing the days up to date
 GROUPS: Mapping[str, Callable[[str, Part], str]] = {
     "model": lambda _, part: part.model,
@@ -54,14 +55,23 @@ def grouped_costs(app: App, request: Request, now: datetime, _: Mapping[str, str
         docs = app.store.get_many([costs_path(day) for day in days])
         parts = [(day, part) for day, doc in zip(days, docs, strict=True) for part in parts_in(doc)]
         found = grouped(parts, GROUPS[group_by])
-    rows = [{group_by: name, **group_row(parts)} for name, parts in sorted(found.items())]
-    if group_by == "user":
-        rows = [{**row, "user": row["user"] or "(erased)"} for row in rows]
-    if request.args.get("format") == "csv":
+    names, as_csv = sorted(found), request.args.get("format") == "csv"
+    if len(names) > MOST_GROUPS and not as_csv:
+        names = sorted(names, key=lambda name: spent(found[name]), reverse=True)[:MOST_GROUPS]
+    rows = [{group_by: name or "(erased)", **group_row(found[name])} for name in names]
+    if as_csv:
         return csv_response((group_by, *COLUMNS), rows)
     total = group_row(part for parts in found.values() for part in parts)
     return answer(
-        {"from": start, "to": end, "group_by": group_by, "complete": complete, "groups": rows, "total": total}
+        {
+            "from": start,
+            "to": end,
+            "group_by": group_by,
+            "complete": complete,
+            "groups": rows,
+            "left_out": len(found) - len(names),
+            "total": total,
+        }
     )
 
 
