@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +64,7 @@ class RateLimit:
         self._monotonic = monotonic
         self._most_clients = most_clients
         self._first: str | None = None  # the client of the instance's first request
+        self._counting: tuple[FixedWindowRateLimiter, RateLimitItem] | None = None
         self._lock = threading.Lock()
 
     def seconds_to_wait(self, client: str) -> int:
@@ -73,14 +73,15 @@ class RateLimit:
             if self._first is None:  # it cannot be too many, and a cold start does not wait for the library
                 self._first = client
                 return 0
-        limiter, item = self._limiter
+            if self._counting is None:
+                self._counting = self._begin(self._first)
+            limiter, item = self._counting
         if limiter.hit(item, client):
             return 0
         left = limiter.get_window_stats(item, client).reset_time - self._monotonic()
         return max(1, -int(-left // 1))
 
-    @cached_property
-    def _limiter(self) -> tuple[FixedWindowRateLimiter, RateLimitItem]:
+    def _begin(self, first: str) -> tuple[FixedWindowRateLimiter, RateLimitItem]:
         from limits import RateLimitItemPerMinute
         from limits.strategies import FixedWindowRateLimiter
 
@@ -88,5 +89,5 @@ class RateLimit:
 
         limiter = FixedWindowRateLimiter(BoundedStorage(self._monotonic, self._most_clients))
         item = RateLimitItemPerMinute(self._per_minute)
-        limiter.hit(item, str(self._first))
+        limiter.hit(item, first)
         return limiter, item
