@@ -9,6 +9,7 @@ from datetime import datetime
 
 from shared.alert_marks import Changed, UnknownAlert
 from shared.alert_writes import FACTS, announced
+from shared.incidents import acknowledged
 from shared.store.protocol import Conflict, Data, Doc, Store, Unavailable, Write, over
 
 _TRIES = 20
@@ -30,13 +31,14 @@ def acknowledge(store: Store, alert_id: str, by: str, note: str | None, now: dat
             raise NotFiring(alert_id)
         if alert.data.get("acknowledged"):
             return None
+        taken = acknowledged(store, alert.data.get("incidentId"), by, now)  # of whose time to acknowledge this is
         after = {**alert.data, "acknowledged": {"by": by, "at": now, "note": note}, "updatedAt": now}
         if alert.data["channels"].get(_HEARS, {}).get("state") != "announced":
-            return after, []
+            return after, taken
         seq = alert.data["seq"] + 1
         facts = {**{name: alert.data.get(name) for name in FACTS}, "rule": alert.data.get("rule")}
         write, _ = announced(alert_id, seq, _HEARS, "acknowledge", facts, now, None)
-        return {**after, "seq": seq}, [write]
+        return {**after, "seq": seq}, [write, *taken]
 
     return _change(store, alert_id, decide, rev)
 

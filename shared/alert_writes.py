@@ -180,8 +180,9 @@ class AlertWrites:
         over = f"{minutes} until {facts['judgedAt']:%Y-%m-%d %H:%M} UTC" if late else f"the last {minutes}"
         told = f"{told_briefly(facts)} over {over}."
         cause = incident_alerts.cause_of(facts["component"], facts["metric"])
-        known = incidents.latest_of(self.store, cause)
-        if known is not None and incident_alerts.takes(known.data, self.now):
+        recent = incidents.of_cause(self.store, cause)
+        known = next((doc for doc in recent if incident_alerts.takes(doc.data, self.now)), None)
+        if known is not None:
             again = known.data["status"] == "resolved"
             message = f"{'Opened again' if again else 'Joined'} by the alert {name}: {told}"
             after = incident_alerts.joined(known.data, impact, name, message, self.now)

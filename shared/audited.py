@@ -98,29 +98,30 @@ def change(
     def of(doc: Doc | None) -> Data | None:
         if doc is None:
             raise Missing(path)
-        if intent.rev is not None and intent.rev != doc.data["rev"]:
-            raise Changed(doc.data["rev"])
+        _check_version(doc, intent)
         return decide(doc.data)
 
-    return _settle(store, lambda: path, of, intent, more, pause)
+    return _settle(store, path, of, intent, more, pause)
 
 
 def create(
     store: Store,
-    new_path: Callable[[], str],
+    path: str,
     data: Data,
     intent: Intent,
     *,
     pause: Callable[[float], None] = time.sleep,
 ) -> Edited:
-    """A document at a path that nobody has. Raises `KeyReused` and `StoreError`."""
+    """A document at a path that nobody has: the same one however often it is tried, so that a commit which lands late
+    makes no second one. Raises `KeyReused` and `StoreError`.
+    """
 
     def of(doc: Doc | None) -> Data:
         if doc is not None:
             raise Conflict(f"{doc.path} is taken")
         return data
 
-    return _settle(store, new_path, of, intent, None, pause)
+    return _settle(store, path, of, intent, None, pause)
 
 
 def put(
@@ -134,17 +135,26 @@ def put(
     """As `change`, for a document that may not be there yet; then its version is `NO_REV`."""
 
     def of(doc: Doc | None) -> Data | None:
-        current = doc.data["rev"] if doc else NO_REV
-        if intent.rev is not None and intent.rev != current:
-            raise Changed(current)
+        _check_version(doc, intent)
         return decide(doc.data if doc else None)
 
-    return _settle(store, lambda: path, of, intent, None, pause)
+    return _settle(store, path, of, intent, None, pause)
+
+
+def rev_of(doc: Doc | None) -> str:
+    """The version as it is told; of one that people made by hand, and of none, `NO_REV`."""
+    found: str = (doc.data.get("rev") or NO_REV) if doc else NO_REV
+    return found
+
+
+def _check_version(doc: Doc | None, intent: Intent) -> None:
+    if intent.rev is not None and intent.rev != rev_of(doc):
+        raise Changed(rev_of(doc))
 
 
 def _settle(
     store: Store,
-    path_of: Callable[[], str],
+    path: str,
     decide: Callable[[Doc | None], Data | None],
     intent: Intent,
     more: Callable[[Data], tuple[Data, Sequence[Write]]] | None,
@@ -154,7 +164,6 @@ def _settle(
     lost: list[str] = []  # entries of commits whose reply did not come
     unanswered = 0
     for attempt in range(ATTEMPTS):
-        path = path_of()
         # 1. The document, and only then the key: an earlier request that is in the document has left its key.
         doc = store.get(path)
         known = store.get(intent.key.path) if intent.key else None
@@ -190,7 +199,7 @@ def _settle(
                 raise
             lost.append(logged.path)
         pause(random.uniform(0, min(0.1, 0.005 * 2 ** min(attempt, 5))))
-    raise Conflict(f"{path_of()} kept changing: {ATTEMPTS} attempts")
+    raise Conflict(f"{path} kept changing: {ATTEMPTS} attempts")
 
 
 def audited(

@@ -20,7 +20,7 @@ from shared.http import Problem, answer
 
 MOST_BODY = 65_536  # bytes
 LONGEST_KEY = 255
-_ETAG = re.compile(r'"([0-9a-f]{16})"')
+_ETAG = re.compile(r'(?:W/)?"([0-9a-f]{16})"')  # what compresses an answer on its way marks its ETag as weak
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 Read = TypeVar("Read", bound="Body")
@@ -132,7 +132,7 @@ def refusals() -> Iterator[None]:
 def tagged(body: Any, edited: Edited, status: int = 200) -> Response:
     """The answer with the document's version as ETag."""
     response = answer(body, 200 if edited.repeated else status)
-    response.headers["ETag"] = f'"{edited.data["rev"]}"'
+    response.headers["ETag"] = f'"{edited.data.get("rev") or audited.NO_REV}"'
     if edited.repeated:
         response.headers["Idempotency-Replayed"] = "true"
     return response

@@ -15,6 +15,7 @@ CACHE_SECONDS = 8.0
 AGAIN_SECONDS = 2.0  # after a read that failed, before the next one
 LATE_SECONDS = 1.0  # a read begun later than this after it fell due is waited for: see `all`
 DOCUMENT = "config/flags"
+FRAME = ("rev", "auditSeq", "updatedAt")  # of the document, and no flags
 
 
 class FlagsUnknown(Exception):
@@ -87,7 +88,11 @@ class Flags:
 
     def merged(self, doc: Doc | None) -> dict[str, Any]:
         """All flags as the document `config/flags` has them, for who reads it together with other documents."""
-        return {**self._defaults, **self._overrides(doc.data if doc else {})}
+        return self.overriding(doc.data if doc else {})
+
+    def overriding(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The same from the data of the document."""
+        return {**self._defaults, **self._overrides(data)}
 
     def _overrides(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Only known flags of the default's type count; another one is told, and changes nothing.
@@ -105,7 +110,7 @@ class Flags:
                     log.error("a kill switch in config/flags is neither true nor false: its default holds", flag=name)
             elif _fits(value, default):
                 valid[name] = value
-            elif name != "rev":
+            elif name not in FRAME:
                 log.warning("config/flags has an entry that is no flag or has the wrong type", flag=name)
         return valid
 

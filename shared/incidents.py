@@ -18,6 +18,7 @@ MOST_INLINE = 60  # entries in the document itself
 KEPT_INLINE = 30  # of them, once it has more
 MOST_INLINE_BYTES = 200_000
 PAGE = 100
+RECENT = 5  # of a cause: an older one may have been opened again by a person
 MOST_READ = 1000  # documents of one list
 
 
@@ -51,7 +52,7 @@ def is_public(update: Mapping[str, Any]) -> bool:
 
 def create(store: Store, data: Data, intent: Intent) -> Edited:
     """A new incident under an id of its own. Raises `audited.KeyReused`, `StoreError`."""
-    return audited.create(store, lambda: path_of(f"{intent.at:%Y%m%d}-{secrets.token_hex(4)}"), data, intent)
+    return audited.create(store, path_of(f"{intent.at:%Y%m%d}-{secrets.token_hex(4)}"), data, intent)
 
 
 def change(store: Store, path: str, decide: Callable[[Data], Data | None], intent: Intent) -> Edited:
@@ -65,10 +66,18 @@ def automated(doc: Doc | None, path: str, after: Data, action: str, now: datetim
     return [*pages, *audited.audited(doc, path, data, Intent(action, AUTHOR, now))]
 
 
-def latest_of(store: Store, cause: str) -> Doc | None:
-    """The incident that a cause last opened."""
-    found = store.query(Query(COLLECTION, (("cause", "==", cause),), (("startedAt", "desc"),), limit=1))
-    return found[0] if found else None
+def acknowledged(store: Store, incident: str | None, by: str, now: datetime) -> list[Write]:
+    """The writes of an incident whose alert a person took on; none if one was earlier. It stays automation's."""
+    doc = store.get(path_of(incident)) if incident else None
+    if doc is None or doc.data.get("acknowledgedAt") or doc.data["status"] == "resolved":
+        return []
+    after = {**doc.data, "acknowledgedAt": now, "updatedAt": now}
+    return list(audited.audited(doc, doc.path, after, Intent("alert_acknowledged", by, now)))
+
+
+def of_cause(store: Store, cause: str) -> list[Doc]:
+    """The incidents that a cause opened lately, the latest first."""
+    return store.query(Query(COLLECTION, (("cause", "==", cause),), (("startedAt", "desc"),), limit=RECENT))
 
 
 def timeline(store: Store, path: str, incident: Mapping[str, Any]) -> Iterator[Data]:

@@ -26,7 +26,7 @@ def path_of(name: str) -> str:
 
 def create(store: Store, data: Data, intent: Intent) -> Edited:
     """A new one under an id of its own. Raises `audited.KeyReused`, `StoreError`."""
-    return audited.create(store, lambda: path_of(f"{intent.at:%Y%m%d}-{secrets.token_hex(4)}"), data, intent)
+    return audited.create(store, path_of(f"{intent.at:%Y%m%d}-{secrets.token_hex(4)}"), data, intent)
 
 
 def change(store: Store, path: str, decide: Callable[[Data], Data | None], intent: Intent) -> Edited:

@@ -118,7 +118,6 @@ def _reminder(doc: Doc, now: datetime) -> list[Write]:
         "incidentId": doc.id,
         "createdAt": now,
         "arrivedAt": now,
-        "read": False,
         "expireAt": now + KEPT,
     }
     return [Create(f"admin_notifications/{name}", told), *incidents.automated(doc, doc.path, after, "reminded", now)]

@@ -27,7 +27,8 @@ class Publisher:
         self._turn = threading.Lock()  # held while one is under way
         self._lock = threading.Lock()
         self._asked = 0
-        self._done = 0  # the request up to which all are in the view
+        self._tried = 0  # the request up to which all had their turn, and how the last turn ended
+        self._succeeded = False
 
     def __call__(self, now: datetime) -> bool:
         """Whether the view has everything that was committed before. If not, the next run that publishes mends it."""
@@ -35,18 +36,22 @@ class Publisher:
             self._asked += 1
             mine = self._asked
         with self._turn:
-            if self._done >= mine:
-                return True
+            if self._tried >= mine:
+                return self._succeeded
             with self._lock:
                 covers = self._asked
-            try:
-                components = load_components(self._app.settings.config_dir)
-                publish_status(self._app.store, components, self._app.flags, now)
-            except StoreError as error:
-                log.warning("the change stands, and the public view follows later", kind=type(error).__name__)
-                return False
-            self._done = covers
-            return True
+            self._succeeded = self._publish(now)
+            self._tried = covers
+            return self._succeeded
+
+    def _publish(self, now: datetime) -> bool:
+        try:
+            components = load_components(self._app.settings.config_dir)
+            publish_status(self._app.store, components, self._app.flags, now)
+        except StoreError as error:
+            log.warning("the change stands, and the public view follows later", kind=type(error).__name__)
+            return False
+        return True
 
 
 def published(app: App, now: datetime) -> bool:

@@ -16,7 +16,6 @@ from shared.components import load_components
 from shared.delivery import deliver_due
 from shared.domain.series import SeriesTable
 from shared.http import answer, require_method
-from shared.maintenances import advance
 from shared.publish_status import publish_status
 from shared.store.protocol import StoreError
 from shared.store_latency import latency_batch
@@ -36,7 +35,6 @@ def handle(request: Request, app: App) -> Response:
     started = app.monotonic()
     require_method(request, "POST")
     require_scheduler(request, app.settings, "alertRules", now)
-    advance(app.store, now)  # what is in force is decided before alerts are
     result = run_alert_rules(app, now, lambda: app.monotonic() - started < FOLD_SECONDS)
     seq = publish_status(app.store, load_components(app.settings.config_dir), app.flags, now)
     watch(app, "alertRules", now)

@@ -10,8 +10,9 @@ from flask import Request, Response
 
 from functions.incidents_api import bodies, shown
 from shared import audited, incidents, lists
+from shared.audit_list import audit_of
 from shared.audited import Edited, Intent
-from shared.bodies import intent_of, invalid, outward, read_body, refusals, tagged
+from shared.bodies import intent_of, invalid, read_body, refusals, tagged
 from shared.components import load_components
 from shared.domain import action_item, incident
 from shared.domain.timeline import Refused, count
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from shared.bootstrap import App
 
 PARAMETERS = ("status", "impact", "component", "text", "from", "to", "limit", "cursor")
-LOGGED_AT_ONCE = 100
 Decide = Callable[[Data, Intent], Data | None]
 
 
@@ -75,15 +75,6 @@ def timeline(app: App, request: Request, now: datetime, path: Mapping[str, str])
 def audit(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     """Every change from the first: who, when, before and after. There is no way to change an entry."""
     return audit_of(app, request, incidents.path_of(found(app, path).id))
-
-
-def audit_of(app: App, request: Request, document: str) -> Response:
-    asked = lists.Asked(request, ("limit", "cursor"))
-    limit, place = asked.limit(), asked.place(lists.by_number)
-    asked.done()
-    found, after = audited.entries(app.store, document, limit, f"{place[0]:08d}" if place else None)
-    shown = [{n: outward(entry[n]) for n in ("n", "action", "by", "at", "before", "after")} for entry in found]
-    return answer({"audit": shown, "cursor": lists.cursor((int(after),)) if after else None})
 
 
 # --- changing
@@ -246,7 +237,7 @@ def changed(app: App, path: Mapping[str, str], intent: Intent, decide: Decide, s
 
 
 def refusal(refused: Refused, what: str = "incident") -> Problem:
-    more = {"status_now": refused.status, "allowed": list(refused.allowed)}
+    more = {"statusNow": refused.status, "allowed": list(refused.allowed)}
     allowed = ", ".join(refused.allowed)
     if refused.wanted == "rootCause":
         detail = f"the incident is {refused.status}: a root cause is written once it is resolved"

@@ -10,8 +10,9 @@ from flask import Request, Response
 from pydantic import Field
 
 from functions.incidents_api import shown
-from functions.incidents_api.incidents import audit_of, check_components, is_id, refusal
+from functions.incidents_api.incidents import check_components, is_id, refusal
 from shared import audited, lists, maintenances
+from shared.audit_list import audit_of
 from shared.audited import Edited, Intent
 from shared.bodies import Body, Line, Moment, Text, intent_of, invalid, outward, read_body, refusals, tagged
 from shared.domain import maintenance

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, StringConstraints
 
 from functions.incidents_api.incidents import found
 from shared import postmortems
-from shared.audited import NO_REV, Edited
+from shared.audited import Edited, rev_of
 from shared.bodies import Body, intent_of, outward, read_body, refusals, tagged
 from shared.domain.scrub import scrub_text
 from shared.http import no_store
@@ -34,8 +34,8 @@ def read(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> 
     markdown = kept.data["markdown"] if kept else postmortems.generated(app, doc, now)
     if request.accept_mimetypes.best_match(["application/json", MARKDOWN]) == MARKDOWN:
         return no_store(Response(markdown, content_type=f"{MARKDOWN}; charset=utf-8"))
-    version = {"rev": kept.data["rev"] if kept else NO_REV}
-    return tagged(_shown(doc.data, markdown, now, edited=kept is not None), Edited(doc.path, version))
+    version = Edited(doc.path, {"rev": rev_of(kept)})
+    return tagged(_shown(doc.data, markdown, now, edited=kept is not None), version)
 
 
 def write(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:

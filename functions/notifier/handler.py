@@ -36,11 +36,13 @@ def handle(request: Request, app: App) -> Response:
     now = app.clock()
     require_method(request, "POST")
     require_scheduler(request, app.settings, "notifier", now)
-    if advance(app.store, now):
-        published(app, now)
-    remind(app.store, now)
-    _look_after(app, now)
-    delivered = deliver_due(app, now, budget_seconds=BUDGET_SECONDS, patient=True)
+    try:
+        if advance(app.store, now):
+            published(app, now)
+        remind(app.store, now)
+        _look_after(app, now)
+    finally:  # a fault in these must not keep messages back
+        delivered = deliver_due(app, now, budget_seconds=BUDGET_SECONDS, patient=True)
     finished(app, "notifier", now)
     return answer(asdict(delivered))
 

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
-from functions.ops_api import alerts, backtest, exclusions, inbox, metrics, notifications, report, silences, slos
+from functions.ops_api import (
+    alerts,
+    backtest,
+    exclusions,
+    flags,
+    inbox,
+    metrics,
+    notifications,
+    report,
+    silences,
+    slos,
+)
 from shared.routes import Route, dispatch
 
 if TYPE_CHECKING:
@@ -24,6 +35,8 @@ ROUTES = (
     Route("/api/ops/silences", {"GET": silences.all_silences, "POST": silences.silence}),
     Route("/api/ops/silences/preview", {"POST": silences.preview}),
     Route("/api/ops/silences/{id}", {"GET": silences.one, "DELETE": silences.end}),
+    Route("/api/ops/flags", {"GET": flags.all_flags, "PATCH": flags.change}),
+    Route("/api/ops/flags/audit", {"GET": flags.audit}),
     Route("/api/ops/report", {"GET": report.success}),
     Route("/api/ops/inbox", {"GET": inbox.arrived}),
     Route("/api/ops/inbox/read", {"POST": inbox.read_until}),

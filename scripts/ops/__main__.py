@@ -11,6 +11,9 @@ from scripts.ops import (
     alerts,
     costs,
     exclusions,
+    flags,
+    incidents,
+    maintenances,
     metrics,
     notify,
     reconcile,
@@ -18,12 +21,14 @@ from scripts.ops import (
     runbook,
     silences,
     slos,
+    status,
     usage,
 )
 from scripts.ops.client import CannotAsk, Client
 from scripts.ops.screen import Screen
 
-COMMANDS = (metrics, slos, alerts, silences, exclusions, report, runbook, notify, costs, usage, reconcile)
+OF_INCIDENTS = (status, incidents, alerts, silences, runbook, maintenances)
+COMMANDS = (*OF_INCIDENTS, metrics, slos, exclusions, report, flags, notify, costs, usage, reconcile)
 
 _EPILOG = """\
 Without --url the server is that of OPS_URL, else http://127.0.0.1:8080. The local server gives its token by itself; in

@@ -12,12 +12,6 @@ LOCAL = "http://127.0.0.1:8080"
 TIMEOUT = (5, 70)  # seconds to connect; to answer, more than the function itself may take
 FAILED, WRONG, NO_CONNECTION, NOT_ALLOWED = 1, 2, 3, 4
 
-# what there is none of: a wrong argument, and no fault of the server
-_UNKNOWN = (
-    "unknown_slo", "unknown_exclusion", "unknown_alert", "unknown_silence", "alert_not_firing",
-    "unknown_notification",
-)  # fmt: skip
-
 Params = Sequence[tuple[str, str]]
 
 
@@ -91,7 +85,7 @@ class Client:
             raise CannotAsk(f"The token was not accepted: {told}. It lasts an hour; get a new one.", NOT_ALLOWED)
         if answer.status_code == 403:
             raise CannotAsk(f"Not allowed: {told}.", NOT_ALLOWED)
-        if answer.status_code in (400, 422) or _code(answer) in _UNKNOWN:
+        if answer.status_code in (400, 409, 412, 422) or str(_code(answer)).startswith("unknown_"):
             raise CannotAsk(told, WRONG)
         raise CannotAsk(f"{self._url} answered {answer.status_code}: {told}", FAILED)
 

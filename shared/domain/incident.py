@@ -187,8 +187,12 @@ def edited(incident: Mapping[str, Any], changes: Mapping[str, Any], now: datetim
 
 
 def touched(incident: Mapping[str, Any], at: datetime) -> Data:
-    """After a person did anything to it: from then on automation resolves it no more."""
-    return {**incident, "touched": True, "acknowledgedAt": incident.get("acknowledgedAt") or at, "updatedAt": at}
+    """After a person did anything to it: from then on automation resolves it no more.
+
+    What is resolved is not acknowledged any more: who comes the next day to write it up would be no answer in a day.
+    """
+    first = None if incident["status"] == "resolved" else at
+    return {**incident, "touched": True, "acknowledgedAt": incident.get("acknowledgedAt") or first, "updatedAt": at}
 
 
 def moved(incident: Mapping[str, Any], to: str, at: datetime) -> Data:

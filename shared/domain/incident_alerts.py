@@ -41,10 +41,8 @@ def opened(
     return {**begun, "cause": cause, "firingAlertIds": [alert_id]}
 
 
-def takes(incident: Mapping[str, Any] | None, now: datetime) -> bool:
+def takes(incident: Mapping[str, Any], now: datetime) -> bool:
     """Whether an alert of its cause belongs to it: it is open, or was resolved a short time ago."""
-    if incident is None:
-        return False
     ended = incident.get("resolvedAt")
     return incident["status"] != "resolved" or (ended is not None and now - ended <= REOPEN_WITHIN)
 

@@ -14,7 +14,16 @@ import requests
 
 RULES = Path(__file__).parents[2] / "firestore.rules"
 READABLE = ("status/public",)
-HIDDEN = ("status/components", "status/components/items/api", "incidents/i1", "alerts/a1", "config/flags", "other/x")
+HIDDEN = (
+    "status/components",
+    "status/components/items/api",
+    "incidents/i1",
+    "incidents/i1/audit/00000001",
+    "maintenances/m1",
+    "alerts/a1",
+    "config/flags",
+    "other/x",
+)
 
 
 def token(**claims: Any) -> str:

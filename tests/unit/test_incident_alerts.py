@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from shared import incidents
+from shared.acknowledge import acknowledge
 from shared.audited import Intent
 from shared.domain import incident, incident_alerts
 from shared.domain.alert import DAMPED_FOR
@@ -123,6 +124,28 @@ def test_what_a_person_has_touched_automation_resolves_no_more(watch: Watch, cha
     assert watch.doc(f"incidents/{FIRST}")["firingAlertIds"] == [API]
 
 
+def test_who_takes_an_alert_on_acknowledges_its_incident_which_still_ends_by_itself(watch: Watch) -> None:
+    watch.data = only()
+    broken(watch, 0)
+    at = NOW + timedelta(minutes=3)
+    for _ in range(2):
+        acknowledge(watch.store, API, "ada", None, at)
+    found = watch.doc(f"incidents/{FIRST}")
+    assert (found["acknowledgedAt"], found["auditSeq"], len(found["updates"])) == (at, 2, 1)
+    (entry,) = [e.data for e in watch.store.query(Query(f"incidents/{FIRST}/audit")) if e.data["n"] == 2]
+    assert (entry["action"], entry["by"]) == ("alert_acknowledged", "ada")
+    well(watch, 1)
+    assert watch.doc(f"incidents/{FIRST}")["status"] == "resolved"
+
+
+def test_who_writes_up_what_has_ended_by_itself_has_not_acknowledged_it(quick: Watch) -> None:
+    quick.data = only()
+    broken(quick, 0)
+    well(quick, 1)
+    by_ada(quick, FIRST, NOW + timedelta(days=1), rootCause="The moon.")
+    assert quick.doc(f"incidents/{FIRST}")["acknowledgedAt"] is None
+
+
 def test_what_a_person_resolved_too_early_is_opened_again_and_stays_theirs(quick: Watch) -> None:
     quick.data = only()
     broken(quick, 0)
@@ -134,6 +157,20 @@ def test_what_a_person_resolved_too_early_is_opened_again_and_stays_theirs(quick
     assert quick.doc(f"incidents/{FIRST}")["status"] == "investigating"
     well(quick, 3)
     assert quick.doc(f"incidents/{FIRST}")["status"] == "investigating"
+
+
+def test_an_older_incident_that_a_person_opened_again_takes_the_next_alert_in(quick: Watch) -> None:
+    quick.data = only()
+    for n in (0, 8):
+        broken(quick, n)
+        well(quick, n + 1)
+    assert set(quick.documents("incidents")) == {FIRST, f"{API}-3"}
+    at = NOW + 10 * SLOT
+    intent = Intent("reopened", "ada", at)
+    incidents.change(quick.store, f"incidents/{FIRST}", lambda data: incident.reopened(data, "m", "ada", at), intent)
+    broken(quick, 17)
+    assert quick.alert()["incidentId"] == FIRST
+    assert len(quick.documents("incidents")) == 2
 
 
 def test_a_graver_alert_raises_the_impact_of_what_nobody_touched() -> None:

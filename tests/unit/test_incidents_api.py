@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from functions.incidents_api.handler import ROUTES
+from shared.domain import incident, incident_alerts
+from shared.domain.incident_stats import life_of
+from shared.domain.timeline import Refused
 from shared.incidents import KEPT_INLINE, MOST_INLINE
-from shared.store.protocol import Store
+from shared.store.protocol import Create, Store, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
 from tests.incidents_api import OUTAGE, Desk, desk
 from tests.unit.test_ops_exclusions import LosesReplies
 
 NOW_TEXT = "2026-03-10T12:02:30Z"
+MOVES = ("investigating", "identified", "mitigating", "resolved", "resolve", "reopen", "fire", "clear")
 
 
 @pytest.fixture
@@ -118,7 +125,7 @@ def test_a_resolved_incident_refuses_to_move_and_says_what_it_allows(quick: Desk
     quick.post(f"/api/incidents/{name}/resolve")
     body = {"message": "On it.", "status": "mitigating"} if verb == "updates" else {}
     refused = quick.post(f"/api/incidents/{name}/{verb}", body, 409)
-    assert (refused["code"], refused["status_now"], refused["allowed"]) == ("move_not_allowed", "resolved", ["reopen"])
+    assert (refused["code"], refused["statusNow"], refused["allowed"]) == ("move_not_allowed", "resolved", ["reopen"])
     assert quick.incident(name)["updateCount"] == 2
     noted = quick.update(name, "Customers were written to.")
     assert noted["lastUpdate"]["status"] == "resolved"
@@ -176,6 +183,88 @@ def test_lost_replies_change_once(store: Store) -> None:
         assert [u["message"] for u in found.incident(name)["updates"]] == ["We are looking into it.", "Once."]
         assert len(found.read("/api/incidents")["incidents"]) == 2
         assert found.read(f"/api/incidents/{made}/audit")["audit"][-1]["n"] == 1
+
+
+def test_a_commit_that_lands_after_its_request_was_given_another_try_makes_no_second_incident(store: Store) -> None:
+    class LandsLate:
+        """The first commit is answered by nothing, and takes effect just before the second."""
+
+        def __init__(self) -> None:
+            self.late: Any = None
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        def commit(self, writes: Any) -> None:
+            if self.late is None:
+                self.late = list(writes)
+                raise Unavailable("no answer")
+            if self.late:
+                late, self.late = self.late, []
+                store.commit(late)
+            store.commit(writes)
+
+    with desk(store) as found:
+        found.ops.app.store = LandsLate()  # type: ignore[assignment]
+        name = found.open()
+        assert [one["id"] for one in found.read("/api/incidents")["incidents"]] == [name]
+        assert len(found.read(f"/api/incidents/{name}/audit")["audit"]) == 1
+
+
+def test_a_view_that_could_not_be_renewed_is_told_and_has_the_change_the_next_time(quick: Desk) -> None:
+    real = quick.ops.app.store
+
+    class NoView:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def commit(self, writes: Any) -> None:
+            if any(write.path == "status/public" for write in writes):
+                raise Unavailable("gone")
+            real.commit(writes)
+
+    quick.ops.app.store = NoView()  # type: ignore[assignment]
+    made = quick.post("/api/incidents", {**OUTAGE, "publicVisible": True}, 201)
+    assert (made["published"], quick.public()) == (False, None)
+    quick.ops.app.store = real
+    assert quick.update(made["id"], "Now.")["published"] is True
+    assert [one["id"] for one in quick.public()["incidents"]] == [made["id"]]
+
+
+@given(st.lists(st.tuples(st.sampled_from(MOVES), st.integers(min_value=0, max_value=7200)), max_size=25))
+def test_whatever_is_asked_of_it_times_entries_and_the_time_in_each_status_agree(steps: list[tuple[str, int]]) -> None:
+    now = NOW
+    data = incident.new_incident("t", "critical", ["API"], now, by="ada")
+    for what, seconds in steps:
+        now += timedelta(seconds=seconds)
+        refused: Refused | None = None
+        before = data
+        try:
+            if what == "resolve":
+                data = incident.resolved(data, "ada", now)
+            elif what == "reopen":
+                data = incident.reopened(data, "m", "ada", now)
+            elif what == "fire":
+                data = incident_alerts.joined(data, "low", "a", "m", now)
+            elif what == "clear":
+                data = incident_alerts.cleared(data, "a", "m", now)
+            else:
+                data = incident.updated(data, "m", "ada", now, status=what)
+        except Refused as refusal:
+            refused = refusal
+        assert refused is None or what not in refused.allowed
+        assert data is before or len(data["updates"]) == len(before["updates"]) + 1
+        stamps = [update["timestamp"] for update in data["updates"]]
+        assert stamps == sorted(stamps)
+        times = [data[name] for name in ("startedAt", *incident.REACHED.values()) if data[name]]
+        assert times == sorted(times)
+        assert (data["resolvedAt"] is None) == (data["status"] != "resolved")
+        rank = incident.STATUSES.index(data["status"])
+        assert all(data[name] is None for s, name in incident.REACHED.items() if incident.STATUSES.index(s) > rank)
+        closed = (data.get("spentMicros") or {}).get("resolved", 0)
+        here = 0 if data["status"] != "resolved" else (now - data["statusSince"]) // timedelta(microseconds=1)
+        spent = sum(life_of(data, now).in_state.values())
+        assert spent + closed + here == (now - NOW) // timedelta(microseconds=1)
 
 
 # --- corrections, action items, long timelines
@@ -359,8 +448,6 @@ def test_an_incident_of_an_earlier_release_is_read_and_led_on(quick: Desk) -> No
         "updates": [{"timestamp": NOW, "status": "investigating", "message": "Opened.", "author": "f0-ops"}],
         "actionItems": [], "publicVisible": False, "alertIds": ["api"], "autoCreated": True, "rev": "0" * 16,
     }  # fmt: skip
-    from shared.store.protocol import Create
-
     quick.store.commit([Create("incidents/api-1", old)])
     assert quick.incident("api-1")["updates"][0]["public"] is True
     quick.wait(minutes=4)

@@ -17,6 +17,7 @@ from shared.store.protocol import Query, Store, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
 from tests.incidents_api import Desk, desk
+from tests.ops_api import ops_api
 from tests.unit.test_alerting import API, Watch
 from tests.unit.test_incident_alerts import broken, well
 
@@ -95,12 +96,17 @@ def test_a_reminder_comes_a_day_before_it_is_due_and_another_when_it_is(on_call:
     store = on_call.store
     assert remind(store, NOW + timedelta(hours=23, minutes=59)) == 0
     assert [remind(store, NOW + timedelta(hours=hours)) for hours in (24, 25, 47, 48, 49)] == [1, 0, 0, 1, 0]
-    assert sorted((r["title"], r["severity"], r["kind"], r["read"]) for r in reminders(store)) == [
-        ("Post-mortem due: Billing Outage", "warning", "postmortem", False),
-        ("Post-mortem overdue: Billing Outage", "high", "postmortem", False),
+    assert sorted((r["title"], r["severity"], r["kind"]) for r in reminders(store)) == [
+        ("Post-mortem due: Billing Outage", "warning", "postmortem"),
+        ("Post-mortem overdue: Billing Outage", "high", "postmortem"),
     ]
     assert on_call.incident(name)["status"] == "resolved"
     assert [e["action"] for e in on_call.read(f"/api/incidents/{name}/audit")["audit"]][2:] == ["reminded", "reminded"]
+    with ops_api(store, NOW + timedelta(hours=49)) as admin:
+        shown = admin.get("/api/ops/inbox").json["notifications"]
+    assert [(one["title"], one["incidentId"], one["read"]) for one in shown] == [
+        ("Post-mortem overdue: Billing Outage", name, False), ("Post-mortem due: Billing Outage", name, False),
+    ]  # fmt: skip
 
 
 def test_nobody_is_reminded_of_what_is_written_or_open_again(quick: Desk) -> None:

@@ -1,0 +1,60 @@
+"""What commands that change something share: a question before it, one key for it, JSON, and times."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+from datetime import datetime, timedelta
+from typing import Any
+
+from scripts.ops.chart import local
+from scripts.ops.client import WRONG, CannotAsk
+from scripts.ops.screen import Screen
+
+
+def add_answers(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument("--json", action="store_true", help="the answer as it is")
+
+
+def confirm(options: argparse.Namespace, question: str) -> None:
+    """On the error stream, so that --json stays JSON. Only a clear yes is one; the end of the input is none."""
+    if options.yes:
+        return
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CannotAsk("Nothing was changed. --yes does not ask.", WRONG)
+
+
+def needed(options: argparse.Namespace, command: str, **flags: Any) -> None:
+    """Raises `CannotAsk` naming every argument of `command` that is missing: flag by name of its value."""
+    missing = [flag for name, flag in flags.items() if not getattr(options, name)]
+    if missing:
+        raise CannotAsk(f"`{command}` needs {', '.join(missing)}.", WRONG)
+
+
+def once() -> dict[str, str]:
+    """A key of its own, so that a request that is sent twice changes once."""
+    return {"Idempotency-Key": secrets.token_hex(16)}
+
+
+def as_json(answer: Any) -> str:
+    return json.dumps(answer, indent=2, ensure_ascii=False)
+
+
+def shown_time(text: str | None, screen: Screen) -> str:
+    """A time of an answer in the zone of the screen, to the minute."""
+    if text is None:
+        return "–"
+    return f"{local(int(datetime.fromisoformat(text).timestamp() * 1000), screen):%Y-%m-%d %H:%M}"
+
+
+def shown_span(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    minutes = timedelta(seconds=seconds) // timedelta(minutes=1)
+    return (
+        f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min" if minutes else f"{seconds:g} s"
+    )

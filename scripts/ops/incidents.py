@@ -1,0 +1,257 @@
+"""`incident`: open one, lead it, end it; list them, show one, and write what was learnt."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from scripts.ops.asking import add_answers, as_json, confirm, needed, once, shown_span, shown_time
+from scripts.ops.client import WRONG, CannotAsk, Client, printable
+from scripts.ops.screen import Screen, table
+
+BASE = "/api/incidents"
+IMPACTS = ("low", "medium", "high", "critical")
+STATUSES = ("investigating", "identified", "mitigating", "resolved")
+_COLOURS = {"critical": 5, "high": 5, "medium": 1, "low": 3}
+
+Answer = Mapping[str, Any]
+
+
+def add_to(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "incident",
+        help="open, update, resolve, list and show incidents",
+        description="Lead an incident from a terminal. What the public would see is shown and asked about before.",
+    )
+    command.add_argument("action", choices=tuple(_DO))
+    command.add_argument("id", nargs="?", help="which one; not for open, list and stats")
+    command.add_argument("--title", help="of open and edit")
+    command.add_argument("--impact", choices=IMPACTS, help="of open and edit; of list, only these")
+    command.add_argument("--component", action="append", metavar="ID", help="affected; may be repeated")
+    command.add_argument("--message", "-m", help="what is written into its timeline")
+    command.add_argument("--status", choices=("open", *STATUSES), help="of open and update; of list, only these")
+    command.add_argument("--root-cause", dest="root_cause", help="of resolve, or of edit once it is resolved")
+    who = command.add_mutually_exclusive_group()
+    who.add_argument("--public", action="store_true", help="the message is for everybody")
+    who.add_argument("--internal", action="store_true", help="the message is for the team")
+    seen = command.add_mutually_exclusive_group()
+    seen.add_argument("--visible", action="store_true", help="of open and edit: the status page shows it")
+    seen.add_argument("--hidden", action="store_true", help="of edit: the status page does not show it")
+    command.add_argument("--text", help="of list: what its title or timeline has")
+    command.add_argument("--from", dest="start", metavar="TIME", help="of list and stats: ISO 8601, or =-7d")
+    command.add_argument("--to", dest="end", metavar="TIME", help="likewise")
+    command.add_argument(
+        "--write", metavar="FILE", help="of postmortem: put this Markdown in its place; - is the input"
+    )
+    add_answers(command)
+    command.set_defaults(run=run)
+    return command
+
+
+def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    if options.action in ("open", "list", "stats"):
+        if options.id:
+            raise CannotAsk(f"`incident {options.action}` takes no id.", WRONG)
+    elif not options.id:
+        raise CannotAsk(f"Name one: `incident {options.action} ID`; `incident list` has them.", WRONG)
+    return _DO[options.action](options, client, screen)
+
+
+# --- reading
+
+
+def _list(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    asked = [("status", options.status), ("impact", options.impact), ("text", options.text)]
+    asked += [("from", options.start), ("to", options.end), ("limit", "50")]
+    asked += [("component", name) for name in options.component or ()]
+    answer = client.json(BASE, [(name, value) for name, value in asked if value])
+    return as_json(answer) if options.json else "\n".join(listed(answer, screen))
+
+
+def listed(answer: Answer, screen: Screen) -> list[str]:
+    """The latest first."""
+    if not answer["incidents"]:
+        return ["There are none."]
+    rows = [
+        [
+            printable(one["id"]), one["impact"], one["status"], "public" if one["publicVisible"] else "internal",
+            shown_time(one["startedAt"], screen), shown_span(one["times"]["toResolve"]), printable(one["title"]),
+        ]
+        for one in answer["incidents"]
+    ]  # fmt: skip
+    head, *lines = table(
+        screen, ["id", "impact", "status", "seen", "started", "took", "title"], rows, (0, 4), wrapped=6
+    )
+    more = ["", screen.dim("There are more: ask for a shorter time.")] if answer["cursor"] else []
+    return [head, *lines, *more]
+
+
+def _show(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    answer = client.json(_path(options))
+    return as_json(answer) if options.json else "\n".join(shown(answer, screen))
+
+
+def shown(one: Answer, screen: Screen) -> list[str]:
+    """What it is, and its timeline."""
+    seen = "on the status page" if one["publicVisible"] else "for the team only"
+    times = one["times"]
+    facts = [
+        f"{one['impact']} impact, {one['status']}, {seen}. {', '.join(one['components']) or 'No component'}.",
+        f"Started {shown_time(one['startedAt'], screen)}; acknowledged after {shown_span(times['toAcknowledge'])}; "
+        f"{'resolved after ' + shown_span(times['toResolve']) if one['resolvedAt'] else 'not resolved'}.",
+    ]
+    for name, text in (
+        ("alerts", ", ".join(one["alertIds"])),
+        ("runbook", one["runbook"]),
+        ("cause", one["rootCause"]),
+    ):
+        facts += [f"{name}: {text}"] if text else []
+    for item in one["actionItems"]:
+        facts.append(f"to do {item['id']}: {item['title']} ({item['owner'] or 'nobody'}, {item['state']})")
+    rows = [
+        [
+            shown_time(u["timestamp"], screen), u["status"], "public" if u["public"] else "team",
+            printable(u["author"]), printable(" ".join(u["message"].split())),
+        ]
+        for u in one["updates"]
+    ]  # fmt: skip
+    earlier = [screen.dim(f"{one['earlierUpdates']} earlier entries are left out.")] if one["earlierUpdates"] else []
+    return [
+        screen.paint(printable(one["title"]), _COLOURS[one["impact"]]),
+        *(line for fact in facts for line in textwrap.wrap(printable(fact), screen.width)),
+        "",
+        *earlier,
+        *table(screen, ["time", "status", "for", "who", "message"], rows, (0,), wrapped=4),
+        "",
+        screen.dim(f"next: {', '.join(one['allowed'])}"),
+    ]
+
+
+def _stats(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    asked = [("from", options.start), ("to", options.end)]
+    answer = client.json(f"{BASE}/stats", [(name, value) for name, value in asked if value])
+    if options.json:
+        return as_json(answer)
+    rows = [
+        [
+            row["month"], str(row["incidents"]), str(row["resolved"]), shown_span(row["mtta"]), shown_span(row["mttr"]),
+            *(shown_span(row["inState"][status]) for status in STATUSES[:3]),
+        ]
+        for row in (*answer["months"], {**answer["all"], "month": "in all"})
+    ]  # fmt: skip
+    heads = ["month", "incidents", "resolved", "MTTA", "MTTR", *STATUSES[:3]]
+    return "\n".join(table(screen, heads, rows, tuple(range(1, 8))))
+
+
+def _postmortem(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    path = f"{_path(options)}/postmortem"
+    reply = client.get(path)
+    answer = reply.json()
+    if not options.write:
+        return as_json(answer) if options.json else printable(str(answer["markdown"]), "\n")
+    try:
+        text = sys.stdin.read() if options.write == "-" else Path(options.write).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotAsk(f"{options.write} cannot be read: {error}", WRONG) from None
+    kept = client.change("PUT", path, {"markdown": text}, {"If-Match": reply.headers["ETag"], **once()})
+    return as_json(kept) if options.json else "Kept. It is served in the place of the draft from now on."
+
+
+# --- changing
+
+
+def _open(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    needed(options, "incident open", title="--title", impact="--impact")
+    if options.status in ("open", "resolved"):
+        raise CannotAsk("An incident opens as investigating, identified or mitigating.", WRONG)
+    body: dict[str, Any] = {"title": options.title, "impact": options.impact, "components": options.component or []}
+    body |= {"publicVisible": True} if options.visible else {}
+    body |= {name: value for name, value in (("message", options.message), ("status", options.status)) if value}
+    body |= _audience(options)
+    if options.visible or options.public:
+        confirm(options, _question("Open an incident that everybody can see", options.title, options.message))
+    return _told(client.change("POST", BASE, body, once()), options, screen)
+
+
+def _update(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    needed(options, "incident update", message="--message")
+    body = {"message": options.message, **({"status": options.status} if options.status else {}), **_audience(options)}
+    _ask_if_public(options, client, f"Update it{' to ' + options.status if options.status else ''}")
+    return _told(client.change("POST", f"{_path(options)}/updates", body, once()), options, screen)
+
+
+def _resolve(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    body = {name: value for name, value in (("message", options.message), ("rootCause", options.root_cause)) if value}
+    _ask_if_public(options, client, "Resolve it")
+    return _told(client.change("POST", f"{_path(options)}/resolve", body | _audience(options), once()), options, screen)
+
+
+def _reopen(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    needed(options, "incident reopen", message="--message")
+    body = {"message": options.message, **({"status": options.status} if options.status else {}), **_audience(options)}
+    _ask_if_public(options, client, "Open it again")
+    return _told(client.change("POST", f"{_path(options)}/reopen", body, once()), options, screen)
+
+
+def _edit(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    given = {"title": options.title, "impact": options.impact, "rootCause": options.root_cause}
+    body: dict[str, Any] = {name: value for name, value in given.items() if value}
+    body |= {"components": options.component} if options.component else {}
+    body |= {"publicVisible": options.visible} if options.visible or options.hidden else {}
+    if not body:
+        raise CannotAsk("`incident edit` needs something to change, such as --impact high.", WRONG)
+    reply = client.get(_path(options))
+    if reply.json()["publicVisible"] or options.visible:
+        confirm(options, f"Everybody can see that. Change {', '.join(body)} of {printable(reply.json()['title'])}?")
+    headers = {"If-Match": reply.headers["ETag"], **once()}
+    return _told(client.change("PATCH", _path(options), body, headers), options, screen)
+
+
+def _audience(options: argparse.Namespace) -> dict[str, bool]:
+    return {"public": options.public} if options.public or options.internal else {}
+
+
+def _ask_if_public(options: argparse.Namespace, client: Client, what: str) -> None:
+    """Asks where the status page would show something of it: then also what is for the team changes its status."""
+    if options.yes:
+        return
+    one = client.json(_path(options))
+    moves = options.action != "update" or (options.status and options.status != one["status"])
+    if one["publicVisible"] and (moves or not options.internal):
+        message = None if options.internal else options.message
+        confirm(options, _question(f"{what}, for everybody to see", one["title"], message))
+
+
+def _question(what: str, title: str, message: str | None) -> str:
+    said = f"\n  {printable(message)}\n" if message else " "
+    return f"{what}: {printable(title)}?{said}"
+
+
+def _told(answer: Answer, options: argparse.Namespace, screen: Screen) -> str:
+    if options.json:
+        return as_json(answer)
+    late = "" if answer["published"] else "\nThe status page could not be renewed yet; it follows within a minute."
+    seen = "public" if answer["publicVisible"] else "not public"
+    return f"{printable(answer['id'])}: {answer['impact']}, {answer['status']}, {seen}.{late}"
+
+
+def _path(options: argparse.Namespace) -> str:
+    return f"{BASE}/{quote(options.id, safe='')}"
+
+
+_DO: Mapping[str, Callable[[argparse.Namespace, Client, Screen], str]] = {
+    "open": _open,
+    "list": _list,
+    "show": _show,
+    "update": _update,
+    "resolve": _resolve,
+    "reopen": _reopen,
+    "edit": _edit,
+    "postmortem": _postmortem,
+    "stats": _stats,
+}

@@ -1,0 +1,115 @@
+"""`maintenance`: plan one, list them, extend, begin, verify, complete or cancel one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from scripts.ops.asking import add_answers, as_json, confirm, needed, once, shown_time
+from scripts.ops.client import WRONG, CannotAsk, Client, printable
+from scripts.ops.screen import Screen, table
+
+BASE = "/api/maintenances"
+MOVES = {"begin": "in_progress", "verify": "verifying", "complete": "completed", "cancel": "cancelled"}
+_USUAL = {
+    "begin": "The maintenance has begun.",
+    "verify": "The work is done, and we are checking it.",
+    "complete": "The maintenance is completed.",
+    "cancel": "The maintenance will not take place.",
+}
+
+Answer = Mapping[str, Any]
+
+
+def add_to(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "maintenance",
+        help="plan maintenance, extend it, begin and end it",
+        description="Planned maintenance. It begins and ends by itself at its times, unless somebody is earlier.",
+    )
+    command.add_argument("action", choices=("plan", "list", "update", "extend", *MOVES))
+    command.add_argument("id", nargs="?", help="which one; not for plan and list")
+    command.add_argument("--title", help="of plan")
+    command.add_argument("--message", "-m", help="what is done, or what is new")
+    command.add_argument("--component", action="append", metavar="ID", help="affected; may be repeated")
+    command.add_argument("--from", dest="start", metavar="TIME", help="ISO 8601, UTC unless it says otherwise")
+    command.add_argument("--to", dest="end", metavar="TIME", help="likewise; of plan and extend")
+    command.add_argument("--visible", action="store_true", help="of plan: the status page shows it")
+    command.add_argument("--exclude", action="store_true", help="of plan: its time does not count in SLOs")
+    add_answers(command)
+    command.set_defaults(run=run)
+    return command
+
+
+def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    if options.action == "list":
+        answer = client.json(BASE)
+        return as_json(answer) if options.json else "\n".join(listed(answer, screen))
+    if options.action == "plan":
+        return _plan(options, client, screen)
+    if not options.id:
+        raise CannotAsk(f"Name one: `maintenance {options.action} ID`; `maintenance list` has them.", WRONG)
+    path = f"{BASE}/{quote(options.id, safe='')}"
+    reply = client.get(path)
+    one = reply.json()
+    if one["publicVisible"]:
+        confirm(options, f"{options.action.capitalize()} {printable(one['title'])}, for everybody to see?")
+    if options.action == "extend":
+        needed(options, "maintenance extend", end="--to")
+        headers = {"If-Match": reply.headers["ETag"], **once()}
+        return _told(client.change("PATCH", path, {"scheduledUntil": options.end}, headers), options, screen)
+    if options.action == "update":
+        needed(options, "maintenance update", message="--message")
+        body = {"message": options.message}
+    else:
+        body = {"message": options.message or _USUAL[options.action], "status": MOVES[options.action]}
+    return _told(client.change("POST", f"{path}/updates", body, once()), options, screen)
+
+
+def _plan(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    needed(
+        options,
+        "maintenance plan",
+        title="--title",
+        message="--message",
+        component="--component",
+        start="--from",
+        end="--to",
+    )
+    body = {
+        "title": options.title,
+        "message": options.message,
+        "components": options.component,
+        "scheduledFor": options.start,
+        "scheduledUntil": options.end,
+        "publicVisible": options.visible,
+        "excludeFromSlos": options.exclude,
+    }
+    if options.visible:
+        confirm(options, f"Announce {printable(options.title)} on the status page?\n  {printable(options.message)}\n")
+    return _told(client.change("POST", BASE, body, once()), options, screen)
+
+
+def listed(answer: Answer, screen: Screen) -> list[str]:
+    """Those that begin last come first."""
+    if not answer["maintenances"]:
+        return ["Nothing is planned, and nothing was."]
+    rows = [
+        [
+            printable(one["id"]), one["status"].replace("_", " "), shown_time(one["scheduledFor"], screen),
+            shown_time(one["scheduledUntil"], screen), "public" if one["publicVisible"] else "internal",
+            ", ".join(one["components"]), printable(one["title"]),
+        ]
+        for one in answer["maintenances"]
+    ]  # fmt: skip
+    return table(screen, ["id", "status", "from", "until", "seen", "of", "title"], rows, (0, 2, 3), wrapped=6)
+
+
+def _told(answer: Answer, options: argparse.Namespace, screen: Screen) -> str:
+    if options.json:
+        return as_json(answer)
+    span = f"{shown_time(answer['scheduledFor'], screen)} to {shown_time(answer['scheduledUntil'], screen)}"
+    late = "" if answer["published"] else "\nThe status page could not be renewed yet; it follows within a minute."
+    return f"{printable(answer['id'])}: {answer['status'].replace('_', ' ')}, {span}.{late}"

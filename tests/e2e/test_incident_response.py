@@ -1,0 +1,137 @@
+"""docs/INCIDENT_RESPONSE.md, run line by line against a real server; the commands' questions, tables and refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dev_server import ROOT, DevServer
+
+PAGE = (ROOT / "docs" / "INCIDENT_RESPONSE.md").read_text()
+COMMANDS = [
+    line.strip()
+    for block in re.findall(r"^ *```sh\n(.*?)^ *```$", PAGE, re.DOTALL | re.MULTILINE)
+    for line in block.splitlines()
+]
+PREFIX = ".venv/bin/python -m scripts.ops "
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
+    with DevServer(tmp_path_factory.mktemp("response") / "data", "--no-schedules") as server:
+        yield server
+
+
+def ops(server: DevServer, *arguments: str, typed: str = "", cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("OPS_") and k not in ("NO_COLOR", "COLUMNS", "TZ")}
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.ops", *arguments, "--url", server.url],
+        cwd=cwd,
+        env={**clean, "COLUMNS": "100", "TZ": "UTC", "PYTHONPATH": str(ROOT)},
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def done(server: DevServer, *arguments: str, typed: str = "") -> Any:
+    ended = ops(server, *arguments, "--json", typed=typed)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def test_every_command_of_the_page_does_what_the_page_says(server: DevServer, tmp_path: Path) -> None:
+    """In the page's order. `ID` is the incident that the page opens, and before that one of an alert."""
+    name = done(server, "incident", "open", "--title", "Of an alert", "--impact", "low")["id"]
+    for command in COMMANDS:
+        assert command.startswith(PREFIX), command
+        words, _, file = command.removeprefix(PREFIX).partition(" > ")
+        arguments = [name if word == "ID" else word for word in shlex.split(words)]
+        ended = ops(server, *arguments, typed="y\n", cwd=tmp_path)
+        if "2099" in command:
+            assert (ended.returncode, "at most 366 days ahead" in ended.stderr) == (2, True)
+            continue
+        assert ended.returncode == 0, (command, ended.stderr)
+        if arguments[:2] == ["incident", "open"]:
+            name = ended.stdout.partition(":")[0]
+        if file:
+            (tmp_path / file).write_text(ended.stdout)
+    found = done(server, "incident", "show", name)
+    assert (found["status"], found["reopened"], found["title"]) == ("resolved", 1, "Some payments fail")
+    assert found["postmortemAt"]
+    assert done(server, "flag", "list")["changed"] == []
+
+
+def test_what_the_public_would_see_is_asked_about_and_only_a_yes_is_one(server: DevServer) -> None:
+    opening = ("incident", "open", "--title", "Seen by all", "--impact", "high", "--component", "API", "--visible")
+    for typed in ("n\n", "", "perhaps\n"):
+        refused = ops(server, *opening, typed=typed)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "Open an incident that everybody can see: Seen by all?" in refused.stderr
+    assert "Seen by all" not in ops(server, "incident", "list").stdout
+    name = done(server, *opening, typed="y\n")["id"]
+    asked = ops(server, "incident", "update", name, "-m", "For everybody.", typed="n\n")
+    assert (asked.returncode, "For everybody." in asked.stderr) == (2, True)
+    quiet = ops(server, "incident", "update", name, "-m", "For the team.", "--internal")
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    for action in ("resolve", "edit"):
+        more = ("--impact", "low") if action == "edit" else ()
+        assert ops(server, "incident", action, name, *more, typed="n\n").returncode == 2
+    assert done(server, "incident", "show", name)["updateCount"] == 2
+    assert done(server, "incident", "resolve", name, "--yes")["status"] == "resolved"
+
+
+def test_tables_are_readable_and_refusals_say_what_is_allowed(server: DevServer) -> None:
+    name = done(server, "incident", "open", "--title", "A small thing", "--impact", "low", "--component", "Auth")["id"]
+    head, line = ops(server, "incident", "list", "--text", "small thing").stdout.splitlines()
+    assert head.split() == ["id", "impact", "status", "seen", "started", "took", "title"]
+    assert re.fullmatch(rf"{name} +low +investigating +internal +20\S+ \d\d:\d\d +– +A small thing", line)
+    shown = ops(server, "incident", "show", name).stdout
+    assert "low impact, investigating, for the team only. Auth." in shown
+    assert "next: identified, mitigating, resolve" in shown
+    refused = ops(server, "incident", "reopen", name, "-m", "again")
+    assert (refused.returncode, "allowed: identified, mitigating, resolve" in refused.stderr) == (2, True)
+    for arguments, said in (
+        (("update", name), "needs --message"),
+        (("open",), "needs --title, --impact"),
+        (("show",), "Name one"),
+        (("show", "nothing"), "no incident of this id"),
+        (("edit", name), "something to change"),
+    ):
+        ended = ops(server, "incident", *arguments)
+        assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
+
+
+def test_maintenance_and_flags_are_led_from_a_terminal(server: DevServer) -> None:
+    now = server.get("/dev/clock").json()["now_ms"] / 1000
+    start = datetime.fromtimestamp(now, UTC) + timedelta(hours=1)
+    span = ("--from", start.isoformat(), "--to", (start + timedelta(hours=2)).isoformat())
+    plan = ("maintenance", "plan", "--title", "Move", "-m", "Slow.", "--component", "Database", *span)
+    assert ops(server, *plan, "--visible", typed="n\n").returncode == 2
+    name = done(server, *plan, "--visible", typed="y\n")["id"]
+    assert done(server, "maintenance", "begin", name, "--yes")["status"] == "in_progress"
+    assert "Move" in ops(server, "status").stdout
+    longer = done(server, "maintenance", "extend", name, "--to", (start + timedelta(hours=3)).isoformat(), "--yes")
+    assert longer["updates"][-1]["message"].startswith("Now planned until")
+    assert ops(server, "maintenance", "cancel", name, "--yes").returncode == 2
+    assert done(server, "maintenance", "complete", name, "--yes")["status"] == "completed"
+    assert "completed" in ops(server, "maintenance", "list").stdout
+
+    kept = ops(server, "flag", "set", "alerts.slack", "false", typed="n\n")
+    assert (kept.returncode, "from true to false" in kept.stderr) == (2, True)
+    assert done(server, "flag", "set", "alerts.slack", "false", "--yes")["changed"] == ["alerts.slack"]
+    assert ops(server, "flag", "set", "alerts.slack", "maybe", "--yes").returncode == 2
+    assert ops(server, "flag", "set", "alerts.sms", "true", "--yes").returncode == 2
+    assert done(server, "flag", "reset", "alerts.slack", "--yes")["changed"] == []
