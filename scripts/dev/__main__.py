@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> None:
     options = _options(arguments)
 
     from scripts import configuration
-    from scripts.dev import clock, console, issuer, manifest, rewrites
+    from scripts.dev import clock, console, issuer, mail, manifest, rewrites
     from scripts.dev.banner import banner
     from scripts.dev.folder import Folder, FolderInUse
     from scripts.dev.server import Plan, Server
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str]) -> None:
         key = folder.ingest_key()
         keys = {"INGEST_KEYS": key, "USAGE_KEYS": folder.usage_key()}
         os.environ.update(environment(os.environ, folder.database, url, keys, issuer.ACCOUNT, issuer.admin_issuer(url)))
+        mails = None if os.environ.get("SMTP_HOST") else mail.listen()
+        os.environ.update(channels(os.environ, url, mails.getsockname()[1] if mails else 0))
         os.environ.pop("SCHEDULER_AUDIENCES", None)
         issuer.of_folder(folder, url)  # made before the fork, once
         issuer.admins_of_folder(folder, url, "")
@@ -73,6 +75,7 @@ def main(arguments: Sequence[str]) -> None:
         terminal,
         not options.no_schedules,
         lambda: terminal.write(banner(plan, key, last)),
+        mails,
     )
     parent = os.getpid()
     try:
@@ -134,6 +137,22 @@ def environment(
         "DEV_ADMIN_ISSUER": admin_issuer,
         "DEV_ADMIN_JWKS_URL": f"{url}/dev/admin-jwks.json",
     }
+
+
+def channels(env: Mapping[str, str], url: str, mail_port: int) -> dict[str, str]:
+    """Addresses of the local inbox for each channel that the user has set nothing of."""
+    theirs = {
+        "PAGERDUTY_ROUTING_KEY": {"PAGERDUTY_ROUTING_KEY": "0" * 32, "PAGERDUTY_URL": f"{url}/dev/pagerduty"},
+        "WEBHOOK_URL": {"WEBHOOK_URL": f"{url}/dev/webhook", "WEBHOOK_SECRET": "a-secret-of-this-machine"},
+        "SMTP_HOST": {
+            "SMTP_HOST": "127.0.0.1",
+            "SMTP_PORT": str(mail_port),
+            "SMTP_SECURITY": "none",
+            "SMTP_USER": "",
+            "EMAIL_FROM": env.get("EMAIL_FROM") or "f0-ops@example.com",
+        },
+    }
+    return {name: value for main, group in theirs.items() if not env.get(main) for name, value in group.items()}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,10 @@ KEPT = 200
 
 
 class Inbox:
-    """Messages are {id, kind, receivedAt (epoch ms), payload}, newest first. `kind` is slack; later mail and page."""
+    """Messages are {id, kind, receivedAt (epoch ms), payload}, newest first.
+
+    `kind` is slack, mail, page (PagerDuty) or webhook.
+    """
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder

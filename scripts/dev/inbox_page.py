@@ -33,6 +33,8 @@ article p { margin: .4rem 0; }
 .context { color: var(--soft); font-size: .85rem; }
 hr { border: 0; border-top: 1px solid var(--line); }
 a { color: var(--link); }
+iframe { width: 100%; height: 34rem; border: 1px solid var(--line); border-radius: .4rem; }
+summary { cursor: pointer; color: var(--soft); }
 code, pre { font: .875em/1.5 ui-monospace, monospace; background: var(--ground); border-radius: .25rem; }
 code { padding: .1em .3em; }
 pre { padding: .6rem; white-space: pre-wrap; }
@@ -57,8 +59,11 @@ def _source(text: str) -> str:
 
 POLICY = (
     f"default-src 'none'; style-src {_source(_STYLE)}; script-src {_source(_SCRIPT)}; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+
+
+MAIL_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
 
 
 def page(messages: Sequence[dict[str, Any]]) -> str:
@@ -90,16 +95,48 @@ def page(messages: Sequence[dict[str, Any]]) -> str:
 def _article(message: dict[str, Any]) -> str:
     moment = datetime.fromtimestamp(message["receivedAt"] / 1000, UTC)
     payload = message["payload"]
+    if message["kind"] != "slack":
+        return _framed(message, moment, _OTHERS[message["kind"]](payload, message["id"]))
     blocks = list(payload.get("blocks", []))
     for attachment in payload.get("attachments", []) if isinstance(payload.get("attachments"), list) else []:
         if isinstance(attachment, dict):
             blocks += attachment.get("blocks", [])
     content = "\n".join(_block(block) for block in blocks) or f"<p>{mrkdwn.html(str(payload.get('text', '')))}</p>"
+    return _framed(message, moment, content)
+
+
+def _framed(message: dict[str, Any], moment: datetime, content: str) -> str:
     return f"""<article>
 <div class="meta"><span>{escape(message["kind"].capitalize())}</span>
 <time datetime="{moment.isoformat()}">{moment:%d %b %Y, %H:%M:%S} UTC</time></div>
 {content}
 </article>"""
+
+
+def _mail(mail: dict[str, Any], name: str) -> str:
+    """The HTML in a frame of its own, which may run nothing and load nothing."""
+    frame = f'<iframe sandbox title="{escape(mail["subject"])}" src="/dev/inbox/{escape(name)}"></iframe>'
+    plain = f"<details><summary>As text</summary><pre>{escape(mail['text'])}</pre></details>"
+    return f'<h2>{escape(mail["subject"])}</h2><p class="context">to {escape(mail["to"])}</p>{frame}{plain}'
+
+
+def _event(event: dict[str, Any], _: str) -> str:
+    payload = event.get("payload") or {}
+    title = payload.get("summary") or event.get("dedup_key", "")
+    details = json.dumps(event, indent=2, ensure_ascii=False)
+    head = f"<h2>{escape(event['event_action'].capitalize())}: {escape(str(title))}</h2>"
+    return f"{head}<details><summary>The event</summary><pre>{escape(details)}</pre></details>"
+
+
+def _webhook(payload: dict[str, Any], _: str) -> str:
+    return f"<details open><summary>The body</summary><pre>{escape(payload['text'])}</pre></details>"
+
+
+def _in_app(document: dict[str, Any], _: str) -> str:
+    return f"<h2>{escape(document['title'])}</h2><p>{escape(document['message'])}</p>"
+
+
+_OTHERS = {"mail": _mail, "page": _event, "webhook": _webhook, "in-app": _in_app}
 
 
 def _block(block: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
-from scripts.dev import issuer, lifeline, manifest, rewrites
+from scripts.dev import issuer, lifeline, mail, manifest, rewrites
 from scripts.dev.clock import Clock
 from scripts.dev.console import Console, FunctionOutput
 from scripts.dev.folder import Folder
@@ -49,6 +50,7 @@ class Plan:
     console: Console
     schedules: bool
     ready: Callable[[], None]
+    mail: socket.socket | None = None
 
     @property
     def url(self) -> str:
@@ -125,7 +127,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         functions = {f.id: _serve(f.entry_point, source) for f in plan.functions}
         signer = issuer.of_folder(plan.folder, plan.url)
         self._scheduler = Scheduler(plan.functions, plan.port, signer, plan.clock, plan.console)
-        return Site(
+        site = Site(
             functions,
             plan.hosting,
             self._scheduler,
@@ -137,6 +139,9 @@ class Server(BaseApplication):  # type: ignore[misc]
             plan.port,
             plan.settings.cors_origins,
         )
+        if plan.mail is not None:
+            threading.Thread(target=mail.serve, args=(plan.mail, site.take_mail), daemon=True, name="mails").start()
+        return site
 
     def _answering(self, worker: Any) -> None:
         if worker.age == 1:

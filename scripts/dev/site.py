@@ -10,15 +10,18 @@ from typing import Any
 from flask import Request, Response
 from werkzeug.utils import send_file
 
-from scripts.dev import inbox_page, slack
+from scripts.dev import inbox_page, pagerduty, slack
 from scripts.dev.clock import Clock
 from scripts.dev.console import Console
 from scripts.dev.inbox import Inbox
 from scripts.dev.issuer import AdminIssuer, Issuer
 from scripts.dev.rewrites import Hosting
 from scripts.dev.scheduler import Busy, Scheduler, summary
+from shared import bootstrap
 from shared.domain.scrub import scrub_value
 from shared.http import Problem, answer, no_store, require_method
+from shared.notify.inapp import COLLECTION
+from shared.store.protocol import Query
 
 _READS = ("GET", "HEAD", "OPTIONS")
 _MANUAL_RUNS = 4  # each holds a thread while it waits for another one
@@ -151,8 +154,14 @@ class Site:
     def _dev(self, request: Request, what: str) -> Response:
         if what == "slack":
             return self._slack(request)
+        if what == "pagerduty":
+            return self._pagerduty(request)
+        if what == "webhook":
+            return self._webhook(request)
         if what == "token":
             return self._token(request)
+        if what.startswith("inbox/"):
+            return self._mail(request, what.removeprefix("inbox/"))
         if what not in ("jwks.json", "admin-jwks.json", "clock", "inbox", "inbox.json"):
             raise Problem(404, "not_found", "there are /dev/inbox, /dev/inbox.json, /dev/clock and /dev/token")
         require_method(request, "GET", "HEAD")
@@ -164,7 +173,7 @@ class Site:
             return answer({"now_ms": int(self._clock.now().timestamp() * 1000), "speed": self._clock.speed})
         if what == "inbox.json":
             return answer({"messages": self._inbox.newest_first()})
-        page = Response(inbox_page.page(self._inbox.newest_first()), content_type="text/html; charset=utf-8")
+        page = Response(inbox_page.page(self._all_messages()), content_type="text/html; charset=utf-8")
         page.headers["Content-Security-Policy"] = inbox_page.POLICY
         return no_store(page)
 
@@ -177,6 +186,60 @@ class Site:
             raise Problem(403, "foreign_origin", "a page of another origin is given no token")
         token, expires = self._admins.token(self._clock.now())
         return answer({"token": token, "expiresAt": expires.isoformat()})
+
+    def _all_messages(self) -> list[dict[str, Any]]:
+        """With what has arrived in-app, which is in the store as it is in the cloud."""
+        arrived = bootstrap.current().store.query(Query(COLLECTION, order=(("arrivedAt", "desc"),)))
+        in_app = [
+            {
+                "id": doc.id,
+                "kind": "in-app",
+                "receivedAt": int(doc.data["arrivedAt"].timestamp() * 1000),
+                "payload": doc.data,
+            }
+            for doc in arrived
+        ]
+        return sorted([*self._inbox.newest_first(), *in_app], key=lambda each: each["receivedAt"], reverse=True)
+
+    def take_mail(self, mail: dict[str, Any]) -> None:
+        self._inbox.add("mail", mail, self._clock.now())
+        self._console.tell("mail", "received", f"{mail['subject']} to {mail['to']}"[:300], "bold")
+
+    def _mail(self, request: Request, name: str) -> Response:
+        """A mail's HTML, as a mail program shows it: nothing runs in it."""
+        require_method(request, "GET", "HEAD")
+        found = next(
+            (each for each in self._inbox.newest_first() if each["id"] == name and each["kind"] == "mail"), None
+        )
+        if found is None:
+            raise Problem(404, "not_found", "there is no mail of this name")
+        shown = Response(found["payload"]["html"], content_type="text/html; charset=utf-8")
+        shown.headers["Content-Security-Policy"] = inbox_page.MAIL_POLICY
+        return no_store(shown)
+
+    def _pagerduty(self, request: Request) -> Response:
+        require_method(request, "POST")
+        try:
+            event = pagerduty.parse(request.get_data())
+        except pagerduty.InvalidEvent as refusal:
+            self._console.tell("pagerduty", "refused", str(refusal), "red")
+            return no_store(Response(json.dumps({"status": "invalid event", "errors": [str(refusal)]}), 400))
+        self._inbox.add("page", event, self._clock.now())
+        what = (event.get("payload") or {}).get("summary") or event["dedup_key"]
+        self._console.tell("pagerduty", event["event_action"], str(what)[:300], "bold")
+        return answer(
+            {"status": "success", "message": "Event processed", "dedup_key": event.get("dedup_key", "x")}, 202
+        )
+
+    def _webhook(self, request: Request) -> Response:
+        require_method(request, "POST")
+        try:
+            message = json.loads(request.get_data())
+        except (ValueError, RecursionError):
+            raise Problem(400, "invalid_body", "the body must be JSON") from None
+        self._inbox.add("webhook", {"text": json.dumps(message, indent=2, ensure_ascii=False)}, self._clock.now())
+        self._console.tell("webhook", "received", str(request.headers.get("X-F0Ops-Id", ""))[:300], "bold")
+        return no_store(Response(status=204))
 
     def _slack(self, request: Request) -> Response:
         require_method(request, "POST")

@@ -344,3 +344,37 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
         os.kill(worker, signal.SIGKILL)
         server.wait_for(lambda: server.found("started anew"))
         assert server.run("notifier").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("channel", "kind", "shown"),
+    [
+        ("email", "mail", "Test message · info"),
+        ("webhook", "webhook", "&quot;title&quot;: &quot;Test message: test&quot;"),
+        ("inapp", None, "An admin asked for a test of this channel."),
+    ],
+)
+def test_every_channel_without_an_address_of_its_own_ends_in_the_inbox(
+    server: DevServer, channel: str, kind: str | None, shown: str
+) -> None:
+    token = server.post("/dev/token").json()["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    told = server.post("/api/ops/notifications/test", json={"channel": channel}, headers=headers).json()
+    assert (told["outcome"], told["detail"]) == ("delivered", "ok")
+    assert shown in server.get("/dev/inbox").text
+    if kind is not None:
+        newest = server.get("/dev/inbox.json").json()["messages"][0]
+        assert newest["kind"] == kind
+        if kind == "mail":
+            mail = server.get(f"/dev/inbox/{newest['id']}")
+            assert "Nothing is wrong" in mail.text
+            assert "sandbox" in mail.headers["Content-Security-Policy"]
+
+
+def test_a_page_is_taken_as_pagerduty_would(server: DevServer) -> None:
+    event = {"routing_key": "0" * 32, "event_action": "resolve", "dedup_key": "an-alert-1"}
+    assert server.post("/dev/pagerduty", json=event).status_code == 202
+    newest = server.get("/dev/inbox.json").json()["messages"][0]
+    assert (newest["kind"], newest["payload"]) == ("page", {"event_action": "resolve", "dedup_key": "an-alert-1"})
+    assert "Resolve: an-alert-1" in server.get("/dev/inbox").text
+    assert server.post("/dev/pagerduty", json={**event, "routing_key": "short"}).status_code == 400
