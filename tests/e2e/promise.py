@@ -10,7 +10,7 @@ from typing import Any
 from shared.domain.notification import DEAD_LETTERS
 from shared.domain.slots import SlotDay
 from shared.rollup_codec import decode_rollup, decode_slots
-from shared.store.protocol import Store
+from shared.store.protocol import Query, Store
 from tests.e2e.kill_worker import POST
 from tests.e2e.support import blocks, collection, everywhere
 from tests.fake_servers import FakeSlack
@@ -76,6 +76,12 @@ def _check_alerts(outcome: Outcome, store: Store) -> None:
     shared = ("resolved", ["investigating"] * 3 + ["resolved"])  # the second alert joins; the first of them clears
     alone = ("resolved", ["investigating", "resolved"])
     outcome.expect("incidents", incidents, {f"{ERRORS}-1": shared, f"{LATENCY}-1": alone})
+    logged = {
+        name: [(doc.data["n"], doc.data["action"]) for doc in store.query(Query(f"incidents/{name}/audit"))]
+        for name in incidents
+    }
+    both = [(1, "opened"), (2, "joined"), (3, "cleared"), (4, "cleared")]
+    outcome.expect("audit entries", logged, {f"{ERRORS}-1": both, f"{LATENCY}-1": [(1, "opened"), (2, "cleared")]})
 
 
 def _check_outbox(outcome: Outcome, store: Store, slack: FakeSlack) -> None:
