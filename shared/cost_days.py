@@ -19,11 +19,12 @@ from decimal import Decimal
 
 import msgspec
 
+from shared import log
 from shared.accounts import Accounts, day_path
 from shared.domain.cost_day import ERASED, part_data, part_of, shard_of, summed
 from shared.domain.ledger import Data, Part, cells_of, parts_of, summary_of
 from shared.domain.quota import Account
-from shared.store.protocol import Conflict, Doc, Put, Query, Store, Unavailable, Write, new_rev, over
+from shared.store.protocol import Conflict, Doc, InvalidWrite, Put, Query, Store, Unavailable, Write, new_rev, over
 
 PAGE = 100  # accounts
 ATTEMPTS = 20
@@ -63,10 +64,15 @@ def roll_up(store: Store, accounts: Accounts, now: datetime, may_go_on: Callable
         for doc in page:
             for day in doc.data["dirty"]:
                 groups[day, shard_of(doc.id)].append(doc)
+        stuck: set[str] = set()
         for (day, shard), docs in sorted(groups.items()):
-            _replace(store, accounts, day, shard, docs, now)
-            done.days.add(day)
-        cleared = [doc for doc in page if _clear(store, doc)]
+            try:
+                _replace(store, accounts, day, shard, docs, now)
+                done.days.add(day)
+            except InvalidWrite as error:  # too large: the others must not wait for it
+                log.error("users' rows of a day cannot be stored; they stay uncounted", error, day=day, shard=shard)
+                stuck |= {doc.path for doc in docs}
+        cleared = [doc for doc in page if doc.path not in stuck and _clear(store, doc)]
         done.users += len(cleared)
         done.accounts += cleared
         if len(page) < PAGE or not cleared:

@@ -20,7 +20,8 @@ Data = dict[str, Any]
 Key = tuple[str, str, str, str, int]  # provider, model, plan, tier, input class
 UNPRICED = "unpriced"
 MOST_CELLS = 400
-OTHER = "(other)"  # the model of usage beyond MOST_CELLS: it has no price, and is shown
+MOST_PARTS = 100  # of provider, model and plan: a month keeps those of each day
+OTHER = "(other)"  # the model of usage beyond these: it has no price, and is shown
 RECEIPT = 8
 INLINE_RECEIPTS = 4096  # those beyond are moved to pages of this many, which never change
 
@@ -94,8 +95,8 @@ class Ledger:
         if usage.receipt in self._seen:
             return False
         key: Key = (usage.provider, usage.model, plan, usage.tier, input_class(usage.tokens))
-        if key not in self.cells and len(self.cells) >= MOST_CELLS:
-            key = (usage.provider, OTHER, plan, usage.tier, key[4])
+        if key not in self.cells and not self._has_room(key):
+            key = (OTHER, OTHER, OTHER, OTHER, key[4])
         cell = self.cells.setdefault(key, Cell())
         cell.calls += 1
         cell.duration_ms += usage.duration_ms
@@ -108,6 +109,10 @@ class Ledger:
             self._inline = b""
         self.changed = True
         return True
+
+    def _has_room(self, key: Key) -> bool:
+        parts = {cell[:3] for cell in self.cells}
+        return len(self.cells) < MOST_CELLS and (key[:3] in parts or len(parts) < MOST_PARTS)
 
     def parts(self, prices: PriceSource) -> list[Part]:
         """By provider, model and plan, in that order."""

@@ -186,3 +186,18 @@ def test_while_the_dashboard_is_off_the_reads_are_not_there(local: UsageApi) -> 
 def test_a_body_that_is_none_is_a_problem(local: UsageApi, body: bytes) -> None:
     reply = local.call("POST", "/api/usage/events", body, bearer=USAGE_KEY)
     assert (reply.status, reply.json["code"]) == (400, "invalid_body")
+
+
+def test_endless_names_of_models_are_put_together_and_no_call_of_them_is_lost(local: UsageApi) -> None:
+    names = [event(f"endless-{n:05}", model=f"made-up-{n}") for n in range(450)]
+    local.send(*names)
+    local.send(event("request-0001", model="claude-sonnet-4-5"))
+    day = local.get("/api/usage/ada")["daily"][0]
+    assert day["calls"] == 451
+    assert len(day["breakdown_by_model"]) == 101
+    assert day["breakdown_by_model"]["other"]["calls"] == 351
+    assert local.send(*names)["known"] == 450
+    assert local.roll()["left"] is False
+    month = local.app.store.get("usage_summary/ada/monthly/2026-11")
+    assert month is not None
+    assert month.data["calls"] == 451
