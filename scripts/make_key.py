@@ -1,4 +1,4 @@
-"""Make an ingest key: `python -m scripts.make_key`. Senders of metrics get the key, INGEST_KEYS its hash."""
+"""Make a key: `python -m scripts.make_key`. Senders get the key; INGEST_KEYS, or for usage USAGE_KEYS, its hash."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ def make_key() -> tuple[str, str]:
 
 def main() -> None:
     key, digest = make_key()
-    print("Ingest key, for those who send metrics. It is shown only now, so keep it safe:\n")
+    print("A key for those who send metrics, or usage. It is shown only now, so keep it safe:\n")
     print(f"  {key}\n")
-    print(
-        "Its SHA-256, for the secret `ingest-keys` (INGEST_KEYS). While keys rotate, list two, with a comma between:\n"
-    )
+    print("Its SHA-256, for the secret `ingest-keys` (INGEST_KEYS) or `usage-keys` (USAGE_KEYS). While keys rotate,")
+    print("list two, with a comma between:\n")
     print(f"  {digest}")
 
 
