@@ -21,12 +21,17 @@ _WORD = re.compile(r"[a-z][a-z0-9_]{2,59}")
 
 
 def attempt(
-    outbound: Outbound, url: str, body: bytes, headers: Mapping[str, str], classify: Callable[[Reply], Outcome]
+    outbound: Outbound,
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    classify: Callable[[Reply], Outcome],
+    seconds: float = HTTP_TIMEOUT.total_seconds(),
 ) -> Outcome:
     """POST once. `classify` says what an answer means; without one it may have arrived, unless nothing was sent."""
     started = time.monotonic()
     try:
-        reply = outbound.post(url, body, headers, HTTP_TIMEOUT.total_seconds())
+        reply = outbound.post(url, body, headers, seconds)
     except OutboundError as error:
         outcome = Outcome("unknown" if error.sent else "retry", error.reason)
     else:

@@ -78,7 +78,7 @@ class MailSender:
             return Outcome("dead", "not_configured")
         text = message(notifications, self._sender, self._recipient, self._links).as_bytes()
         started = time.monotonic()
-        talk = _Conversation(self._connections, self._server, started + self._seconds)
+        talk = _Conversation(self._connections, self._server, self._sender.rpartition("@")[2], started + self._seconds)
         outcome = talk.hand_in(self._sender, self._recipient, text)
         return replace(outcome, duration_ms=round(1000 * (time.monotonic() - started)))
 
@@ -92,8 +92,8 @@ class _Refused(Exception):
 class _Conversation(smtplib.SMTP):
     """One connection, in which each read and write is bounded by what is left until `end` of the monotonic clock."""
 
-    def __init__(self, connections: Connections, server: MailServer, end: float) -> None:
-        super().__init__(local_hostname="f0-ops.invalid")  # else the name of this machine is looked up, without limit
+    def __init__(self, connections: Connections, server: MailServer, domain: str, end: float) -> None:
+        super().__init__(local_hostname=domain)  # else the name of this machine is looked up, without limit
         self._connections = connections
         self._server = server
         self._end = end

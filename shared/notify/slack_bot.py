@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from shared.domain.notification import Outcome
+from shared.domain.notification import HTTP_TIMEOUT, Outcome
 from shared.notify.answers import attempt, plain_word, refusal, retry_after
 from shared.notify.links import Links
 from shared.notify.slack_message import message
@@ -50,12 +50,14 @@ class SlackBotSender:
 
     def send(self, notifications: Sequence[Mapping[str, Any]]) -> Outcome:
         thread = self._threads.of(notifications)
-        outcome = self._post(notifications, thread)
+        outcome = self._post(notifications, thread, HTTP_TIMEOUT.total_seconds())
         if thread is not None and outcome.result == "dead" and outcome.detail in NO_THREAD:
-            outcome = self._post(notifications, None)  # somebody deleted the thread: surely nothing was posted
+            # Somebody deleted the thread: surely nothing was posted. Both calls together take no longer than one may.
+            left = HTTP_TIMEOUT.total_seconds() - outcome.duration_ms / 1000
+            outcome = self._post(notifications, None, max(left, 1.0))
         return outcome
 
-    def _post(self, notifications: Sequence[Mapping[str, Any]], thread: str | None) -> Outcome:
+    def _post(self, notifications: Sequence[Mapping[str, Any]], thread: str | None, seconds: float) -> Outcome:
         body = {"channel": self._channel, **message(notifications, self._links)}
         if thread is not None:
             channel, _, ts = thread.partition(":")
@@ -63,7 +65,9 @@ class SlackBotSender:
             body |= {"channel": channel, "thread_ts": ts, "reply_broadcast": broadcast}
         headers = {"Content-Type": "application/json; charset=utf-8", "Authorization": f"Bearer {self._token}"}
         content = json.dumps(body, ensure_ascii=False).encode()
-        outcome = attempt(self._outbound, self._url, content, headers, lambda reply: classify(reply, self._token))
+        outcome = attempt(
+            self._outbound, self._url, content, headers, lambda reply: classify(reply, self._token), seconds
+        )
         return replace(outcome, reference=thread) if thread and outcome.result == "delivered" else outcome
 
 

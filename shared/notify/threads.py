@@ -9,6 +9,7 @@ from shared import log
 from shared.store.protocol import Query, Store, StoreError
 
 LOOKED_AT = 20  # notifications before one
+ASKED = 10  # of the notifications of one message
 
 
 class Threads:
@@ -20,7 +21,7 @@ class Threads:
 
         A record that is lost, or cannot be read now, costs the thread and never the message.
         """
-        for notification in notifications:
+        for notification in notifications[:ASKED]:
             if notification["kind"] == "trigger" and notification["seq"] == notification["facts"].get("firingSeq"):
                 continue  # it is the first of its firing
             try:

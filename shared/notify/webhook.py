@@ -21,6 +21,7 @@ from shared.notify.links import Links
 from shared.outbound import Outbound, Reply
 
 VERSION = 1
+IN_FULL = 100  # notifications of one message; of more only the ids are told
 SIGNATURE, ID = "X-F0Ops-Signature", "X-F0Ops-Id"
 
 
@@ -68,7 +69,8 @@ def body(notifications: Sequence[Mapping[str, Any]], links: Links) -> bytes:
     told = {
         "version": VERSION,
         "id": notifications[0]["notificationId"],
-        "notifications": [_told(one, links) for one in notifications],
+        "notifications": [_told(one, links) for one in notifications[:IN_FULL]],
+        "others": [one["notificationId"] for one in notifications[IN_FULL:]],
     }
     return json.dumps(told, ensure_ascii=False).encode()
 

@@ -124,3 +124,12 @@ def test_without_an_address_or_a_secret_it_is_not_configured() -> None:
         off = WebhookSender(HttpOutbound(), url, secret, LINKS, Clock())
         assert not off.configured
         assert off.send([a_notification()]).detail == "not_configured"
+
+
+def test_of_a_storm_a_hundred_are_told_in_full_and_the_others_by_their_ids() -> None:
+    with FakeSlack(failing(200)) as server:
+        sent(server, Clock(FIRED), *(a_notification(n) for n in range(1, 5001)))
+        told = json.loads(server.received[0].body)
+    assert (len(told["notifications"]), len(told["others"])) == (100, 4900)
+    assert told["others"][0] == "api-threshold-101-webhook"
+    assert len(server.received[0].body) < 1_000_000
