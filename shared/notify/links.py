@@ -33,7 +33,7 @@ class Links:
         if self.console:
             if notification["kind"] in ("trigger", "repeat"):
                 found.append(self._link("Acknowledge", "alerts", notification["alertId"], "acknowledge"))
-            if facts.get("runbook"):
+            if facts.get("runbook") and notification["kind"] != "resolve":
                 found.append(self._link("Runbook", "runbooks", runbook_name(str(facts["runbook"]))))
             found.append(self._link("Alert", "alerts", notification["alertId"]))
             if facts.get("incidentId"):
