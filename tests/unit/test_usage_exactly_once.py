@@ -13,9 +13,10 @@ import pytest
 from shared.accounts import accounts_for
 from shared.bootstrap import App
 from shared.cost_rollup import run
-from shared.domain.account_work import Reserve, Settle
+from shared.domain.account_work import Reserve, SetOverride, Settle
 from shared.domain.building import BLOCK_MS
 from shared.domain.ledger import INLINE_RECEIPTS, Amount
+from shared.domain.plans import Override
 from shared.domain.usage import Usage, parse_usage
 from shared.flags import FlagsUnknown
 from shared.fold import fold
@@ -191,6 +192,26 @@ def test_two_instances_that_are_told_the_same_calls_at_once_count_each_once(stor
     account = store.get("quota/ada")
     assert account is not None
     assert account.data["days"]["2026-11-20"]["calls"] == 21
+
+
+def test_a_crowd_on_two_instances_gets_exactly_what_the_limit_allows(store: Store) -> None:
+    apps = [make_app(store, Clock(NOW)) for _ in range(2)]
+    override = Override.model_validate({"plan": "internal", "day": {"calls": 30}})
+    apps[0].part(accounts_for).do("ada", SetOverride(override), NOW)
+    reasons: list[str] = []
+
+    def ask(worker: int) -> None:
+        for n in range(20):
+            step = Reserve(f"crowd-{worker}-{n:04}", Amount(1, 10), None, timedelta(minutes=15))
+            apps[worker % 2].part(accounts_for).do("ada", step, NOW)
+            reasons.append(step.reason)
+
+    threads = [threading.Thread(target=ask, args=(worker,)) for worker in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (reasons.count("granted"), reasons.count("quota_exceeded")) == (30, 130)
 
 
 def test_a_day_with_more_calls_than_a_page_of_receipts_still_knows_each(sqlite_store: SqliteStore) -> None:
