@@ -96,7 +96,7 @@ def _check_outbox(outcome: Outcome, store: Store, slack: FakeSlack) -> None:
         f"{LATENCY}-1-slack": ("trigger", *delivered),
         f"{LATENCY}-2-slack": ("resolve", "dead", "channel_is_archived"),
         f"{DEAD_LETTERS}-1-email": ("trigger", *withheld),
-        f"{DEAD_LETTERS}-1-inapp": ("trigger", "withheld", "not_available"),
+        f"{DEAD_LETTERS}-1-inapp": ("trigger", "delivered", None),
         f"{DEAD_LETTERS}-1-pagerduty": ("trigger", "withheld", "channel_disabled"),
         f"{ERRORS}-1-email": ("trigger", *withheld),
         f"{ERRORS}-2-email": ("resolve", *withheld),

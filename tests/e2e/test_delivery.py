@@ -334,7 +334,7 @@ def test_while_the_flags_were_never_read_nothing_is_sent_and_nothing_lost(bench:
 
 @pytest.mark.parametrize(
     ("channel", "reason"),
-    [("slack", "not_configured"), ("email", "not_available"), ("pagerduty", "channel_disabled")],
+    [("slack", "not_configured"), ("email", "not_configured"), ("pagerduty", "channel_disabled")],
 )
 def test_a_channel_that_cannot_send_is_recorded_as_withheld(bench: Bench, channel: str, reason: str) -> None:
     bench.app = bench.app_over(bench.store, SLACK_WEBHOOK_URL="")

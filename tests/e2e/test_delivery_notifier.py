@@ -58,7 +58,7 @@ def test_it_sends_what_is_due_and_answers_with_counts(notifier: Notifier) -> Non
     counts = {"delivered": 1, "retried": 0, "dead": 0, "withheld": 1, "cancelled": 0, "stopped": None}
     assert notifier.call() == (200, counts)
     assert notifier.bench.slack.shown_ids == [sent]
-    assert notifier.bench.state(withheld) == ("withheld", "not_available")
+    assert notifier.bench.state(withheld) == ("withheld", "not_configured")
     assert notifier.call() == (200, {**counts, "delivered": 0, "withheld": 0})
 
 

@@ -229,7 +229,7 @@ def test_a_shop_slows_down_recovers_breaks_and_recovers(world: World) -> None:
     assert texts(world.slack)[2] == (
         "🔴 API Availability: firing. At most 0.5 % of requests may fail; in the last 5 minutes 80 % failed."
     )
-    assert world.notifications()[f"{ERRORS}-1-email"] == ("withheld", "not_available")
+    assert world.notifications()[f"{ERRORS}-1-email"] == ("withheld", "not_configured")
     assert (world.healthz()["status"], world.api()) == ("outage", "outage")
     assert "Outage: API" in world.page()
 
@@ -248,9 +248,9 @@ def test_a_shop_slows_down_recovers_breaks_and_recovers(world: World) -> None:
         f"{LATENCY}-1-slack": ("delivered", None),
         f"{LATENCY}-2-slack": ("delivered", None),
         f"{ERRORS}-1-slack": ("delivered", None),
-        f"{ERRORS}-1-email": ("withheld", "not_available"),
+        f"{ERRORS}-1-email": ("withheld", "not_configured"),
         f"{ERRORS}-2-slack": ("delivered", None),
-        f"{ERRORS}-2-email": ("withheld", "not_available"),
+        f"{ERRORS}-2-email": ("withheld", "not_configured"),
     }
     assert len(world.slack.received) == len(world.slack.shown) == 4
     assert everywhere(world.store, "segments") == []
@@ -280,7 +280,7 @@ def test_slo_violation_handling(world: World) -> None:
     assert world.send(FAST * 8, failed=24).status == 202  # 1.5 %
     assert world.evaluate()["fired"] == [ERRORS]
     assert "in the last 5 minutes 1.5 % failed" in texts(world.slack)[0]
-    assert world.notifications()[f"{ERRORS}-1-email"] == ("withheld", "not_available")
+    assert world.notifications()[f"{ERRORS}-1-email"] == ("withheld", "not_configured")
     assert world.incidents() == {f"{ERRORS}-1": "investigating"}
     report = world.report()
     assert (report["API Availability"]["compliance"], report["API Availability"]["good"]) == ("missed", 1576)
@@ -413,12 +413,12 @@ def test_slack_refusing_for_good_leaves_a_dead_letter_in_sight(
     world.send(SLOW)
     assert world.evaluate()["delivered"]["dead"] == 1
     assert world.notify() == {
-        "delivered": 0, "retried": 0, "dead": 0, "withheld": 0, "cancelled": 0, "stopped": None
+        "delivered": 1, "retried": 0, "dead": 0, "withheld": 0, "cancelled": 0, "stopped": None
     }  # fmt: skip
     assert world.notifications() == {
         f"{LATENCY}-1-slack": ("dead", "channel_is_archived"),
-        "dead-letters-1-email": ("withheld", "not_configured"),  # through the others, if they were there
-        "dead-letters-1-inapp": ("withheld", "not_available"),
+        "dead-letters-1-email": ("withheld", "not_configured"),  # through the others that are there
+        "dead-letters-1-inapp": ("delivered", None),
         "dead-letters-1-pagerduty": ("withheld", "channel_disabled"),
     }
     errors = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if line["severity"] == "ERROR"]
