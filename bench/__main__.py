@@ -1,7 +1,7 @@
 """`make bench`: every figure with its limit, each ratio against a baseline measured in the same run.
 
 python -m bench [ingest] [otlp] [fold] [evaluate] [serve] [cold] [record] [cost] [slo] [backtest] [status] [probes]
-                [usage]
+                [usage] [delivery]
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import backtest, cold, cost, fold, ingest, otlp, probes, record, serving, slo, status, usage
+from bench import backtest, cold, cost, delivery, fold, ingest, otlp, probes, record, serving, slo, status, usage
 
 PARTS: dict[str, tuple[Callable[[], None], ...]] = {
     "ingest": (ingest.cpu, ingest.compact_form, ingest.billed_writes),
     "otlp": (otlp.cpu,),
     "fold": (fold.folds,),
+    "delivery": (delivery.billed, delivery.storm, delivery.receipt, delivery.failing),
     "evaluate": (fold.evaluations,),
     "serve": (serving.ingest, status.healthz),
     "status": (status.healthz, status.page, status.first_view, status.reads),

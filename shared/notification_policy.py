@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from shared import log
 from shared.bootstrap import App
 from shared.domain.faults import ConfigError, faults_of
 from shared.domain.notification_policy import NotificationPolicy
@@ -28,7 +29,11 @@ def load_policy(config_dir: Path) -> NotificationPolicy:
 
 
 class PolicyLoader:
-    """The policy of this instance, read once."""
+    """The policy of this instance, read once. One that cannot be used keeps no alert back: the shipped one holds."""
 
     def __init__(self, app: App) -> None:
-        self.policy = load_policy(app.settings.config_dir)
+        try:
+            self.policy = load_policy(app.settings.config_dir)
+        except ConfigError as error:
+            log.error("notifications.json is not usable: what is shipped holds", faults=error.faults)
+            self.policy = NotificationPolicy()

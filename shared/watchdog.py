@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from shared import log
 from shared.domain.alert import Step
+from shared.domain.faults import ConfigError
 from shared.domain.watchdog import LATE_AFTER, PERIODS, SEVERITIES, WATCHES, Watched
+from shared.flags import FlagsUnknown
 from shared.outbound import OutboundError
 from shared.own_alerts import Decided, channels_of_all, own_facts, settle
 from shared.store.protocol import Doc, Put, StoreError, new_rev
@@ -28,7 +30,15 @@ def finished(app: App, function: str, now: datetime) -> None:
 
 
 def watch(app: App, by: str, now: datetime) -> list[str]:
-    """Look after the functions that `by` watches; `fire` or `clear` of each that changed. Raises `StoreError`."""
+    """Look after the functions that `by` watches; `fire` or `clear` of each that changed. Never fails the run."""
+    try:
+        return _watch(app, by, now)
+    except (StoreError, FlagsUnknown, ConfigError) as error:  # the next run looks again
+        log.warning("other functions could not be looked after", kind=type(error).__name__)
+        return []
+
+
+def _watch(app: App, by: str, now: datetime) -> list[str]:
     names = WATCHES[by]
     docs = app.store.get_many([path for name in names for path in (f"runs/{name}", f"alerts/watchdog-{name}")])
     changed = []

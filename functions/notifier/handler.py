@@ -15,6 +15,7 @@ from shared import log
 from shared.auth import require_scheduler
 from shared.dead_letters import tell_of_dead_letters
 from shared.delivery import deliver_due
+from shared.domain.faults import ConfigError
 from shared.flags import FlagsUnknown
 from shared.follow_up import follow_up
 from shared.http import answer, require_method
@@ -53,5 +54,9 @@ def _look_after(app: App, now: datetime) -> None:
         follow_up(app, now)
         tell_of_dead_letters(app, now)
         watch(app, "notifier", now)
-    except (StoreError, FlagsUnknown) as error:  # the next minute does it: what is due must not wait for that
+    except (
+        StoreError,
+        FlagsUnknown,
+        ConfigError,
+    ) as error:  # what is due must not wait for that
         log.warning("alerts could not be looked after", kind=type(error).__name__)

@@ -164,7 +164,7 @@ class Life:
                 self.send(f"batch-at-{self.now:%H-%M}", latency, failed)
                 if not failed:  # the minute before, or alertRules would miss the notifier
                     self.move(180)
-                    self.schedule("notifier", again_after=None)
+                    self.schedule("notifier", again_after=30.0)
                 self.move((next_mark(self.now) - self.now).total_seconds())
                 self.schedule("alertRules", again_after=5.0)
                 self.move(60 - self.now.second)
@@ -172,7 +172,7 @@ class Life:
                 self.look()
             for _ in range(ROUNDS):
                 self.move(150)
-                self.schedule("notifier", again_after=None)
+                self.schedule("notifier", again_after=30.0)  # as its next minute would
             self.schedule("alertRules", again_after=5.0)
             self.look(well="unknown")  # nothing was sent for five minutes: that is no health
             self.gone(self.worker.stop())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from scripts import configuration
 from shared.domain.faults import ConfigError
 from shared.domain.notification_policy import NotificationPolicy
-from shared.notification_policy import load_policy
-from tests.core import CONFIG
+from shared.notification_policy import PolicyLoader, load_policy
+from tests.core import CONFIG, make_app
 
 
 def test_what_is_shipped_is_what_an_empty_or_missing_file_means(tmp_path: Path) -> None:
@@ -20,6 +21,14 @@ def test_what_is_shipped_is_what_an_empty_or_missing_file_means(tmp_path: Path) 
     assert load_policy(tmp_path) == NotificationPolicy()
     (tmp_path / "notifications.json").write_text("{}")
     assert load_policy(tmp_path) == NotificationPolicy()
+
+
+def test_a_policy_that_cannot_be_used_keeps_no_alert_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(CONFIG, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "notifications.json").write_text('{"grouping": 7}')
+    app = make_app(None, config_dir=tmp_path)  # type: ignore[arg-type]  # it is not asked
+    assert app.part(PolicyLoader).policy == NotificationPolicy()
+    assert "notifications.json is not usable" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
