@@ -25,6 +25,7 @@ Data = dict[str, Any]
 EVERYTHING = "*"  # the key of a storm's summary
 MOST_MEMBERS = 5000  # of one message: their ids fit into the leader's document
 LOGGED_ALERTS = 50  # of a group, by name
+LOGGED_GROUPS = 200  # the last ones: the log must stay a small document, however many groups there are
 FORGOTTEN_AFTER = timedelta(hours=24)
 _RANKS = {"critical": 0, "high": 1, "warning": 2}
 
@@ -171,7 +172,8 @@ def logged(message: Message, log: Mapping[str, Any], policy: NotificationPolicy,
     sent = [at for at in log.get("sent", ()) if at > now - window]
     if message.key != EVERYTHING:
         sent = [*sent, now][-max(policy.storm.messages, 1) :]
-    groups = {k: g for k, g in log.get("groups", {}).items() if g["at"] > now - FORGOTTEN_AFTER}
+    known = sorted(log.get("groups", {}).items(), key=lambda item: item[1]["at"], reverse=True)[: LOGGED_GROUPS - 1]
+    groups = {k: g for k, g in known if g["at"] > now - FORGOTTEN_AFTER}
     if message.key == EVERYTHING:
         groups[EVERYTHING] = {
             "at": now, "groupId": message.leader["notificationId"], "severity": rank(message.leader), "alerts": [],

@@ -114,3 +114,7 @@ def test_the_log_stays_small() -> None:
         log = logged(Message("component=API", (one(n),)), log, rules, NOW + n * SECOND)
     assert len(log["sent"]) <= 20
     assert len(log["groups"]["component=API"]["alerts"]) == 50
+    for n in range(500):
+        log = logged(Message(f"component=C{n}", (one(n, f"C{n}"),)), log, rules, NOW + n * SECOND)
+    assert len(log["groups"]) == grouping.LOGGED_GROUPS
+    assert "component=C499" in log["groups"]
