@@ -68,9 +68,9 @@ def _answer(request: Request, path: str, app: App, served: Served, now: datetime
     if path == HEALTHZ:
         return _healthz(request, served, now)
     if path in PAGES:
-        return _page(request, served, now, "/status")
+        return _page(request, app, served, now, "/status")
     if path == HISTORY or path.startswith(INCIDENTS):
-        return _page(request, served, now, path)
+        return _page(request, app, served, now, path)
     if path.startswith(V2):
         return _v2(request, app.settings.public_url, served, now, path.removeprefix(V2))
     if path in FEEDS:
@@ -134,7 +134,7 @@ def _is_strict_outage(request: Request, served: Served) -> bool:
     )
 
 
-def _page(request: Request, served: Served, now: datetime, path: str) -> Response:
+def _page(request: Request, app: App, served: Served, now: datetime, path: str) -> Response:
     from shared.status_page import page
 
     def headers() -> Headers:
@@ -147,9 +147,10 @@ def _page(request: Request, served: Served, now: datetime, path: str) -> Respons
             ("Cross-Origin-Opener-Policy", "same-origin"),
         ]
 
-    def ready(key: str, make: Callable[[], bytes]) -> Ready:
+    def ready(key: str, make: Callable[[], bytes], stamp: str = "") -> Ready:
         # A page is made once for each snapshot and minute, since its age is in words.
-        return _once(served, key, page.age(served, now), lambda: (make(), "text/html; charset=utf-8", headers()))
+        stamp = page.age(served, now) + stamp
+        return _once(served, key, stamp, lambda: (make(), "text/html; charset=utf-8", headers()))
 
     status = 200 if served.reachable or served.snapshot else 503
     if path == HISTORY:
@@ -157,10 +158,18 @@ def _page(request: Request, served: Served, now: datetime, path: str) -> Respons
     if not path.startswith(INCIDENTS):
         return answers.send(request, ready(path, lambda: page.render(served, now)), status)
     name = path.removeprefix(INCIDENTS)
-    if not page.has(served, name):  # one answer for all names that do not exist, or they would fill the memory
+    event = page.event(served, name)
+    if event is None:  # one answer for all names that do not exist, or they would fill the memory
         missing = ready("missing", lambda: page.render_missing(served, now))
         return answers.send(request, missing, 404 if served.enabled and served.snapshot else status)
-    return answers.send(request, ready(path, lambda: page.render_incident(served, now, name)), status)
+    from shared.status_page.timelines import Timelines
+
+    told = app.part(Timelines).whole(served, event)
+    stamp = f" {told.get('earlierUpdates', 0)}"  # fewer, once they could be read
+    if request.args.get("updates") == "all":  # it may be large, so only the last one that was asked for stays
+        everything = ready("all updates", lambda: page.render_timeline(served, now, told), f"{stamp} {name}")
+        return answers.send(request, everything, status)
+    return answers.send(request, ready(path, lambda: page.render_event(served, now, told), stamp), status)
 
 
 def _v2(request: Request, public_url: str, served: Served, now: datetime, name: str) -> Response:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from itertools import groupby
@@ -28,6 +30,7 @@ _DETAILS = (
     Detail(active=10, past=0, updates=0, characters=80, days=0, titles=False),
     Detail(active=5, past=0, updates=0, characters=40, days=0, titles=False, drawn=False),
 )
+_WHOLE = replace(_DETAILS[0], updates=sys.maxsize, characters=sys.maxsize)
 _STATES = ("operational", "degraded", "outage", "maintenance", "accent")
 
 Fill = Callable[[Teller], Told]
@@ -63,25 +66,33 @@ def render_history(served: Served, now: datetime) -> bytes:
     return _fitted("history.html", served, snapshot, now, content)
 
 
-def has(served: Served, name: str) -> bool:
-    """Whether there is an incident or a maintenance of that id to show."""
-    return served.enabled and served.snapshot is not None and _event(served.snapshot, name) is not None
-
-
-def render_incident(served: Served, now: datetime, name: str) -> bytes:
-    """The page of an incident or a maintenance that the snapshot `has`."""
+def event(served: Served, name: str) -> Mapping[str, Any] | None:
+    """The incident or the maintenance of that id, if there is one to show."""
     snapshot = served.snapshot
-    event = _event(snapshot, name) if snapshot else None
-    if snapshot is None or event is None:
-        return render_missing(served, now)
-    if "scheduledFor" in event:
-        return _fitted("maintenance.html", served, snapshot, now, lambda t: {"maintenance": t.maintenance(event)})
-    return _fitted("incident.html", served, snapshot, now, lambda t: {"incident": t.incident(event)})
-
-
-def _event(snapshot: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    if snapshot is None or not served.enabled:
+        return None
     known = [*snapshot["incidents"], *view.maintenances(snapshot, "scheduled", *view.UNDER_WAY, "completed")]
-    return next((event for event in known if event["id"] == name), None)
+    return next((found for found in known if found["id"] == name), None)
+
+
+def render_event(served: Served, now: datetime, found: Mapping[str, Any]) -> bytes:
+    """The page of an incident or a maintenance, with as many of its updates as fit."""
+    return _event_page(served, now, found, _DETAILS)
+
+
+def render_timeline(served: Served, now: datetime, found: Mapping[str, Any]) -> bytes:
+    """The same with all of its updates, however large that is."""
+    return _event_page(served, now, found, (_WHOLE,))
+
+
+def _event_page(served: Served, now: datetime, found: Mapping[str, Any], details: Sequence[Detail]) -> bytes:
+    snapshot = served.snapshot
+    assert snapshot is not None
+    if "scheduledFor" in found:
+        return _fitted(
+            "maintenance.html", served, snapshot, now, lambda t: {"maintenance": t.maintenance(found)}, details
+        )
+    return _fitted("incident.html", served, snapshot, now, lambda t: {"incident": t.incident(found)}, details)
 
 
 def render_missing(served: Served, now: datetime) -> bytes:
@@ -106,8 +117,15 @@ def security_policy(served: Served) -> str:
     )
 
 
-def _fitted(template: str, served: Served, snapshot: Mapping[str, Any], now: datetime, fill: Fill) -> bytes:
-    """The page in as much detail as fits."""
+def _fitted(
+    template: str,
+    served: Served,
+    snapshot: Mapping[str, Any],
+    now: datetime,
+    fill: Fill,
+    details: Sequence[Detail] = _DETAILS,
+) -> bytes:
+    """The page in the first of the details that fits, or in the last."""
     summary = view.summary(snapshot)
     is_old = view.outdated(snapshot, now)
     warning = None
@@ -117,7 +135,7 @@ def _fitted(template: str, served: Served, snapshot: Mapping[str, Any], now: dat
     elif not served.reachable:
         warning = "New information cannot be read at the moment. This is the last that is known."
     html = b""
-    for detail in _DETAILS:
+    for detail in details:
         teller = Teller(snapshot, detail)
         updated = teller.time(snapshot["publishedAt"]) | {"ago": words.ago(now - snapshot["publishedAt"])}
         frame = _frame(served) | summary._asdict() | {"warning": warning, "outdated": is_old, "updated": updated}

@@ -86,10 +86,11 @@ class Teller:
         }
 
     def timeline(self, updates: Sequence[Mapping[str, Any]], statuses: Mapping[str, str], earlier: int) -> Told:
-        """The newest updates first, and how many are not shown."""
+        """The newest updates first, how many are not shown, and whether a whole timeline would tell more."""
         shown = updates[::-1][: self.detail.updates]
         return {
             "earlier": earlier + len(updates) - len(shown),
+            "is_cut": len(shown) < len(updates) or any(self.cuts(update.get("message") or "") for update in shown),
             "updates": [
                 {
                     "time": self.time(update["timestamp"]),
@@ -99,6 +100,9 @@ class Teller:
                 for update in shown
             ],
         }
+
+    def cuts(self, message: str) -> bool:
+        return len(message) > self.detail.characters
 
     def component(self, data: Mapping[str, Any]) -> Told:
         drawn = bars(data, titles=self.detail.titles)

@@ -301,6 +301,16 @@ class TestIncidents:
         assert re.search(r"\d+ earlier updates are not shown", answer.text)
         Seen(answer.text)
 
+    def test_its_whole_timeline_is_a_click_away(self, serve: Serve) -> None:
+        updates = [update(NOW - minutes(100 - n), "investigating", f"{n} <&> " * 600) for n in range(100)]
+        url = serve(snapshot("degraded", incidents=[incident("a&b", "Long", "low", ["API"], NOW, *updates)]))
+        (link,) = re.findall(r'<a href="([^"]+)">Show the whole timeline', get(url + "/status/incidents/a%26b").text)
+        html = get(url + link).text
+        assert all(f">{n} &lt;&amp;&gt;" in html for n in range(100))
+        assert "not shown" not in html
+        assert "whole timeline" not in html
+        Seen(html)
+
 
 class TestSwitch:
     def test_every_route_obeys_it(self, serve: Serve) -> None:
