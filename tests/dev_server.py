@@ -80,6 +80,9 @@ class DevServer:
     def post(self, path: str, **options: object) -> requests.Response:
         return requests.post(self.url + path, timeout=PATIENCE, **options)  # type: ignore[arg-type]
 
+    def put(self, path: str, **options: object) -> requests.Response:
+        return requests.put(self.url + path, timeout=PATIENCE, **options)  # type: ignore[arg-type]
+
     def send(self, batch_id: str, *metrics: dict[str, object]) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.key}"}
         return self.post("/api/metrics", json={"batchId": batch_id, "metrics": list(metrics)}, headers=headers)
