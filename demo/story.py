@@ -14,7 +14,7 @@ from demo.processes import Process
 from demo.terminal import Terminal
 from demo.watch import Message, Ops
 
-LATENCY, AVAILABILITY = "API Latency (p95)", "API Availability"
+LATENCY, AVAILABILITY, TICKET = "API Latency (p95)", "API Availability (page)", "API Availability (ticket)"
 SLOW_MS = 500
 POLL = 0.25
 POLL_STATUS = 1.5  # the page answers a client 60 times a minute
@@ -55,7 +55,10 @@ class Shop:
 
 
 class Story:
-    """`slot`: how many real seconds F0 Ops' five minutes take. A step may take three of them and half a minute more."""
+    """`slot`: how many real seconds F0 Ops' five minutes take. A step may take three of them and half a minute more.
+
+    The end of what pages may take eight of them.
+    """
 
     def __init__(
         self, ops: Ops, shop: Shop, load: Load, terminal: Terminal, processes: Sequence[Process], slot: float
@@ -110,10 +113,11 @@ class Story:
 
     def broken(self) -> None:
         self.terminal.title("4  I break it: 5xx")
+        self.begin_of_a_slot()
         self.shop.trouble(broken=True)
-        self.say("Orders and users now fail with status 500. At most 0.5 % of requests may fail.")
+        self.say("Orders and users now fail with status 500. At most 0.5 % of all requests of 30 days may fail.")
         message = self.slack(AVAILABILITY, "firing")
-        self.seen(f"The alert “{AVAILABILITY}” fires, critical, and Slack hears of it:", "red")
+        self.seen(f"The alert “{AVAILABILITY}” fires, critical, and Slack hears of it, in one message:", "red")
         self.terminal.box(message.lines, "red")
         self.incident(message, "investigating")
         self.api("outage", "red")
@@ -123,18 +127,29 @@ class Story:
         self.terminal.title("5  I repair it")
         self.shop.trouble()
         self.say("Orders and users are answered again.")
-        self.cleared(AVAILABILITY)
+        self.api("operational", "green")
         self.wait(
             "The status page did not become operational", "/status", lambda: self.health()["status"] == "operational"
         )
         self.seen("The whole page says: operational.")
+        half_an_hour = round(7 * self.slot)
+        self.say(
+            f"Who was paged hears that it is over once half an hour was good: {half_an_hour} seconds of yours at most."
+        )
+        self.limit += 5 * self.slot
+        self.cleared(AVAILABILITY)
+        message = self.slack(TICKET, "firing")
+        self.seen(
+            "What the outage did to the error budget is a ticket: it wakes nobody, and came after the page.", "yellow"
+        )
+        self.terminal.box(message.lines[:2], "yellow")
         self.load_figure()
 
     def look_back(self, seconds: float) -> None:
         self.terminal.title("That was the whole story")
         minutes, rest = divmod(round(seconds), 60)
         length = f"{minutes} min {rest} s" if minutes else f"{rest} s"
-        self.say(f"{self.load.sent:,} requests in {length}, two alerts, two incidents, four Slack messages.")
+        self.say(f"{self.load.sent:,} requests in {length}, two incidents, five Slack messages.")
         known = {message.id for message in self.told}
         for message in self.ops.messages():
             if message.id not in known:
@@ -169,6 +184,17 @@ class Story:
         else:
             self.seen(f"An incident is open, for the team only, impact {found['impact']}: {found['title']}", "cyan")
         return found
+
+    def begin_of_a_slot(self) -> None:
+        """Wait until five minutes of F0 Ops begin: what breaks then is broken for the whole of them."""
+        if self.terminal.clock is None:
+            return
+        left = 300 - self.terminal.clock() % 300
+        end = time.monotonic() + left * self.slot / 300
+        self.say("I wait until the next five minutes begin.")
+        while time.monotonic() < end:
+            self.terminal.live(str(self.load.figures()))
+            time.sleep(min(POLL, max(0.0, end - time.monotonic())))
 
     def api(self, state: str, colour: str) -> None:
         """The component's state, in the health answer and in words on the page."""

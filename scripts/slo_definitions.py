@@ -73,6 +73,7 @@ def _slo(slo: Slo, registry: Registry, components: Components, burn: BurnWindows
         ("silence", _SILENCE[policy.no_data]),
         ("component", components.component_of(slo.metric, slo.labels) or "none"),
         ("burn-rate alerts", "; ".join(_burn(slo, burn)) if policy.burn_rates else "none"),
+        ("runbook", f"[{policy.runbook}](../runbooks/{policy.runbook}.md)" if policy.runbook else "none"),
     ]  # fmt: skip
     return "\n".join([f"### {slo.name}", "", "| what | value |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
 

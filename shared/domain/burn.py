@@ -35,7 +35,7 @@ class WindowPair(_Model):
 class BurnRule(_Model):
     """One alert of each SLO. `severity`: the SLO's own if absent; `without`: channels that are not for it.
 
-    `incident`: whether it opens one, if the SLO's own alert does.
+    `min_failures`: more than the SLO's own, if it needs more. `incident`: it opens one, if the SLO's own alert does.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,20}$")]

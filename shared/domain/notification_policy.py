@@ -119,6 +119,14 @@ _INHIBIT = (
             "equal": ["component"],
         }
     ),
+    InhibitRule.model_validate(
+        {
+            "name": "page-mutes-threshold-and-ticket",
+            "source": ['rule="page"'],
+            "target": ['rule=~"threshold|ticket"'],
+            "equal": ["sloId"],
+        }
+    ),
 )
 
 

@@ -71,7 +71,7 @@ def brief(notification: Notification, links: Links) -> Brief:
     firing = not resolved
     return Brief(
         id=str(notification["notificationId"]),
-        name=str(facts["sloName"]),
+        name=wording.name(facts),
         state=wording.STATES[kind],
         tone="resolved" if resolved else str(facts["severity"]),
         symbol=RESOLVED if resolved else SYMBOLS.get(facts["severity"], "⚪"),

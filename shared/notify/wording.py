@@ -32,6 +32,12 @@ _QUANTILE = re.compile(r"p(\d\d?)")
 _SLOT = timedelta(seconds=SLOT_SECONDS)
 
 
+def name(facts: Facts) -> str:
+    """What an alert is called: 'API Availability', and where it is one of burn rates 'API Availability (page)'."""
+    rule = facts.get("rule") if facts.get("burn") else None
+    return f"{facts['sloName']} ({rule})" if rule else str(facts["sloName"])
+
+
 def expectation(facts: Facts) -> str:
     """What should hold: '95 % of requests should finish within 400 ms (endpoint /api/pay)'."""
     labels = facts.get("labels") or {}  # alerts of earlier releases have none

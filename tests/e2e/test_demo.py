@@ -255,11 +255,12 @@ STORY = [
     "🟢 API Latency (p95): resolved",
     "The incident is resolved",
     "I break it: 5xx",
-    "“API Availability” fires, critical",
-    "🔴 API Availability: firing",
+    "“API Availability (page)” fires, critical",
+    "🔴 API Availability (page): firing",
     "The status page shows the API: outage",
-    "🟢 API Availability: resolved",
     "The whole page says: operational",
+    "🟢 API Availability (page): resolved",
+    "🟡 API Availability (ticket): firing",
 ]
 
 

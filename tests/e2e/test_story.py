@@ -43,6 +43,7 @@ from tests.e2e.test_delivery import Hasty, Wrapped
 from tests.fake_servers import Behaviour, FakeSlack, failing, hanging, losing_the_reply, normal, throttled
 
 LATENCY, ERRORS = "api-latency-p95-threshold", "api-availability-threshold"
+PAGE, TICKET = "api-availability-page", "api-availability-ticket"
 METRICS = ("api_latency", "agent_success_rate", "firestore_write_latency")
 FAST, SLOW = [100.0 + n % 7 for n in range(200)], [600.0 + n % 7 for n in range(200)]
 VISITS = [("GET", "/api/orders")] * 16 + [("GET", "/api/users/8341")] * 8
@@ -220,41 +221,55 @@ def test_a_shop_slows_down_recovers_breaks_and_recovers(world: World) -> None:
     assert [update["status"] for update in incident["updates"]] == ["investigating", "resolved"]
     assert world.api() == "operational"
 
-    # Orders and users answer 500.
+    # Orders and users answer 500. The threshold is broken, and the budget burns; what pages for that speaks for both.
     world.trouble.broken = True
     world.visit_the_shop()
-    assert world.evaluate()["fired"] == [ERRORS]
-    assert collection(world.store, "alerts")[ERRORS]["severity"] == "critical"
-    assert world.slack.shown_ids[2:] == [f"{ERRORS}-1-slack"]
+    assert world.evaluate()["fired"] == [ERRORS, PAGE]
+    assert {collection(world.store, "alerts")[name]["severity"] for name in (ERRORS, PAGE)} == {"critical"}
+    assert world.slack.shown_ids[2:] == [f"{PAGE}-1-slack"]
     assert texts(world.slack)[2] == (
-        "🔴 API Availability: firing. At most 0.5 % of requests may fail; in the last 5 minutes 80 % failed."
+        "🔴 API Availability (page): firing. The error budget of error_rate over 30 days (99.5 % good) should burn at"
+        " most 14.4 × as fast as it may; in the last hour it burned 40 × as fast, and it is overspent by 3,900 %."
     )
+    assert fields(world.slack.shown[2])["Counted"] == "128 of 160 were good (80 %)"
+    assert world.notifications()[f"{ERRORS}-1-slack"] == ("withheld", "inhibited")
     assert world.notifications()[f"{ERRORS}-1-email"] == ("withheld", "not_configured")
+    assert {collection(world.store, "alerts")[name]["incidentId"] for name in (ERRORS, PAGE)} == {f"{ERRORS}-1"}
     assert (world.healthz()["status"], world.api()) == ("outage", "outage")
     assert "Outage: API" in world.page()
 
-    # It works again.
+    # It works again: the page says so at once, the alert once the last half hour is good.
     world.trouble.broken = False
-    world.visit_the_shop()
-    assert world.evaluate()["cleared"] == [ERRORS]
-    assert world.notify()["delivered"] == 0
-    assert (world.healthz()["status"], world.api()) == ("operational", "operational")
-    assert "No known problems" in world.page()
+    for cleared in ([ERRORS], [], [], [], [], [PAGE]):
+        world.visit_the_shop()
+        assert len(world.slack.shown) == 3
+        assert world.evaluate()["cleared"] == cleared
+        assert world.notify()["delivered"] == 0
+        assert (world.healthz()["status"], world.api()) == ("operational", "operational")
+        assert "No known problems" in world.page()
+    assert texts(world.slack)[3].startswith("🟢 API Availability (page): resolved. ")
+    assert fields(world.slack.shown[3])["Lasted"] == "30 minutes"
 
     # Nothing more and nothing less than this is in the store, and everything measured counts once.
-    assert world.alerts() == {LATENCY: ("resolved", 2), ERRORS: ("resolved", 2)}
+    assert world.alerts() == {LATENCY: ("resolved", 2), ERRORS: ("resolved", 2), PAGE: ("resolved", 3)}
     assert world.incidents() == {f"{LATENCY}-1": "resolved", f"{ERRORS}-1": "resolved"}
     assert world.notifications() == {
         f"{LATENCY}-1-slack": ("delivered", None),
         f"{LATENCY}-2-slack": ("delivered", None),
-        f"{ERRORS}-1-slack": ("delivered", None),
+        f"{ERRORS}-1-slack": ("withheld", "inhibited"),
         f"{ERRORS}-1-email": ("withheld", "not_configured"),
-        f"{ERRORS}-2-slack": ("delivered", None),
+        f"{ERRORS}-2-slack": ("cancelled", "trigger_not_sent"),
         f"{ERRORS}-2-email": ("withheld", "not_configured"),
+        f"{PAGE}-1-slack": ("delivered", None),
+        f"{PAGE}-1-email": ("withheld", "not_configured"),
+        f"{PAGE}-2-pagerduty": ("withheld", "channel_disabled"),  # passed on after 15 minutes, if it were on
+        f"{PAGE}-3-slack": ("delivered", None),
+        f"{PAGE}-3-email": ("withheld", "not_configured"),
+        f"{PAGE}-3-pagerduty": ("withheld", "channel_disabled"),
     }
     assert len(world.slack.received) == len(world.slack.shown) == 4
     assert everywhere(world.store, "segments") == []
-    slots = ["12:00", "12:05", "12:10", "12:15", "12:20"]
+    slots = [f"12:{minute:02}" for minute in range(0, 50, 5)]
     assert values_in(world.store, "api_latency") == dict.fromkeys(slots, len(VISITS))
     assert values_in(world.store, "agent_success_rate") == dict.fromkeys(slots, 8)
     stats = world.client.stats
@@ -290,6 +305,44 @@ def test_slo_violation_handling(world: World) -> None:
     report = world.report()
     assert (report["API Availability"]["compliance"], report["API Availability"]["good"]) == ("met", 6376)
     assert world.alerts() == {ERRORS: ("resolved", 2)}
+    assert world.incidents() == {f"{ERRORS}-1": "resolved"}
+
+
+def test_one_outage_is_one_message_and_what_it_did_to_the_budget_is_told_after_it(world: World) -> None:
+    world.send(FAST, failed=100)
+    assert world.evaluate()["fired"] == [ERRORS, PAGE, TICKET]
+    assert world.slack.shown_ids == [f"{PAGE}-1-slack"]
+    for muted in (ERRORS, TICKET):
+        assert world.notifications()[f"{muted}-1-slack"] == ("withheld", "inhibited")
+    assert world.incidents() == {f"{ERRORS}-1": "investigating"}
+    assert collection(world.store, "alerts")[TICKET]["incidentId"] is None
+    for _ in range(6):
+        assert world.incidents() == {f"{ERRORS}-1": "investigating"}
+        world.send(FAST)
+        world.evaluate()
+        world.notify()
+        assert world.api() == "operational"
+    assert world.incidents() == {f"{ERRORS}-1": "resolved"}
+    assert world.alerts() == {ERRORS: ("resolved", 2), PAGE: ("resolved", 3), TICKET: ("firing", 2)}
+    assert world.slack.shown_ids == [f"{PAGE}-1-slack", f"{PAGE}-3-slack", f"{TICKET}-2-slack"]
+    assert texts(world.slack)[2].startswith("🟡 API Availability (ticket): firing. ")
+    for _ in range(3):
+        world.send(FAST)
+        assert world.evaluate()["toldAgain"] == []
+        world.notify()
+    assert len(world.slack.received) == 3
+
+
+def test_an_outage_that_grows_is_told_again_where_it_pages_and_its_end_as_often(world: World) -> None:
+    world.send(FAST * 8, failed=24)  # 1.5 %
+    assert world.evaluate()["fired"] == [ERRORS]
+    world.send(FAST * 8, failed=400)  # 25 %
+    assert world.evaluate()["fired"] == [PAGE, TICKET]
+    assert world.slack.shown_ids == [f"{ERRORS}-1-slack", f"{PAGE}-1-slack"]
+    for _ in range(6):
+        world.send(FAST * 8)
+        world.evaluate()
+    assert world.slack.shown_ids[2:4] == [f"{ERRORS}-2-slack", f"{PAGE}-2-slack"]
     assert world.incidents() == {f"{ERRORS}-1": "resolved"}
 
 
@@ -352,7 +405,7 @@ def test_slos_not_enforced_are_reported_and_nothing_else(world: World) -> None:
     assert report["API Availability"]["reason"] == "not_enforced"
     world.flag("ops", "slo_enforced", True)
     world.send(SLOW, failed=100)
-    assert world.evaluate()["fired"] == [ERRORS, LATENCY]
+    assert world.evaluate()["fired"] == [ERRORS, PAGE, TICKET, LATENCY]
     assert world.api() == "outage"
 
 
@@ -478,7 +531,7 @@ class Meeting(Wrapped):
 def test_two_runs_at_once_change_nothing_twice(world: World) -> None:
     world.settings = replace(world.settings, config_dir=each_alone())
     world.use(world.store)
-    for seq, (latencies, failed) in enumerate([(SLOW, 100), (FAST, 0)], start=1):
+    for seq, (latencies, failed) in enumerate([(SLOW * 4, 12), (FAST * 4, 0)], start=1):  # 1.5 % page nobody
         world.send(latencies, failed=failed)
         world.clock.to_next_mark()
         meeting = Meeting(world.store)
@@ -495,7 +548,7 @@ def test_two_runs_at_once_change_nothing_twice(world: World) -> None:
         assert sorted(world.slack.shown_ids[-2:]) == [f"{ERRORS}-{seq}-slack", f"{LATENCY}-{seq}-slack"]
         assert len(world.slack.received) == 2 * seq
     assert world.incidents() == {f"{ERRORS}-1": "resolved", f"{LATENCY}-1": "resolved"}
-    assert values_in(world.store, "api_latency") == {"12:00": 200, "12:05": 200}
+    assert values_in(world.store, "api_latency") == {"12:00": 800, "12:05": 800}
 
 
 def test_a_stranger_runs_nothing(world: World) -> None:

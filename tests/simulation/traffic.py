@@ -30,7 +30,7 @@ PEAKS = (100, 400, 1500, 6000)  # requests in 5 minutes at noon
 
 
 def slo_of_999(alert: Mapping[str, Any] | None = None) -> SloConfig:
-    """API Availability as shipped, but for 99.9 % over 30 days and with burn rates."""
+    """API Availability as shipped, but for 99.9 % over 30 days."""
     registry = load_registry(CONFIG)
     policy = {"severity": "critical", "channels": ["slack"], "burn_rates": True, **(alert or {})}
     entry = {"name": "API", "target": 99.9, "window": "30d", "metric": "error_rate", "threshold": 0.5, "alert": policy}
