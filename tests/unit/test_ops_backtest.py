@@ -41,7 +41,8 @@ def test_todays_settings_and_the_proposed_ones_over_the_same_days(store: Store) 
     found = reply.json
     assert [found["from"], found["to"]] == ["2026-03-03T12:00:00Z", "2026-03-10T12:00:00Z"]
     assert found["changes"] == {"for": "10m", "keep_firing_for": "15m", "burn_rates": "true"}
-    (rule,) = found["today"]["rules"]
+    rule, *burning = found["today"]["rules"]
+    assert [(one["rule"], one["fired"]) for one in burning] == [("page", 1), ("ticket", 1)]
     assert rule == {
         "rule": "threshold",
         "severity": "critical",

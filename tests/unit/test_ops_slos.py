@@ -191,7 +191,9 @@ def test_the_whole_answer_of_one_slo(ops: Ops) -> None:
         },
         "forecast": {"exhaustedAt": None, "reason": "used_up", "window": "1h"},
         "alert": {"rule": "threshold", "state": "ok", "since": None, "reason": None},
-        "alerts": [{"rule": "threshold", "state": "ok", "since": None, "reason": None}],
+        "alerts": [
+            {"rule": rule, "state": "ok", "since": None, "reason": None} for rule in ("threshold", "page", "ticket")
+        ],
         "backfilling": False,
     }
 
@@ -310,8 +312,8 @@ def test_without_slos_the_list_is_empty(sqlite_store: SqliteStore, tmp_path: Pat
 # --- what is kept in the instance
 
 
-def test_the_reads_are_39_cold_and_10_warm_for_all_slos(sqlite_store: SqliteStore) -> None:
-    """Run, fold and exclusions, an alert for each of four SLOs, the days, and cold the configuration."""
+def test_the_reads_are_43_cold_and_14_warm_for_all_slos(sqlite_store: SqliteStore) -> None:
+    """Run, fold and exclusions, the alerts of four SLOs, three of them where it has burn rates, days, configuration."""
     feed(sqlite_store, traffic(days=4, each_hour=2))
     reads = []
     with ops_api(sqlite_store, NOW) as ops:
@@ -319,7 +321,7 @@ def test_the_reads_are_39_cold_and_10_warm_for_all_slos(sqlite_store: SqliteStor
             before = sqlite_store.meter.snapshot()
             slos(ops)
             reads.append(sqlite_store.meter.since(before).reads)
-    assert reads == [1 + 3 + 4 + 31, 3 + 4 + 3, 3 + 4 + 3]
+    assert reads == [1 + 3 + 8 + 31, 3 + 8 + 3, 3 + 8 + 3]
 
 
 def test_a_definition_that_was_counted_anew_is_seen_by_an_instance_that_kept_the_days(
