@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -48,6 +49,7 @@ METRICS = ("api_latency", "agent_success_rate", "firestore_write_latency")
 FAST, SLOW = [100.0 + n % 7 for n in range(200)], [600.0 + n % 7 for n in range(200)]
 VISITS = [("GET", "/api/orders")] * 16 + [("GET", "/api/users/8341")] * 8
 VISITS += [("POST", "/api/orders")] * 8 + [("POST", "/api/agent")] * 8  # below min_events: these two judge nothing
+AGENT, ORDERS = VISITS.count(("POST", "/api/agent")), VISITS.count(("POST", "/api/orders"))
 
 
 class World:
@@ -61,6 +63,7 @@ class World:
         self.settings = Settings.load(environment(slack.url, scheduler.keys_url))
         self.use(store)
         self.trouble = Trouble()
+        self.measured = 0
         self.client = MetricsClient(
             url, INGEST_KEY, clock=lambda: self.clock.now.timestamp(), flush_seconds=60, max_batch=1000
         )
@@ -77,7 +80,11 @@ class World:
 
         with ThreadPoolExecutor(16) as visitors:
             list(visitors.map(visit, [(method, self.shop_url + path) for method, path in VISITS]))
-        assert self.client.flush(30)
+        self.measured += len(VISITS) + AGENT + (0 if self.trouble.broken else ORDERS)  # these are two metrics each
+        end = time.monotonic() + 30  # an answer may be there a moment before it is measured
+        while self.client.stats.accepted < self.measured:
+            assert self.client.flush(30)
+            assert time.monotonic() < end, self.client.stats
 
     def send(self, latencies: Sequence[float], *, failed: int = 0, batch: str | None = None) -> Answer:
         """A batch of api_latency with exact values, the first `failed` of them with status 500."""
