@@ -171,7 +171,8 @@ class AlertWrites:
         return {"firingSeq": before.get("firingSeq"), **{name: before.get(name) for name in OF_A_FIRING}}
 
     def _open_incident(self, name: str, seq: int, facts: Data, impact: str) -> tuple[str, list[Write]]:
-        """The id of the alert's incident and its writes: a new one, or that of its cause which is open, or just was.
+        """The id of the alert's incident and its writes: that of its cause which is open, or just was; else what a
+        person has opened on its component; else a new one.
 
         Read after the run's document, which is compared-and-set with it: no other run can open one in between.
         """
@@ -182,10 +183,15 @@ class AlertWrites:
         cause = incident_alerts.cause_of(facts["component"], facts["metric"])
         recent = incidents.of_cause(self.store, cause)
         known = next((doc for doc in recent if incident_alerts.takes(doc.data, self.now)), None)
+        if known is None:
+            ongoing = incidents.ongoing(self.store)
+            known = next((d for d in ongoing if incident_alerts.awaits(d.data, facts["component"], name)), None)
         if known is not None:
             again = known.data["status"] == "resolved"
             message = f"{'Opened again' if again else 'Joined'} by the alert {name}: {told}"
-            after = incident_alerts.joined(known.data, impact, name, message, self.now)
+            after = incident_alerts.joined(
+                known.data, impact, name, message, self.now, cause=cause, runbook=facts.get("runbook")
+            )
             action = "refired" if again else "joined"
             return known.id, incidents.automated(known, known.path, after, action, self.now)
         path = incidents.path_of(f"{name}-{seq}")
@@ -205,7 +211,8 @@ class AlertWrites:
         doc = self.store.get(incidents.path_of(facts["incidentId"]))
         if doc is None:
             return []
-        minutes = max(1, round((self.now - doc.data["startedAt"]).total_seconds() / 60))
+        since = facts.get("firedAt") or doc.data["startedAt"]  # what a person opened may have begun long before
+        minutes = max(1, round((self.now - since).total_seconds() / 60))
         which = f" {name}" if len(doc.data["alertIds"]) > 1 else ""
         message = f"The alert{which} cleared after {minutes} min: {told_briefly(facts)}."
         after = incident_alerts.cleared(doc.data, name, message, self.now)

@@ -10,6 +10,7 @@ from typing import Any
 
 from shared import audited
 from shared.audited import Edited, Intent
+from shared.domain.incident import OPEN
 from shared.domain.timeline import AUTHOR
 from shared.store.protocol import Create, Data, Doc, Query, Store, Write, cursor_of, size_of
 
@@ -19,6 +20,7 @@ KEPT_INLINE = 30  # of them, once it has more
 MOST_INLINE_BYTES = 200_000
 PAGE = 100
 RECENT = 5  # of a cause: an older one may have been opened again by a person
+MOST_ONGOING = 20  # that an alert looks through; nobody leads more at once
 MOST_READ = 1000  # documents of one list
 
 
@@ -78,6 +80,11 @@ def acknowledged(store: Store, incident: str | None, by: str, now: datetime) -> 
 def of_cause(store: Store, cause: str) -> list[Doc]:
     """The incidents that a cause opened lately, the latest first."""
     return store.query(Query(COLLECTION, (("cause", "==", cause),), (("startedAt", "desc"),), limit=RECENT))
+
+
+def ongoing(store: Store) -> list[Doc]:
+    """The latest of those that are open."""
+    return store.query(Query(COLLECTION, (("status", "in", OPEN),), (("startedAt", "desc"),), limit=MOST_ONGOING))
 
 
 def timeline(store: Store, path: str, incident: Mapping[str, Any]) -> Iterator[Data]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from scripts.ops.asking import as_json
 from scripts.ops.client import Client, printable
 from scripts.ops.screen import Screen, table
 
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     else:
         answer = client.change("DELETE", f"{path}/acknowledge")
     if options.json:
-        return json.dumps(answer, indent=2, ensure_ascii=False)
+        return as_json(answer)
     if options.action == "why":
         return "\n".join(why(answer, screen))
     name = printable(answer["alertId"])

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import secrets
-import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from scripts.ops.chart import local
+from scripts.ops.asking import add_answers, as_json, confirm, once, shown_time
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.screen import Screen, table
 
@@ -36,8 +33,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--slo", action="append", metavar="ID", help="of this SLO only; may be repeated")
     command.add_argument("--component", action="append", metavar="ID", help="of its SLOs; may be repeated")
     command.add_argument("--reason", help="why, in one line")
-    command.add_argument("--yes", action="store_true", help="do not ask")
-    command.add_argument("--json", action="store_true", help="the answer as it is")
+    add_answers(command)
     command.set_defaults(run=run)
     return command
 
@@ -46,22 +42,22 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     _check(options)
     if options.action == "list":
         answer = client.json(BASE)
-        return _as_json(answer) if options.json else "\n".join(listed(answer, screen))
+        return as_json(answer) if options.json else "\n".join(listed(answer, screen))
     if options.action == "cancel":
-        _confirm(options, f"Cancel {printable(options.id)}? Its time counts again, also in alerts.")
+        confirm(options, f"Cancel {printable(options.id)}? Its time counts again, also in alerts.")
         answer = client.change("DELETE", f"{BASE}/{quote(options.id, safe='')}")
-        return _as_json(answer) if options.json else f"Cancelled. {_words(answer, screen)} counts again."
+        return as_json(answer) if options.json else f"Cancelled. {_words(answer, screen)} counts again."
     wanted = {"from": options.start, "to": options.end, "reason": options.reason}
     wanted |= {"slos": options.slo} if options.slo else {}
     wanted |= {"components": options.component} if options.component else {}
-    _confirm(
+    confirm(
         options,
         f"Exclude {options.start} to {options.end} from {_whom(wanted)}? "
         "That time will count neither good nor bad, also in alerts.",
     )
-    answer = client.change("POST", BASE, wanted, {"Idempotency-Key": secrets.token_hex(16)})
+    answer = client.change("POST", BASE, wanted, once())
     if options.json:
-        return _as_json(answer)
+        return as_json(answer)
     rounded = " It was widened to whole 5 minutes." if answer["rounded"] else ""
     undo = f"Undo it: python -m scripts.ops exclude cancel {printable(answer['id'])}"
     return f"Excluded {_words(answer, screen)}.{rounded}\n{screen.dim(undo)}"
@@ -82,22 +78,13 @@ def _check(options: argparse.Namespace) -> None:
         raise CannotAsk("Name one: `exclude cancel ID`; `exclude list` has them.", WRONG)
 
 
-def _confirm(options: argparse.Namespace, question: str) -> None:
-    """On the error stream, so that --json stays JSON. Only a clear yes is one; the end of the input is none."""
-    if options.yes:
-        return
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise CannotAsk("Nothing was changed. --yes does not ask.", WRONG)
-
-
 def listed(answer: Answer, screen: Screen) -> list[str]:
     """The latest first."""
     if not answer["exclusions"]:
         return ["Nothing is excluded."]
     rows = [
         [
-            printable(one["id"]), _local(one["from"], screen), f"{_minutes(one):,}", printable(_whom(one)),
+            printable(one["id"]), shown_time(one["from"], screen), f"{_minutes(one):,}", printable(_whom(one)),
             "cancelled" if one["cancelledAt"] else "in force", printable(one["reason"]),
         ]
         for one in answer["exclusions"]
@@ -106,7 +93,7 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
 
 
 def _words(one: Answer, screen: Screen) -> str:
-    return f"{_local(one['from'], screen)} to {_local(one['to'], screen)} of {printable(_whom(one))}"
+    return f"{shown_time(one['from'], screen)} to {shown_time(one['to'], screen)} of {printable(_whom(one))}"
 
 
 def _whom(one: Answer) -> str:
@@ -117,11 +104,3 @@ def _whom(one: Answer) -> str:
 def _minutes(one: Answer) -> int:
     start, end = (datetime.fromisoformat(one[name]) for name in ("from", "to"))
     return int((end - start).total_seconds()) // 60
-
-
-def _local(text: str, screen: Screen) -> str:
-    return f"{local(int(datetime.fromisoformat(text).timestamp() * 1000), screen):%Y-%m-%d %H:%M}"
-
-
-def _as_json(answer: Any) -> str:
-    return json.dumps(answer, indent=2, ensure_ascii=False)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 from urllib.parse import quote
 
+from scripts.ops.asking import as_json
 from scripts.ops.client import Client, printable
 from scripts.ops.screen import Screen, table
 
@@ -28,7 +28,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     answer = client.json(f"{BASE}/{quote(options.name, safe='')}" if options.name else BASE, [])
     if options.json:
-        return json.dumps(answer, indent=2, ensure_ascii=False)
+        return as_json(answer)
     if options.name:
         return "\n".join(printable(line) for line in answer["markdown"].splitlines())
     rows = [[found["name"], found["severity"] or "", printable(found["summary"])] for found in answer["runbooks"]]

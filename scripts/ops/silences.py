@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import secrets
-import sys
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from scripts.ops.asking import add_answers, as_json, confirm, once
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.screen import Screen, table
 
@@ -30,8 +28,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument("--minutes", type=int, metavar="N", help="how long, from now")
     command.add_argument("--comment", help="why, in one line")
-    command.add_argument("--yes", action="store_true", help="do not ask")
-    command.add_argument("--json", action="store_true", help="the answer as it is")
+    add_answers(command)
     command.set_defaults(run=run)
     return command
 
@@ -40,22 +37,25 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     _check(options)
     if options.action == "list":
         answer = client.json(BASE)
-        return _as_json(answer) if options.json else "\n".join(listed(answer, screen))
+        return as_json(answer) if options.json else "\n".join(listed(answer, screen))
     if options.action == "expire":
         answer = client.change("DELETE", f"{BASE}/{quote(options.id, safe='')}")
         return (
-            _as_json(answer)
+            as_json(answer)
             if options.json
             else f"Expired {printable(options.id)}. What it held back and still fires is told."
         )
     shown = client.change("POST", f"{BASE}/preview", {"matchers": options.match})
     if options.action == "preview":
-        return _as_json(shown) if options.json else "\n".join(matched(shown, screen))
-    _confirm(options, shown)
+        return as_json(shown) if options.json else "\n".join(matched(shown, screen))
+    confirm(
+        options,
+        f"Silence {shown['matches']} known alerts, {shown['firing']} of which fire, for {options.minutes} minutes?",
+    )
     wanted = {"matchers": options.match, "minutes": options.minutes, "comment": options.comment}
-    answer = client.change("POST", BASE, wanted, {"Idempotency-Key": secrets.token_hex(16)})
+    answer = client.change("POST", BASE, wanted, once())
     if options.json:
-        return _as_json(answer)
+        return as_json(answer)
     undo = f"End it: python -m scripts.ops silence expire {printable(answer['id'])}"
     return f"Silenced until {answer['endsAt'][:16].replace('T', ' ')} UTC.\n{screen.dim(undo)}"
 
@@ -68,18 +68,6 @@ def _check(options: argparse.Namespace) -> None:
         raise CannotAsk(f"`silence {options.action}` needs {words}.", WRONG)
     if options.id and options.action != "expire":
         raise CannotAsk(f"`silence {options.action}` takes no id.", WRONG)
-
-
-def _confirm(options: argparse.Namespace, shown: Answer) -> None:
-    """Only a clear yes is one; the end of the input is none."""
-    if options.yes:
-        return
-    question = (
-        f"Silence {shown['matches']} known alerts, {shown['firing']} of which fire, for {options.minutes} minutes?"
-    )
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise CannotAsk("Nothing was changed. --yes does not ask.", WRONG)
 
 
 def matched(shown: Answer, screen: Screen) -> list[str]:
@@ -100,7 +88,3 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         for one in answer["silences"]
     ]  # fmt: skip
     return table(screen, ["id", "state", "until (UTC)", "matchers", "by", "comment"], rows, (0, 1, 2), wrapped=5)
-
-
-def _as_json(answer: Any) -> str:
-    return json.dumps(answer, indent=2, ensure_ascii=False)

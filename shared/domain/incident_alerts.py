@@ -1,6 +1,7 @@
 """What automation does with incidents: one per component and cause is opened, joined, closed, and opened again.
 
-What a person has touched is theirs: automation only adds to its timeline, and resolves it no more.
+What a person has touched is theirs: automation only adds to its timeline, and resolves it no more. What a person opened
+gets its cause from the first alert that joins it; alerts of another cause open their own.
 """
 
 from __future__ import annotations
@@ -47,16 +48,42 @@ def takes(incident: Mapping[str, Any], now: datetime) -> bool:
     return incident["status"] != "resolved" or (ended is not None and now - ended <= REOPEN_WITHIN)
 
 
-def joined(incident: Mapping[str, Any], impact: str, alert_id: str, message: str, now: datetime) -> Data:
-    """With one alert more: an open one goes on, a resolved one is opened again. A graver impact counts if untouched."""
+def awaits(incident: Mapping[str, Any], component: str | None, alert_id: str) -> bool:
+    """Whether an alert belongs to what a person opened: no alert has given it a cause yet, and it names this alert or
+    its component.
+    """
+    if incident["status"] == "resolved" or incident.get("autoCreated") is not False or incident.get("cause"):
+        return False
+    return alert_id in incident["alertIds"] or (component is not None and component in incident["components"])
+
+
+def joined(
+    incident: Mapping[str, Any],
+    impact: str,
+    alert_id: str,
+    message: str,
+    now: datetime,
+    *,
+    cause: str | None = None,
+    runbook: str | None = None,
+) -> Data:
+    """With one alert more: an open one goes on, a resolved one is opened again. A graver impact counts if untouched.
+
+    `cause` and `runbook` are taken where it has none.
+    """
     at = moment_of(incident, now)
     after: Data = {
         **incident,
         "alertIds": _with(incident["alertIds"], alert_id),
         "firingAlertIds": _with(firing(incident), alert_id),
+        "cause": incident.get("cause") or cause,
+        "runbook": incident.get("runbook") or runbook,
     }
-    if not is_touched(incident) and IMPACTS.index(impact) > IMPACTS.index(incident["impact"]):
-        after["impact"] = impact
+    if IMPACTS.index(impact) > IMPACTS.index(incident["impact"]):
+        if is_touched(incident):
+            message = f"{message} By itself it would be of {impact} impact."
+        else:
+            after["impact"] = impact
     if incident["status"] == "resolved":
         after = moved(after, "investigating", at)
         phrase = "The problem is back, and we are looking into it."

@@ -181,6 +181,74 @@ def test_a_graver_alert_raises_the_impact_of_what_nobody_touched() -> None:
     assert incident_alerts.joined(theirs, "critical", "b", "m", NOW)["impact"] == "medium"
 
 
+def opened_by_ada(watch: Watch, **changes: Any) -> str:
+    made = {"title": "Requests fail", "impact": "low", "components": ["API"], **changes}
+    data = incident.new_incident(**made, now=NOW - timedelta(hours=1), by="ada")
+    created = incidents.create(watch.store, data, Intent("opened", "ada", NOW - timedelta(hours=1)))
+    return created.path.removeprefix("incidents/")
+
+
+def test_an_alert_joins_what_a_person_has_opened_on_its_component_and_leaves_it_theirs(watch: Watch) -> None:
+    watch.data = only()
+    name = opened_by_ada(watch)
+    broken(watch, 0)
+    (found,) = watch.documents("incidents").values()
+    assert watch.alert()["incidentId"] == name
+    assert (found["cause"], found["alertIds"], found["firingAlertIds"]) == ("API:error_rate", [API], [API])
+    assert (found["title"], found["impact"], found["publicVisible"]) == ("Requests fail", "low", False)
+    last = found["updates"][-1]
+    assert last["message"].startswith(f"Joined by the alert {API}: error rate 50 %")
+    assert last["message"].endswith("By itself it would be of critical impact.")
+    assert last["public"] is False
+    well(watch, 1)
+    after = watch.doc(f"incidents/{name}")
+    assert (after["status"], after["firingAlertIds"]) == ("investigating", [])
+    assert after["updates"][-1]["message"].startswith("The alert cleared after 5 min")
+    broken(watch, 2)
+    assert watch.alert()["incidentId"] == name
+
+
+def test_what_a_person_resolved_is_opened_again_by_the_alert_that_had_joined_it(quick: Watch) -> None:
+    quick.data = only()
+    name = opened_by_ada(quick)
+    broken(quick, 0)
+    at = NOW + SLOT
+    intent = Intent("resolved", "ada", at)
+    incidents.change(quick.store, f"incidents/{name}", lambda data: incident.resolved(data, "ada", at), intent)
+    well(quick, 1)
+    broken(quick, 2)
+    assert {n: i["status"] for n, i in quick.documents("incidents").items()} == {name: "investigating"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "joins"),
+    [
+        ({"components": ["Billing"]}, False),
+        ({"components": []}, False),
+        ({"components": ["Billing", "API"]}, True),
+        ({"components": [], "alert_ids": [API]}, True),
+    ],
+)
+def test_an_alert_joins_by_its_component_or_by_its_name(quick: Watch, changes: dict[str, Any], joins: bool) -> None:
+    quick.data = only()
+    name = opened_by_ada(quick, **changes)
+    broken(quick, 0)
+    assert (quick.alert()["incidentId"] == name) is joins
+    assert len(quick.documents("incidents")) == (1 if joins else 2)
+
+
+def test_what_is_over_or_has_another_cause_awaits_no_alert() -> None:
+    theirs = incident.new_incident("t", "low", ["API"], NOW, by="ada")
+    assert incident_alerts.awaits(theirs, "API", "a")
+    assert not incident_alerts.awaits(theirs, None, "a")
+    assert not incident_alerts.awaits(incident.resolved(theirs, "ada", NOW), "API", "a")
+    assert not incident_alerts.awaits(incident_alerts.joined(theirs, "low", "a", "m", NOW, cause="API:x"), "API", "b")
+    assert not incident_alerts.awaits(incident_alerts.opened("t", "low", "API", "a", "m", NOW), "API", "b")
+    linked = incident_alerts.joined(theirs, "low", "a", "m", NOW, runbook="api-outage")
+    assert linked["runbook"] == "api-outage"
+    assert incident_alerts.joined(linked, "low", "b", "m", NOW, runbook="other")["runbook"] == "api-outage"
+
+
 class Interrupts:
     """A store in which a commit's reply is lost, or a person edits the incident just before it."""
 
