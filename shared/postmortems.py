@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,12 @@ def generated(app: App, doc: Doc, now: datetime) -> str:
     """The Markdown of an incident as it stands. Raises `StoreError`."""
     updates = list(incidents.timeline(app.store, doc.path, doc.data))
     return postmortem.written(
-        doc.id, doc.data, updates, life_of(doc.data, now), burnt(app, doc.data, now), _detected(app.store, doc.data)
+        doc.id,
+        doc.data,
+        updates,
+        life_of(doc.data, now),
+        burnt(app, doc.data, now),
+        _detected(app.store, doc.data, updates),
     )
 
 
@@ -87,21 +92,29 @@ def keep(store: Store, doc: Doc, markdown: str, intent: Intent) -> Edited:
 def remind(store: Store, now: datetime) -> int:
     """Put a reminder into the admins' inbox for each post-mortem that is due soon, and once more when it is due.
 
-    The reminder and the note that it was made are one commit, so there is one each, however often this runs. It raises
-    nothing of the store: the next run does what could not be done.
+    The reminder and the note that it was made are one commit, so there is one each, however often this runs. Of one
+    that is written already, which its incident has not heard of, the incident is told. It raises nothing of the store:
+    the next run does what could not be done.
     """
     made = 0
     try:
         query = Query(incidents.COLLECTION, (("postmortemRemindAt", "<=", now),), (("postmortemRemindAt", "asc"),))
         for doc in store.query(query):
             try:
-                store.commit(_reminder(doc, now))
-                made += 1
+                kept = store.get(path_of(doc.path))
+                store.commit(_reminder(doc, now) if kept is None else _heard_of(doc, kept, now))
+                made += kept is None
             except Conflict:  # somebody changed it, or another run was faster: the next one looks again
                 continue
     except StoreError as error:
         log.warning("reminders could not be made; the next run makes them", kind=type(error).__name__)
     return made
+
+
+def _heard_of(doc: Doc, kept: Doc, now: datetime) -> list[Write]:
+    """Whoever wrote it was stopped before the incident knew."""
+    after = {**doc.data, "postmortemAt": kept.data["updatedAt"], "postmortemRemindAt": None}
+    return incidents.automated(doc, doc.path, after, "postmortem_written", now)
 
 
 def _reminder(doc: Doc, now: datetime) -> list[Write]:
@@ -123,13 +136,13 @@ def _reminder(doc: Doc, now: datetime) -> list[Write]:
     return [Create(f"admin_notifications/{name}", told), *incidents.automated(doc, doc.path, after, "reminded", now)]
 
 
-def _detected(store: Store, data: Mapping[str, Any]) -> list[Detected]:
+def _detected(store: Store, data: Mapping[str, Any], updates: Sequence[Mapping[str, Any]]) -> list[Detected]:
     """Its alerts with their first firing since it began; with the opening words where the alert has moved on."""
     ids = list(data["alertIds"])
     docs = store.get_many([f"alerts/{alert}" for alert in ids]) if ids else []
     found = []
     for alert, doc in zip(ids, docs, strict=True):
-        told = next((u for u in data["updates"] if u["author"] == AUTHOR and f"alert {alert}" in u["message"]), None)
+        told = next((u for u in updates if u["author"] == AUTHOR and f"by the alert {alert}:" in u["message"]), None)
         words = (
             told["message"] if told else f"{doc.data['sloName']}, {doc.data['severity']}" if doc else "not on record"
         )

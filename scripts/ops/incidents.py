@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from scripts.ops.screen import Screen, table
 BASE = "/api/incidents"
 IMPACTS = ("low", "medium", "high", "critical")
 STATUSES = ("investigating", "identified", "mitigating", "resolved")
+_EDITED_FROM = re.compile(r'\n*<!-- edited from version ("[0-9a-f]{16}") -->\s*\Z')
 _COLOURS = {"critical": 5, "high": 5, "medium": 1, "low": 3}
 
 Answer = Mapping[str, Any]
@@ -149,16 +151,23 @@ def _stats(options: argparse.Namespace, client: Client, screen: Screen) -> str:
 
 
 def _postmortem(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    """The last line of what is shown names its version, so that what somebody else wrote meanwhile is not lost."""
     path = f"{_path(options)}/postmortem"
     reply = client.get(path)
     answer = reply.json()
+    seen = reply.headers["ETag"]
     if not options.write:
-        return as_json(answer) if options.json else printable(str(answer["markdown"]), "\n")
+        text = printable(str(answer["markdown"]), "\n").rstrip("\n")
+        return as_json(answer) if options.json else f"{text}\n\n<!-- edited from version {seen.removeprefix('W/')} -->"
     try:
         text = sys.stdin.read() if options.write == "-" else Path(options.write).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CannotAsk(f"{options.write} cannot be read: {error}", WRONG) from None
-    kept = client.change("PUT", path, {"markdown": text}, {"If-Match": reply.headers["ETag"], **once()})
+    named = _EDITED_FROM.search(text)
+    if named is None and answer["state"] == "edited":
+        confirm(options, f"{options.write} does not say which version it was edited from. Overwrite what is kept now?")
+    body = {"markdown": _EDITED_FROM.sub("", text) if named else text}
+    kept = client.change("PUT", path, body, {"If-Match": named[1] if named else seen, **once()})
     return as_json(kept) if options.json else "Kept. It is served in the place of the draft from now on."
 
 

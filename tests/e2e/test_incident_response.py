@@ -74,6 +74,26 @@ def test_every_command_of_the_page_does_what_the_page_says(server: DevServer, tm
     assert done(server, "flag", "list")["changed"] == []
 
 
+def test_of_two_who_edit_a_post_mortem_the_second_is_told(server: DevServer, tmp_path: Path) -> None:
+    name = done(server, "incident", "open", "--title", "Twice", "--impact", "high")["id"]
+    draft = tmp_path / "draft.md"
+    draft.write_text(ops(server, "incident", "postmortem", name).stdout)
+    assert draft.read_text().splitlines()[-1].startswith('<!-- edited from version "')
+    for text, code in (("First.", 0), ("Second.", 2)):
+        written = tmp_path / f"{text}md"
+        written.write_text(draft.read_text().replace("# Post-mortem", f"{text}\n\n# Post-mortem"))
+        kept = ops(server, "incident", "postmortem", name, "--write", str(written))
+        assert kept.returncode == code, kept.stderr
+    assert "it was changed since you read it" in kept.stderr
+    plain = tmp_path / "plain.md"
+    plain.write_text("Mine.")
+    asked = ops(server, "incident", "postmortem", name, "--write", str(plain), typed="n\n")
+    assert (asked.returncode, "Overwrite what is kept now?" in asked.stderr) == (2, True)
+    found = done(server, "incident", "postmortem", name)["markdown"]
+    assert found.startswith("First.")
+    assert "edited from" not in found
+
+
 def test_what_the_public_would_see_is_asked_about_and_only_a_yes_is_one(server: DevServer) -> None:
     opening = ("incident", "open", "--title", "Seen by all", "--impact", "high", "--component", "API", "--visible")
     for typed in ("n\n", "", "perhaps\n"):

@@ -13,7 +13,7 @@ import pytest
 from shared.domain.incident_stats import life_of, means
 from shared.domain.postmortem import plain
 from shared.postmortems import remind
-from shared.store.protocol import Query, Store, Unavailable
+from shared.store.protocol import Create, Query, Store, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
 from tests.incidents_api import Desk, desk
@@ -133,6 +133,27 @@ def test_reminders_that_could_not_be_made_are_made_by_the_next_run_once(quick: D
     assert remind(Lost(), NOW + timedelta(hours=25)) == 0  # type: ignore[arg-type]
     assert remind(quick.store, NOW + timedelta(hours=25)) == 0
     assert len(reminders(quick.store)) == 1
+
+
+def test_who_was_stopped_after_writing_is_not_reminded_and_the_incident_hears_of_it(quick: Desk) -> None:
+    name = quick.open()
+    quick.post(f"/api/incidents/{name}/resolve")
+    path = f"incidents/{name}/postmortem/current"
+    quick.store.commit([Create(path, {"markdown": "Done.", "updatedAt": NOW, "rev": "0" * 16})])
+    assert remind(quick.store, NOW + timedelta(hours=25)) == 0
+    assert reminders(quick.store) == []
+    assert quick.incident(name)["postmortemAt"] == "2026-03-10T12:02:30Z"
+    assert remind(quick.store, NOW + timedelta(hours=49)) == 0
+
+
+def test_a_long_timeline_still_tells_how_it_was_found(quick: Desk) -> None:
+    watch = Watch(quick.store)
+    broken(watch, 0)
+    for n in range(70):
+        quick.update(f"{API}-1", f"Line {n}.")
+    draft = quick.read(f"/api/incidents/{API}-1/postmortem")["markdown"]
+    detection = draft.partition("## Detection")[2].partition("## Root cause")[0]
+    assert f"`{API}` at 2026-03-10 12:02:30: Opened by the alert {API}: error rate 50 %" in detection.replace("\\", "")
 
 
 # --- how long it takes
