@@ -38,7 +38,8 @@ _trace: contextvars.ContextVar[str | None] = contextvars.ContextVar("trace", def
 def set_trace(headers: Any, project: str | None) -> None:
     """Take the trace id from `traceparent` or `X-Cloud-Trace-Context`, so that lines group under their request."""
     for name, pattern in (("traceparent", _TRACEPARENT), ("X-Cloud-Trace-Context", _CLOUD_TRACE)):
-        found = pattern.fullmatch((headers.get(name) or "").strip())
+        text = headers.get(name)
+        found = pattern.fullmatch(text.strip()) if text else None
         if found and found[1].strip("0"):
             _trace.set(f"projects/{project or 'local'}/traces/{found[1].lower()}")
             return

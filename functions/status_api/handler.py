@@ -59,7 +59,7 @@ class _Gate:
         self._limit = RateLimit(limits.status_requests_per_minute, app.monotonic)
 
     def seconds_to_wait(self, request: Request) -> int:
-        client = self._clients.of(request.headers.get("X-Forwarded-For"), request.remote_addr)
+        client = self._clients.of(request.environ.get("HTTP_X_FORWARDED_FOR"), request.remote_addr)
         return self._limit.seconds_to_wait(client)
 
 
@@ -84,16 +84,25 @@ def _answer(request: Request, path: str, app: App, served: Served, now: datetime
     if path == SCRIPT:
         from shared.status_page import badge
 
-        ready = _once(served, path, "", lambda: (badge.script(served), "text/javascript; charset=utf-8", _EMBEDDED))
-        return answers.send(request, ready, caching=_SCRIPT_CACHING if served.enabled else answers.CACHING)
+        ready = _once(
+            served, path, "", lambda: (badge.script(served), "text/javascript; charset=utf-8", _EMBEDDED),
+            caching=_SCRIPT_CACHING if served.enabled else answers.CACHING,
+        )  # fmt: skip
+        return answers.send(request, ready)
     raise Problem(404, "not_found", "there is nothing at this address")
 
 
-def _once(served: Served, key: str, stamp: str, make: Callable[[], tuple[bytes, str, Headers]]) -> Ready:
+def _once(
+    served: Served,
+    key: str,
+    stamp: str,
+    make: Callable[[], tuple[bytes, str, Headers]],
+    caching: str = answers.CACHING,
+) -> Ready:
     """What `make` gives, made once for each snapshot and `stamp`: what else it depends on."""
     known: tuple[str, Ready] | None = served.prepared.get(key)
     if known is None or known[0] != stamp:
-        known = served.prepared[key] = (stamp, answers.prepare(*make()))
+        known = served.prepared[key] = (stamp, answers.prepare(*make(), caching=caching))
     return known[1]
 
 
@@ -102,19 +111,12 @@ def _healthz(request: Request, served: Served, now: datetime) -> Response:
     status = 200 if served.reachable or served.snapshot else 503
     if status == 200 and request.query_string and _is_strict_outage(request, served):
         status = 503
-    headers = [
-        ("Content-Type", "application/json"),
-        ("Cache-Control", answers.CACHING if status == 200 else "no-store"),
-        *answers.BARE,
-        *answers.CORS,
-    ]
-    if status != 200:
-        return Response(healthz.body(served, now), status, headers)
-    etag = _health_tag(served, now)
-    headers.append(("ETag", etag))
-    if answers.has_it(request, etag):
-        return Response(None, 304, headers[1:])
-    return Response(healthz.body(served, now), 200, headers)
+    body, etag = healthz.body(served, now), _health_tag(served, now)
+    known: Ready | None = served.prepared.get("healthz answer")
+    if known is None or known.etag != etag or len(known.body) != len(body):  # what its headers depend on
+        known = answers.prepare(body, "application/json", [*answers.BARE, *answers.CORS], etag=etag, pack=False)
+        served.prepared["healthz answer"] = known
+    return answers.send(request, known, status, body)
 
 
 def _health_tag(served: Served, now: datetime) -> str:
