@@ -37,6 +37,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--component", action="append", metavar="ID", help="affected; may be repeated")
     command.add_argument("--message", "-m", help="what is written into its timeline")
     command.add_argument("--status", choices=("open", *STATUSES), help="of open and update; of list, only these")
+    command.add_argument("--runbook", metavar="NAME", help="of open and edit: what to follow, such as api-outage")
     command.add_argument("--root-cause", dest="root_cause", help="of resolve, or of edit once it is resolved")
     who = command.add_mutually_exclusive_group()
     who.add_argument("--public", action="store_true", help="the message is for everybody")
@@ -180,8 +181,8 @@ def _open(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         raise CannotAsk("An incident opens as investigating, identified or mitigating.", WRONG)
     body: dict[str, Any] = {"title": options.title, "impact": options.impact, "components": options.component or []}
     body |= {"publicVisible": True} if options.visible else {}
-    body |= {name: value for name, value in (("message", options.message), ("status", options.status)) if value}
-    body |= _audience(options)
+    given = {"message": options.message, "status": options.status, "runbook": options.runbook}
+    body |= {name: value for name, value in given.items() if value} | _audience(options)
     if options.visible or options.public:
         confirm(options, _question("Open an incident that everybody can see", options.title, options.message))
     return _told(client.change("POST", BASE, body, once()), options, screen)
@@ -208,7 +209,9 @@ def _reopen(options: argparse.Namespace, client: Client, screen: Screen) -> str:
 
 
 def _edit(options: argparse.Namespace, client: Client, screen: Screen) -> str:
-    given = {"title": options.title, "impact": options.impact, "rootCause": options.root_cause}
+    given = {
+        "title": options.title, "impact": options.impact, "runbook": options.runbook, "rootCause": options.root_cause,
+    }  # fmt: skip
     body: dict[str, Any] = {name: value for name, value in given.items() if value}
     body |= {"components": options.component} if options.component else {}
     body |= {"publicVisible": options.visible} if options.visible or options.hidden else {}

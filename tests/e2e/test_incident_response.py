@@ -114,12 +114,16 @@ def test_what_the_public_would_see_is_asked_about_and_only_a_yes_is_one(server: 
 
 
 def test_tables_are_readable_and_refusals_say_what_is_allowed(server: DevServer) -> None:
-    name = done(server, "incident", "open", "--title", "A small thing", "--impact", "low", "--component", "Auth")["id"]
+    opening = ("--title", "A small thing", "--impact", "low", "--component", "Auth", "--runbook", "auth-issues")
+    name = done(server, "incident", "open", *opening)["id"]
     head, line = ops(server, "incident", "list", "--text", "small thing").stdout.splitlines()
     assert head.split() == ["id", "impact", "status", "seen", "started", "took", "title"]
     assert re.fullmatch(rf"{name} +low +investigating +internal +20\S+ \d\d:\d\d +– +A small thing", line)
     shown = ops(server, "incident", "show", name).stdout
     assert "low impact, investigating, for the team only. Auth." in shown
+    assert "runbook: auth-issues" in shown
+    edited = done(server, "incident", "edit", name, "--runbook", "api-outage")
+    assert edited["runbook"] == "api-outage"
     assert "next: identified, mitigating, resolve" in shown
     refused = ops(server, "incident", "reopen", name, "-m", "again")
     assert (refused.returncode, "allowed: identified, mitigating, resolve" in refused.stderr) == (2, True)
