@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flask import Request, Response
 
 from functions.usage_api.body import json_object, refuse
-from functions.usage_api.costs import bring_up_to_date
+from functions.usage_api.costs import bring_up_to_date, days_between
 from functions.usage_api.switch import require_dashboard
 from shared.accounts import accounts_for
 from shared.cost_days import costs_path, parts_in
@@ -20,30 +20,34 @@ from shared.domain.cost_day import joined
 from shared.domain.ledger import Part
 from shared.domain.price import Priced, Rates, rates_of
 from shared.domain.reconcile import reconcile, shown
+from shared.domain.usage import parse_words
 from shared.http import answer
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
 
 MOST_DAYS = 400
+_FIELDS = ("provider", "bill")
 
 
 def against_bill(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
     """`{"provider": "anthropic", "bill": "…"}`: each model and day of the bill's time, its variance and the causes."""
     require_dashboard(app)
     body = json_object(request, app)
-    provider, text = body.get("provider"), body.get("bill")
-    if set(body) != {"provider", "bill"} or not isinstance(provider, str) or not isinstance(text, str):
-        refuse(["bill: the bill's text, CSV or JSON, beside `provider`, and nothing else"])
-        raise AssertionError
+    faults = [f"{name}: unknown" for name in body if name not in _FIELDS][:10]
+    provider = parse_words(body, ("provider",), faults)["provider"]
+    if not isinstance(body.get("bill"), str):
+        faults.append("bill: must be the bill's text, CSV or JSON")
+    refuse(faults)
     try:
-        bill = read_bill(text)
+        bill = read_bill(body["bill"])
     except BadBill as error:
         refuse([f"bill: {fault}" for fault in error.faults])
         raise AssertionError from None
-    days = sorted({day for day, _ in bill})
+    first, last = min(day for day, _ in bill), max(day for day, _ in bill)
+    days = days_between(first, last)  # a day without a line has nothing billed, and perhaps something counted
     if len(days) > MOST_DAYS:
-        refuse([f"bill: at most {MOST_DAYS} days"])
+        refuse([f"bill: is of {len(days)} days, and at most {MOST_DAYS} can be held against what was counted"])
     complete = bring_up_to_date(app, now)
     counted: dict[tuple[str, str], Part] = {}
     for day, doc in zip(days, app.store.get_many([costs_path(day) for day in days]), strict=True):
@@ -54,7 +58,7 @@ def against_bill(app: App, request: Request, now: datetime, _: Mapping[str, str]
     prices = app.part(accounts_for).prices
 
     def rates(day: str, model: str) -> Rates | None:
-        found = rates_of(prices, str(provider), model, date.fromisoformat(day), "standard")
+        found = rates_of(prices, provider, model, date.fromisoformat(day), "standard")
         return found.rates if isinstance(found, Priced) else None
 
     lines = reconcile(bill, counted, rates)
@@ -64,8 +68,8 @@ def against_bill(app: App, request: Request, now: datetime, _: Mapping[str, str]
     return answer(
         {
             "provider": provider,
-            "from": days[0],
-            "to": days[-1],
+            "from": first,
+            "to": last,
             "complete": complete,
             "counted_usd": plain(ours),
             "billed_usd": plain(theirs),

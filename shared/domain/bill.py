@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, Inexact, InvalidOperation
 from typing import Any
 
 from shared.domain.price import EXACT
@@ -26,6 +26,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 REQUIRED = ("day", "model", "usd")
 MOST_LINES = 50_000
+MOST_USD = Decimal(10) ** 12  # of a line
+FINEST = 36  # decimals of an amount: so that no sum of a bill's lines is ever rounded
+MOST_MODEL = 200  # characters
 
 
 class BadBill(ValueError):
@@ -70,10 +73,13 @@ def read_bill(text: str) -> Bill:
 
 def _lines(text: str) -> Iterable[Mapping[str, Any]]:
     if text.lstrip()[:1] not in ("[", "{"):
-        return [
-            {str(name).strip().lower(): value for name, value in row.items() if name is not None}
-            for row in csv.DictReader(text.lstrip("\ufeff").splitlines(keepends=True))
-        ]
+        try:
+            return [
+                {str(name).strip().lower(): value for name, value in row.items() if name is not None}
+                for row in csv.DictReader(text.lstrip("\ufeff").splitlines(keepends=True))
+            ]
+        except csv.Error:
+            raise BadBill(["(the whole): is no CSV"]) from None
     try:
         data = json.loads(text, parse_float=Decimal, parse_int=str)
     except (ValueError, RecursionError):
@@ -88,32 +94,39 @@ def _read(line: Mapping[str, Any], number: int, faults: list[str]) -> tuple[tupl
     before = len(faults)
     day = str(_of(line, "day") or "")[:10]
     try:
-        date.fromisoformat(day)
+        day = date.fromisoformat(day).isoformat()  # 20261129 is a day too, and the same one
     except ValueError:
         faults.append(f"line {number}: day: must begin with a day such as 2026-11-29")
     model = str(_of(line, "model") or "").strip()
-    if not model:
-        faults.append(f"line {number}: model: is missing")
-    try:
-        usd = Decimal(str(_of(line, "usd")).strip().lstrip("$").replace(",", ""))
-        if not usd.is_finite():
-            raise InvalidOperation
-    except InvalidOperation:
-        faults.append(f"line {number}: cost: must be an amount in USD")
-        usd = Decimal(0)
+    if not 0 < len(model) <= MOST_MODEL:
+        faults.append(f"line {number}: model: must have 1 to {MOST_MODEL} characters")
+    usd = _amount(_of(line, "usd"))
+    if usd is None:
+        faults.append(f"line {number}: cost: must be an amount in USD, of at most {FINEST} decimals")
     counts: dict[str, int] = {}
     for name in COLUMNS:
         given = _of(line, name)
         if name in REQUIRED or given in (None, ""):
             continue
         text = str(given).replace(",", "")
-        if not (text.isascii() and text.isdecimal()):
+        if not (text.isascii() and text.isdecimal() and len(text) <= 18):
             faults.append(f"line {number}: {name} tokens: must be a whole number")
         else:
             counts[name] = int(text)
-    if len(faults) > before:
+    if len(faults) > before or usd is None:
         return None
     return (day, model), Billed(usd, Tokens(**counts) if counts else None)
+
+
+def _amount(given: Any) -> Decimal | None:
+    """USD, as bills write it: $1,234.50. None for what is no such amount, or is beyond all bills."""
+    try:
+        usd = Decimal(str(given).strip().replace("$", "", 1).replace(",", ""))
+        if abs(usd) > MOST_USD:  # also what is no number raises here
+            return None
+        return usd if usd == EXACT.quantize(usd, Decimal(1).scaleb(-FINEST)) else None
+    except (InvalidOperation, Inexact):
+        return None
 
 
 def _of(line: Mapping[str, Any], name: str) -> Any:

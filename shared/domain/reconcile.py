@@ -15,7 +15,7 @@ from decimal import Decimal
 from shared.domain.bill import Bill, Billed
 from shared.domain.cost import add, cost_of, plain
 from shared.domain.ledger import Part
-from shared.domain.price import Rates
+from shared.domain.price import EXACT, Rates
 from shared.domain.pricing import undated
 from shared.domain.usage import Tokens
 
@@ -43,11 +43,11 @@ class Line:
 
     @property
     def variance(self) -> Decimal:
-        return self.billed - self.counted
+        return EXACT.subtract(self.billed, self.counted)
 
     @property
     def unexplained(self) -> Decimal:
-        return self.variance - add(cause.usd for cause in self.causes)
+        return EXACT.subtract(self.variance, add(cause.usd for cause in self.causes))
 
 
 def reconcile(bill: Bill, counted: Mapping[tuple[str, str], Part], rates_of: RatesOf) -> list[Line]:
@@ -56,7 +56,7 @@ def reconcile(bill: Bill, counted: Mapping[tuple[str, str], Part], rates_of: Rat
     for (day, model), one in bill.items():
         key = (day, _own(model, counted))
         before = billed.get(key)
-        billed[key] = one if before is None else Billed(before.usd + one.usd, _add(before.tokens, one.tokens))
+        billed[key] = one if before is None else Billed(EXACT.add(before.usd, one.usd), _add(before.tokens, one.tokens))
     keys = sorted({*billed, *counted})
     differences = {key: _difference(billed.get(key), counted.get(key)) for key in keys}
     late = _late(differences)
@@ -149,20 +149,19 @@ def _line(
             count = abs(sum(part.values()))
             causes.append(Cause(name, _priced(part, rates), count, f"{count:,} {text}"))
     if counted is not None and counted.unpriced_tokens:
-        amount = _cost(counted.kinds, rates) - ours
+        amount = EXACT.subtract(_cost(counted.kinds, rates), ours)
         causes.append(
             Cause("unpriced", amount, counted.unpriced_tokens, f"{counted.unpriced_tokens:,} tokens had no price yet")
         )
-    elif counted is not None and (own := _cost(counted.kinds, rates) - ours):
+    elif counted is not None and (own := EXACT.subtract(_cost(counted.kinds, rates), ours)):
         text = "tiers or batches: what was counted cost other than the standard price"
         causes.append(Cause("tiers_or_batches", own, counted.tokens, text))
     if billed is not None and billed.tokens is not None:
         expected = _cost(billed.tokens, rates)
         if billed.usd != expected:
             ratio = f": {billed.usd / expected * 100:.2f} % of our price" if expected else ""
-            causes.append(
-                Cause("repriced", billed.usd - expected, billed.tokens.total, f"billed at another price{ratio}")
-            )
+            other = EXACT.subtract(billed.usd, expected)
+            causes.append(Cause("repriced", other, billed.tokens.total, f"billed at another price{ratio}"))
     return Line(day, model, ours, theirs, tuple(cause for cause in causes if cause.usd or cause.tokens))
 
 
@@ -173,7 +172,14 @@ def _without_tokens(billed: Billed | None, counted: Part | None, rates: Rates | 
     if billed is None and counted is not None:
         return [Cause("not_billed", -counted.cost, counted.tokens, "counted, and not on the bill")]
     if rates is None and counted is not None and billed is not None:
-        return [Cause("unpriced", billed.usd - counted.cost, counted.unpriced_tokens, "the model has no price here")]
+        return [
+            Cause(
+                "unpriced",
+                EXACT.subtract(billed.usd, counted.cost),
+                counted.unpriced_tokens,
+                "the model has no price here",
+            )
+        ]
     return []
 
 
@@ -181,7 +187,7 @@ def _priced(counts: Counts, rates: Rates) -> Decimal:
     """Counts may be negative: then so is what they cost."""
     positive = Tokens(**{kind: count for kind, count in counts.items() if count > 0})
     negative = Tokens(**{kind: -count for kind, count in counts.items() if count < 0})
-    return _cost(positive, rates) - _cost(negative, rates)
+    return EXACT.subtract(_cost(positive, rates), _cost(negative, rates))
 
 
 def _cost(tokens: Tokens, rates: Rates) -> Decimal:

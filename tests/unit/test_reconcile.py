@@ -84,6 +84,28 @@ def test_a_bill_in_json_says_the_same(api: UsageApi) -> None:
     assert read_bill(exact)["2026-11-18", SONNET].usd == Decimal("0.03")
 
 
+def test_a_day_without_a_line_on_the_bill_is_still_of_its_time(api: UsageApi) -> None:
+    api.send(told(1, 2, SONNET, 5000, 1000), told(2, 1, SONNET, 4000, 800), told(3, 0, SONNET, 1000, 200))
+    lines = CSV.splitlines()
+    result = reconciled(api, "\n".join([lines[0], lines[1], lines[3]]))
+    assert causes(result, "2026-11-19", SONNET) == [("not_billed", "-0.024")]
+    assert (result["counted_usd"], result["billed_usd"], result["unexplained_usd"]) == ("0.06", "0.036", "0")
+
+
+def test_a_day_may_be_written_without_dashes_and_the_provider_in_capitals(api: UsageApi) -> None:
+    api.send(told(1, 2, SONNET, 5000, 1000))
+    bill = CSV.splitlines()[0] + "\n20261118,claude-sonnet-4-5,5000,1000,0.03\n"
+    reply = api.call("POST", "/api/costs/reconcile", {"provider": "Anthropic", "bill": bill})
+    assert (reply.json["provider"], reply.json["from"], reply.json["variance_usd"]) == ("anthropic", "2026-11-18", "0")
+
+
+def test_amounts_as_doubles_are_printed_are_taken_exactly(api: UsageApi) -> None:
+    bill = "date,model,cost_usd\n" + "2026-11-18,claude-sonnet-4-5,3.4000000000000005e-05\n" * 2 + "2026-11-18,m,$1,5\n"
+    result = reconciled(api, bill.replace("$1,5", '"$1,000.5"'))
+    assert result["billed_usd"] == "1000.50006800000000000001"
+    assert result["unexplained_usd"] == "0"
+
+
 def test_what_was_not_billed_and_what_had_no_price_is_named(api: UsageApi) -> None:
     api.send(told(1, 2, SONNET, 5000, 1000), told(2, 2, HAIKU, 1000, 0), told(3, 2, "claude-own", 1000, 10))
     bill = CSV.splitlines()[0] + "\n2026-11-18,claude-sonnet-4-5,5000,1000,0.03\n2026-11-18,claude-own,1000,10,0.07\n"
@@ -116,6 +138,12 @@ def test_a_bill_without_tokens_tells_only_what_it_can(api: UsageApi) -> None:
         ("date,model,cost\nyesterday,m,1\n", "line 1: day: "),
         ("date,model,cost\n2026-11-18,m,free\n", "line 1: cost: must be an amount"),
         ("date,model,cost,input_tokens\n2026-11-18,m,1,-5\n", "line 1: input tokens: must be a whole number"),
+        ("date,model,cost\n2026-11-18,m,1e999999\n", "line 1: cost: must be an amount"),
+        ("date,model,cost\n2026-11-18,m,1e-999999\n", "line 1: cost: must be an amount"),
+        ("date,model,cost\n2026-11-18,m,sNaN\n", "line 1: cost: must be an amount"),
+        (f"date,model,cost\n2026-11-18,{'m' * 201},1\n", "line 1: model: must have 1 to 200"),
+        (f"date,model,cost\n2026-11-18,{'m' * 200_000},1\n", "(the whole): is no CSV"),
+        (f"date,model,cost,input_tokens\n2026-11-18,m,1,{'9' * 5000}\n", "line 1: input tokens: must be a whole"),
         ("{", "(the whole): is no JSON"),
         ("[1]", "(the whole): must be a list of objects"),
     ],
