@@ -1,7 +1,8 @@
 """The report: reads what the success metrics of a week or a month are made of.
 
 Reads, at most: a document for each hour of the period (latency) and two for each day (availability), one for each day
-of the longest SLO window, each firing and each incident of the period, and a count for each state of a notification.
+of the longest SLO window, each firing, incident and reconciled bill of the period, and a count for each state of a
+notification.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from shared.components import load_components
@@ -18,12 +20,14 @@ from shared.domain.exclusion import Exclusion, Span, in_force, merged
 from shared.domain.metric import Registry
 from shared.domain.metric_query import MetricQuery
 from shared.domain.query_range import DAY, HOUR, Range, Stored, aligned, without
+from shared.domain.reconciled import apart
 from shared.domain.report import DAYS, TARGETS, Incident, Measured, Period, Target, Verdict, no_source, verdict
 from shared.domain.rollup import Stats, distribution
 from shared.domain.slo import Counts, Definition
 from shared.domain.slots import add_up, count_definitions
 from shared.exclusions import EXCLUSIONS, exclusions_of
 from shared.metric_query import Reader, read_stored
+from shared.reconciliations import ended
 from shared.slo_report import SloReader
 from shared.store.protocol import Doc, Operator, Query, Store, cursor_of
 
@@ -218,10 +222,16 @@ class _Maker:
         found = add_up(self._count(rollup, definition) for _, rollup in self._rollups(PROBES, (PROBES,), DAY))
         return report.probed(found)
 
-    # --- without a source yet
+    # --- of bills
 
     def cost_accuracy(self) -> Measured:
-        return no_source("costs are not tracked yet")
+        return report.cost_accuracy(self._bills())
 
     def cost_variance(self) -> Measured:
-        return no_source("costs are not tracked yet")
+        return report.cost_variance(self._bills())
+
+    def _bills(self) -> list[tuple[Decimal, Decimal]]:
+        first, end = (f"{_moment(block):%Y-%m-%d}" for block in (self._first, self._end))
+        found = ended(self._store, first, end)
+        self.reads += max(1, len(found))
+        return [(one.billed, one.counted) for one in apart(found)]

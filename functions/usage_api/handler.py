@@ -24,7 +24,8 @@ ROUTES = (
     Route("/api/usage/{uid}/quota", {"GET": quotas.one_quota, "PUT": quotas.set_override}),
     Route("/api/costs", {"GET": costs.grouped_costs}),
     Route("/api/costs/overview", {"GET": costs.overview}),
-    Route("/api/costs/reconcile", {"POST": reconcile.against_bill}),
+    Route("/api/costs/reconcile", {"GET": reconcile.kept_ones, "POST": reconcile.against_bill}),
+    Route("/api/costs/reconcile/{id}", {"DELETE": reconcile.forget}),
 )
 
 

@@ -24,6 +24,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("bill", metavar="FILE", help="CSV or JSON: day, model, cost in USD, and tokens by kind")
     command.add_argument("--provider", default="anthropic", help="anthropic unless said otherwise")
     command.add_argument("--all", action="store_true", help="also the lines that agree")
+    command.add_argument("--try", dest="keep", action="store_false", help="only show it; keep nothing for the report")
     command.add_argument("--json", action="store_true", help="the answer as it is, every digit")
     command.set_defaults(run=run)
     return command
@@ -34,7 +35,8 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         bill = Path(options.bill).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CannotAsk(f"{options.bill} cannot be read: {error}", WRONG) from None
-    answer = client.change("POST", "/api/costs/reconcile", {"provider": options.provider, "bill": bill})
+    body = {"provider": options.provider, "bill": bill, "keep": options.keep}
+    answer = client.change("POST", "/api/costs/reconcile", body)
     if options.json:
         return json.dumps(answer, indent=2, ensure_ascii=False)
     return "\n".join(shown(answer, screen, everything=options.all))
@@ -60,7 +62,18 @@ def shown(answer: Answer, screen: Screen, *, everything: bool = False) -> list[s
         f"variance {usd(answer['variance_usd'])}{percent}.",
         *([f"Of it {sums}."] if sums else []),
         *([f"Unexplained: {usd(answer['unexplained_usd'])}."] if answer["unexplained_usd"] != "0" else []),
+        screen.dim(_kept(answer)),
     ]
+
+
+def _kept(answer: Answer) -> str:
+    if answer["kept"]:
+        return f"Kept for the report as {answer['kept']}."
+    return (
+        "Nothing is kept."
+        if answer["complete"]
+        else "Not all that has come is counted yet, so nothing is kept: ask again."
+    )
 
 
 _AMOUNTS = ("counted", "billed", "variance")

@@ -12,6 +12,7 @@ from typing import Any
 
 from scripts.ops.chart import local
 from scripts.ops.client import Client, printable
+from scripts.ops.money import usd
 from scripts.ops.screen import Screen, padded, table
 
 BASE = "/api/ops/report"
@@ -80,7 +81,12 @@ def _counts(line: Answer) -> str:
     """`good 99, total 100`, or why there is no data."""
     if line["reason"]:
         return printable(line["reason"])
-    return ", ".join(f"{_words(name)} {count:,}" for name, count in line["counts"].items())
+    return ", ".join(f"{_words(name)} {_count(count)}" for name, count in line["counts"].items())
+
+
+def _count(count: int | str) -> str:
+    """Amounts of money come as texts, in full."""
+    return f"{count:,}" if isinstance(count, int) else usd(count).removesuffix(" USD")
 
 
 def _words(name: str) -> str:

@@ -160,8 +160,8 @@ def _line(
         expected = _cost(billed.tokens, rates)
         if billed.usd != expected:
             ratio = f": {billed.usd / expected * 100:.2f} % of our price" if expected else ""
-            other = EXACT.subtract(billed.usd, expected)
-            causes.append(Cause("repriced", other, billed.tokens.total, f"billed at another price{ratio}"))
+            price = EXACT.subtract(billed.usd, expected)
+            causes.append(Cause("repriced", price, billed.tokens.total, f"billed at another price{ratio}"))
     return Line(day, model, ours, theirs, tuple(cause for cause in causes if cause.usd or cause.tokens))
 
 

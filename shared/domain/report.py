@@ -6,11 +6,14 @@ A metric without data says so and why, and is never taken for 100 %. Nothing is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
+from shared.domain.cost import add, plain
+from shared.domain.price import EXACT
 from shared.domain.slo import Compliance, Counts
 
 Period = Literal["week", "month"]
@@ -48,6 +51,10 @@ _FALSE = Target(
     "false_positives", "False positive alerts", "at most", Fraction(1), "%",
     "firings that a responder marked false, of all firings that began in the period",
 )  # fmt: skip
+_VARIANCE = (
+    "what each bill and what was counted differ by, of what was billed; of the reconciled bills whose last day is in "
+    "the period, each day of a provider once"
+)
 TARGETS: Mapping[Period, Sequence[Target]] = {
     "week": (
         _AVAILABILITY,
@@ -66,7 +73,7 @@ TARGETS: Mapping[Period, Sequence[Target]] = {
         ),
         Target(
             "cost_accuracy", "Cost tracking accuracy", "at least", Fraction(99), "%",
-            "tracked costs beside those of the providers",
+            f"100 % less the cost variance: {_VARIANCE}",
         ),
         Target(
             "delivery", "Alert delivery success", "at least", Fraction("99.9"), "%",
@@ -90,7 +97,7 @@ TARGETS: Mapping[Period, Sequence[Target]] = {
             "SLOs that are met over their own windows, of all; an SLO without data leaves it open whether all are met",
         ),
         Target(
-            "cost_variance", "Cost variance", "below", Fraction(5), "%", "tracked costs beside the bills"
+            "cost_variance", "Cost variance", "below", Fraction(5), "%", _VARIANCE,
         ),
     ),
 }  # fmt: skip
@@ -98,10 +105,13 @@ TARGETS: Mapping[Period, Sequence[Target]] = {
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was counted. `value` None: no data, and `reason` says why. `holds`: judged by counts, not by the value."""
+    """What was counted; amounts of money are texts, in full.
+
+    `value` None: no data, and `reason` says why. `holds`: judged by counts, not by the value.
+    """
 
     value: Fraction | None
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int | str] = field(default_factory=dict)
     reason: str | None = None
     estimated: bool = False
     holds: bool | None = None
@@ -200,3 +210,25 @@ def slo_compliance(found: Iterable[Compliance]) -> Measured:
     if not counts["missed"] and (counts["noData"] or not given):
         return Measured(None, counts, f"{counts['noData']} of {len(given)} SLOs have no data" if given else "no SLOs")
     return Measured(Fraction(100 * counts["met"], len(given)), counts)
+
+
+def cost_variance(bills: Iterable[tuple[Decimal, Decimal]]) -> Measured:
+    """`bills`: of each, what was billed and what was counted, in USD. One that is too high makes up for no other."""
+    given = list(bills)
+    billed = add(one for one, _ in given)
+    differs = add(abs(EXACT.subtract(one, counted)) for one, counted in given)
+    counts: dict[str, int | str] = {
+        "bills": len(given),
+        "billedUsd": plain(billed),
+        "countedUsd": plain(add(counted for _, counted in given)),
+        "differenceUsd": plain(differs),
+    }
+    if billed <= 0:
+        return Measured(None, counts, "nothing was billed" if given else "no bill was reconciled")
+    return Measured(100 * Fraction(differs) / Fraction(billed), counts)
+
+
+def cost_accuracy(bills: Iterable[tuple[Decimal, Decimal]]) -> Measured:
+    """100 % less the variance, and never less than nothing."""
+    found = cost_variance(bills)
+    return found if found.value is None else replace(found, value=max(Fraction(0), 100 - found.value))

@@ -71,7 +71,10 @@ def test_a_bill_is_explained_in_a_terminal(api: UsageApi, tmp_path: Path) -> Non
     assert "1,200 tokens were billed that nobody told us of" in shown
     assert "Counted 0.11 USD, billed 0.11 USD: variance 0.0020 USD (1.82 % of the bill)." in shown
     assert "Of it late 0.00 USD, missing 0.0060 USD, repriced -0.0040 USD." in shown
-    assert HAIKU in ask(api, "reconcile", str(tmp_path / "bill.csv"), "--all")
+    assert "Kept for the report as anthropic-2026-11-18-2026-11-20." in shown
+    tried = ask(api, "reconcile", str(tmp_path / "bill.csv"), "--all", "--try")
+    assert HAIKU in tried
+    assert "Nothing is kept." in tried
 
 
 def test_what_cannot_be_read_is_a_sentence(api: UsageApi, capsys: pytest.CaptureFixture[str]) -> None:

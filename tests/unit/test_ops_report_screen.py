@@ -37,6 +37,7 @@ WEEK = {
         line("False positive alerts", 0.0, 1, "at most", verdict="met", counts={"markedFalse": 0, "firings": 4}),
         line("p95 API latency", 311.2, 400, "at most", verdict="met", unit="ms", estimated=True, counts={"n": 9}),
         line("MTTR", 2.0001, 2, "below", verdict="missed", unit="h", counts={"incidents": 2, "resolved": 2}),
+        line("Cost tracking accuracy", 99.5, 99, verdict="met", counts={"bills": 1, "billedUsd": "1204.055000001"}),
         line("Status page uptime", None, 100, reason="nothing probes the status page yet"),
     ],
     "reads": 9,

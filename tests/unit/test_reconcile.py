@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from shared.domain.bill import BadBill, read_bill
+from shared.store.protocol import Store
 from shared.store.sqlite import SqliteStore
 from tests.usage_api import NOW, UsageApi, event, usage_api
 
@@ -157,3 +158,48 @@ def test_every_fault_of_a_bill_is_named_with_its_line(text: str, fault: str) -> 
 def test_a_bill_with_faults_is_a_problem_that_names_them(api: UsageApi) -> None:
     reply = api.call("POST", "/api/costs/reconcile", {"provider": "anthropic", "bill": "date,model,cost\nx,,y\n"})
     assert (reply.status, len(reply.json["errors"])) == (400, 3)
+
+
+# --- kept, for the report
+
+
+def kept(api: UsageApi, **query: str) -> list[dict[str, Any]]:
+    return list(api.get("/api/costs/reconcile", **query)["reconciliations"])
+
+
+def bill_of(day: str, usd: str, model: str = SONNET) -> str:
+    return f"date,model,cost_usd\n{day},{model},{usd}\n"
+
+
+def test_what_came_of_a_bill_is_kept_once_for_its_days_with_who_asked_and_when(store: Store) -> None:
+    with usage_api(store) as api:
+        api.send(told(1, 2, SONNET, 5000, 1000))
+        assert reconciled(api, bill_of("2026-11-18", "0.05"))["kept"] == "anthropic-2026-11-18-2026-11-18"
+        assert reconciled(api, bill_of("2026-11-18", "0.04"))["kept"] == "anthropic-2026-11-18-2026-11-18"
+        (one,) = kept(api)
+        stored = store.get("cost_reconciliations/anthropic-2026-11-18-2026-11-18")
+    assert one == {
+        "id": "anthropic-2026-11-18-2026-11-18", "provider": "anthropic", "from": "2026-11-18", "to": "2026-11-18",
+        "billedUsd": "0.04", "countedUsd": "0.03", "varianceUsd": "0.01", "unexplainedUsd": "0.01",
+        "at": NOW.isoformat(), "by": one["by"],
+    }  # fmt: skip
+    assert one["by"]
+    assert stored is not None
+    assert stored.data["at"] == NOW
+
+
+def test_a_bill_that_is_only_tried_is_not_kept_and_a_wrong_one_can_be_dropped(api: UsageApi) -> None:
+    body = {"provider": "anthropic", "bill": bill_of("2026-11-18", "0.05"), "keep": False}
+    assert api.call("POST", "/api/costs/reconcile", body).json["kept"] is None
+    assert kept(api) == []
+    name = reconciled(api, body["bill"])["kept"]
+    assert [one["id"] for one in kept(api)] == [name]
+    assert kept(api, from_="2026-11-19") == []
+    assert api.call("DELETE", f"/api/costs/reconcile/{name}").status == 200
+    assert (api.call("DELETE", f"/api/costs/reconcile/{name}").status, kept(api)) == (404, [])
+
+
+def test_what_is_not_wholly_counted_is_not_kept(api: UsageApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("functions.usage_api.costs.MOST_SECONDS", -1.0)
+    result = reconciled(api, bill_of("2026-11-18", "0.05"))
+    assert (result["complete"], result["kept"], kept(api)) == (False, None, [])

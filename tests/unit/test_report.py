@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 from shared.alert_marks import mark_false
 from shared.domain import report
 from shared.domain.exclusion import Exclusion, Span
+from shared.domain.reconciled import Reconciliation
 from shared.domain.report import TARGETS, Incident, Measured, Target, verdict
 from shared.domain.slo import Counts
 from shared.exclusions import add
+from shared.reconciliations import keep
 from shared.report import _Maker
 from shared.store.protocol import Create, Merge, Put, Store
 from shared.store.sqlite import SqliteStore
@@ -59,6 +62,11 @@ def verdict_of(metric: str, measured: Measured) -> str:
         ("slos", report.slo_compliance(["no_data", "missed"]), "missed"),
         ("mttr", report.mttr([Incident(NOW, NOW + 2 * HOUR - timedelta(microseconds=1))]), "met"),
         ("mttr", report.mttr([Incident(NOW, NOW + 2 * HOUR)]), "missed"),
+        ("cost_accuracy", report.cost_accuracy([(Decimal(100), Decimal(99))]), "met"),
+        ("cost_accuracy", report.cost_accuracy([(Decimal(100), Decimal("98.999999"))]), "missed"),
+        ("cost_accuracy", report.cost_accuracy([(Decimal(100), Decimal("101.000001"))]), "missed"),
+        ("cost_variance", report.cost_variance([(Decimal(100), Decimal("95.000001"))]), "met"),
+        ("cost_variance", report.cost_variance([(Decimal(100), Decimal(95))]), "missed"),
         ("mttr", report.mttr([Incident(NOW, NOW + HOUR), Incident(NOW, NOW + 3 * HOUR)]), "missed"),
     ],
 )
@@ -79,6 +87,9 @@ def test_a_verdict_is_exact_at_its_target_and_beside_it(metric: str, measured: M
         ("resolved", report.resolved_in_time([Incident(NOW - HOUR, None)], NOW)),
         ("delivery", report.delivery({"delivered": 0, "dead": 0, "withheld": 5})),
         ("slos", report.slo_compliance([])),
+        ("cost_accuracy", report.cost_accuracy([])),
+        ("cost_variance", report.cost_variance([])),
+        ("cost_variance", report.cost_variance([(Decimal(0), Decimal(3))])),
         ("slos", report.slo_compliance(["met", "no_data"])),
     ],
 )
@@ -103,6 +114,14 @@ def test_incidents_in_time_are_those_of_two_hours_and_less_and_open_ones_count_o
     measured = report.resolved_in_time(incidents, NOW)
     assert measured.value == Fraction(100, 3)
     assert measured.counts == {"withinTwoHours": 1, "incidents": 5, "undecided": 2}
+
+
+def test_a_bill_that_is_too_high_makes_up_for_none_that_is_too_low() -> None:
+    bills = [(Decimal(110), Decimal(100)), (Decimal(90), Decimal(100))]
+    variance, accuracy = report.cost_variance(bills), report.cost_accuracy(bills)
+    assert (variance.value, accuracy.value) == (10, 90)
+    assert variance.counts == {"bills": 2, "billedUsd": "200", "countedUsd": "200", "differenceUsd": "20"}
+    assert report.cost_accuracy([(Decimal(1), Decimal(5))]).value == 0
 
 
 def test_the_metrics_are_those_of_the_plan_with_its_targets() -> None:
@@ -294,6 +313,29 @@ def test_an_slo_whose_history_is_still_counted_has_no_data(sqlite_store: SqliteS
     with ops_api(sqlite_store, NOW) as ops:
         slos = asked(ops, period="month")["slos"]
     assert (slos["counts"], slos["verdict"]) == ({"met": 0, "missed": 0, "noData": 4}, "no_data")
+
+
+def bill(store: Store, end: datetime, at: datetime, counted: str, provider: str = "anthropic", days: int = 1) -> None:
+    start = end - timedelta(days=days - 1)
+    amounts = Decimal(100), Decimal(counted), Decimal(0)
+    keep(store, Reconciliation(provider, f"{start:%Y-%m-%d}", f"{end:%Y-%m-%d}", *amounts, at, "ada"))
+
+
+def test_costs_are_held_against_the_bills_that_end_in_the_period_and_each_day_once(store: Store) -> None:
+    feed(store, traffic(days=1, each_hour=1))
+    with ops_api(store, NOW) as ops:
+        assert (asked(ops)["cost_accuracy"]["value"], asked(ops)["cost_accuracy"]["verdict"]) == (None, "no_data")
+        bill(store, END - timedelta(days=8), NOW, "50")  # before the week, within the month
+        bill(store, END - timedelta(days=1), NOW, "99.5", days=3)
+        bill(store, END - timedelta(days=1), NOW - HOUR, "10")  # of a day that the later one covers
+        bill(store, END - timedelta(days=2), NOW, "100.25", provider="openai")
+        week, month = asked(ops)["cost_accuracy"], asked(ops, period="month")["cost_variance"]
+        earlier = asked(ops, to="-7d")["cost_accuracy"]
+    assert week["counts"] == {"bills": 2, "billedUsd": "200", "countedUsd": "199.75", "differenceUsd": "0.75"}
+    assert (week["value"], week["verdict"]) == (99.625, "met")
+    assert (month["counts"]["bills"], month["value"], month["verdict"]) == (3, float(Fraction(5075, 300)), "missed")
+    assert (earlier["value"], earlier["counts"]["bills"]) == (50, 1)
+    assert "whose last day is in the period" in week["how"]
 
 
 def excluded(store: Store, start: datetime, end: datetime, **changes: Any) -> None:
