@@ -19,8 +19,10 @@ def quota_warning(key: str, warning: Warning, now: datetime) -> Write:
     standing = warning.standing
     unit = " USD" if standing.name == "cost" else f" {standing.name}"
     what = f"{plain(standing.used)} of {plain(standing.limit)}{unit} of the {standing.of} {standing.period} are used"
+    what += f" and {plain(standing.held)} held for calls under way" if standing.held else ""
     until = standing.resets.strftime("%Y-%m-%d %H:%M UTC")
-    then = f"further calls are refused until {until}" if warning.blocks else f"it resets at {until}"
+    refused = "calls that can use more than what is left are" if standing.left else "further calls are"
+    then = f"{refused} refused until {until}" if warning.blocks else f"it resets at {until}"
     id_ = f"quota-{key}-{standing.period}-{standing.name}-{warning.percent}"
     data: Data = {
         "notificationId": id_,

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 ENABLED = "quotas.enabled"
 _WORDS = ("requestId", "uid", "provider", "model", "plan", "tier")
 _FIELDS = (*_WORDS, "maxInputTokens", "maxOutputTokens", "caching")
-_SECONDS = {"day": 86_400, "month": 30 * 86_400}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RETRY = {"Retry-After": "5"}
 
@@ -55,7 +54,7 @@ def reserve(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> 
     except (StoreError, FlagsUnknown) as error:
         return _on_failure(accounts, step, now, error)
     if step.reason == "quota_exceeded":
-        raise exceeded(step.over, step.standings, now)
+        raise exceeded(step, now)
     if step.reason == "model_unpriced":
         detail = (
             "the model has no price, so the most that the call can cost is unknown, and this user's cost is limited"
@@ -105,24 +104,48 @@ def release(app: App, request: Request, now: datetime, path: Mapping[str, str]) 
     return answer({"reservationId": path["id"], "reason": step.reason})
 
 
-def exceeded(over: Sequence[Standing], standings: Sequence[Standing], now: datetime) -> Problem:
-    """Worded so that no client takes it for a passing error and tries again and again."""
-    resets = max(standing.resets for standing in over)
-    held = any(standing.held for standing in over)
-    detail = (
-        f"the quota is used up until {resets:%Y-%m-%dT%H:%M:%SZ}. This is not a passing error: do not retry before "
-        "then, and do not send the call to the provider."
-        + (" A part is held by calls under way; what they do not use is given back." if held else "")
-    )
+def exceeded(step: Reserve, now: datetime) -> Problem:
+    """Worded so that no client takes it for a passing error and tries again and again.
+
+    422 where the call alone is beyond a limit, so that no waiting helps. Else 429: until the reset, or, where only
+    calls under way are in the way, until the first of them is over.
+    """
+    nothing = Decimal(0)
+    never = [s for s in step.over if s.limit and not step.fits(s, nothing)]
+    used_up = [s for s in step.over if not step.fits(s, s.used)]
+    resets = max(standing.resets for standing in used_up or step.over)
     errors = [
         {
             "path": f"{standing.of}.{standing.name}",
             "message": f"{plain(standing.used)} used and {plain(standing.held)} held of {plain(standing.limit)}, "
-            f"until {standing.resets:%Y-%m-%dT%H:%M:%SZ}",
+            f"until {standing.resets:%Y-%m-%dT%H:%M:%SZ}"
+            + ("" if standing.left == 0 else f"; the call may use {plain(getattr(step.amount, standing.name))}"),
         }
-        for standing in over
+        for standing in never or step.over
     ]
-    headers = {"Retry-After": str(_seconds_to(resets, now)), **rate_headers(standings, now)}
+    if never:
+        detail = (
+            "the call alone can use more than the whole limit, so that no waiting helps: ask for fewer tokens, or "
+            "have the limit raised. Do not send the call to the provider."
+        )
+        headers = rate_headers(step.standings, now)
+        return Problem(422, "call_exceeds_quota", detail, errors=errors, headers=headers)
+    until, held = resets, any(standing.held for standing in step.over)
+    what = f"the quota is used up until {resets:%Y-%m-%dT%H:%M:%SZ}"
+    if not used_up:
+        until = min(resets, step.first_back or resets)
+        what = (
+            "calls under way hold what is left of the quota, and what they do not use is given back once they are "
+            f"settled, the first at the latest at {until:%Y-%m-%dT%H:%M:%SZ}"
+        )
+        held = False
+    elif all(standing.left for standing in used_up):
+        what = f"what is left of the quota until {resets:%Y-%m-%dT%H:%M:%SZ} is less than this call can use"
+    detail = (
+        f"{what}. This is not a passing error: do not retry before then, and do not send the call to the provider."
+        + (" A part is held by calls under way; what they do not use is given back." if held else "")
+    )
+    headers = {"Retry-After": str(_seconds_to(until, now)), **rate_headers(step.standings, now)}
     return Problem(429, "quota_exceeded", detail, errors=errors, headers=headers)
 
 
@@ -132,7 +155,7 @@ def rate_headers(standings: Sequence[Standing], now: datetime) -> dict[str, str]
     if not shown:
         return {}
     unit = {"calls": "", "tokens": ';qu="tokens"'}
-    policy = [f'"{s.id}";q={int(s.limit)};w={_SECONDS[s.of]}{unit[s.name]}' for s in shown]
+    policy = [f'"{s.id}";q={int(s.limit)};w={s.seconds}{unit[s.name]}' for s in shown]
     left = [f'"{s.id}";r={int(s.left)};t={_seconds_to(s.resets, now)}' for s in shown]
     return {"RateLimit-Policy": ", ".join(policy), "RateLimit": ", ".join(left)}
 

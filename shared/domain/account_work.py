@@ -107,11 +107,18 @@ class Reserve:
     over: Sequence[Standing] = ()
     standings: Sequence[Standing] = ()
     days: frozenset[str] = frozenset()
+    hard: Decimal = Decimal(1)  # the share of a limit that may be used
+    first_back: datetime | None = None  # when the first of the calls under way has settled, or is given up
+
+    def fits(self, standing: Standing, taken: Decimal) -> bool:
+        """Whether the most that the call can use still fits where so much is taken."""
+        return bool(taken + getattr(self.amount, standing.name) <= standing.limit * self.hard)
 
     def apply(self, work: Work) -> None:
         account = work.account
         account.tell_plan(self.plan)
-        self.over = ()
+        self.over, self.hard = (), work.thresholds.hard
+        self.first_back = min((hold.until for hold in account.holds.values()), default=None)
         if self.id in account.holds:
             hold = account.holds[self.id]
             self.reason, self.at, self.until = "already_reserved", hold.at, hold.until

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from shared.domain.pricing import exact
 
 Period = Literal["day", "month"]
-Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
+Count = Annotated[int, Field(strict=True, ge=0, le=10**15 - 1)]
 Usd = Annotated[Decimal, BeforeValidator(exact), Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
 OF_ALL = ("calls", "tokens", "cost")
 

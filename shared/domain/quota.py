@@ -46,6 +46,16 @@ class Standing:
         return max(Decimal(0), self.limit - self.used - self.held)
 
     @property
+    def sure(self) -> Decimal:
+        """What is as good as used. A call under way is a call; its tokens and its cost are held at their most."""
+        return self.used + self.held if self.name == "calls" else self.used
+
+    @property
+    def seconds(self) -> int:
+        """How long the period is."""
+        return 86_400 * (1 if self.of == "day" else (self.resets - timedelta(days=1)).day)
+
+    @property
     def id(self) -> str:
         return f"{self.of}-{self.name}"
 
@@ -159,7 +169,7 @@ class Account:
             steps = ((thresholds.soft, False), (thresholds.hard, True))
             used = standing.used
             reached = [(share, blocks) for share, blocks in steps if used and used >= standing.limit * share]
-            if standing.id in blocked:
+            if standing.id in blocked and standing.sure >= standing.limit * thresholds.soft:
                 reached = [(thresholds.hard, True)]
             key = f"{standing.period}:{standing.name}"
             if reached:

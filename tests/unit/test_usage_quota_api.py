@@ -101,6 +101,82 @@ def test_a_reservation_holds_the_most_that_the_call_can_cost_and_settling_gives_
     assert local.reserve(requestId="another-one-2", caching="none", maxOutputTokens=700).status == 201
 
 
+# 100,000 × 3 + 64,000 × 15 = 1.26 USD at the most, 20,000 × 3 + 40,000 × 15 = 0.66 USD
+TOO_LARGE = {"maxInputTokens": 100_000, "maxOutputTokens": 64_000, "caching": "none"}
+LARGE = {"maxInputTokens": 20_000, "maxOutputTokens": 40_000, "caching": "none"}
+
+
+def test_a_call_that_alone_is_beyond_a_limit_is_told_that_no_waiting_helps(local: UsageApi) -> None:
+    limit(local, day={"costUsd": "1"})
+    reply = local.reserve(**TOO_LARGE)
+    assert (reply.status, reply.json["code"]) == (422, "call_exceeds_quota")
+    assert "Retry-After" not in reply.headers
+    assert "no waiting helps" in reply.json["detail"]
+    assert reply.json["errors"] == [
+        {"path": "day.cost", "message": "0 used and 0 held of 1, until 2026-11-21T00:00:00Z; the call may use 1.26"}
+    ]
+    assert inbox(local) == []
+
+
+def test_while_calls_under_way_hold_what_is_left_the_wait_is_only_for_the_first_of_them(local: UsageApi) -> None:
+    limit(local, day={"costUsd": "1"})
+    first = local.reserve(**LARGE)
+    local.clock.now = NOW + timedelta(seconds=60)
+    reply = local.reserve(requestId="reserve-0002", **LARGE)
+    assert (reply.status, reply.json["code"], reply.headers["Retry-After"]) == (429, "quota_exceeded", str(900 - 60))
+    assert "calls under way hold what is left" in reply.json["detail"]
+    assert "the first at the latest at 2026-11-20T12:15:00Z" in reply.json["detail"]
+    assert "do not retry before then" in reply.json["detail"]
+    assert inbox(local) == []
+    assert local.settle(first.json["reservationId"]).status == 200
+    assert local.reserve(requestId="reserve-0002", **LARGE).status == 201
+
+
+def test_what_is_left_but_is_less_than_a_call_can_use_is_said_so(local: UsageApi) -> None:
+    limit(local, day={"costUsd": "1"})
+    local.send(event(tokens={"input": 0, "output": 60_000}))  # 0.9 USD
+    reply = local.reserve(**LARGE)
+    assert (reply.status, reply.headers["Retry-After"]) == (429, str(12 * 3600))
+    assert "what is left of the quota until 2026-11-21T00:00:00Z is less than this call can use" in reply.json["detail"]
+    assert [one["message"].partition(": ")[2] for one in inbox(local) if "100%" in one["title"]] == [
+        "0.9 of 1 USD of the day 2026-11-20 are used; calls that can use more than what is left are refused until "
+        "2026-11-21 00:00 UTC."
+    ]
+    assert local.reserve(requestId="reserve-0002", caching="none").status == 201  # a small one still fits
+
+
+def test_five_calls_under_way_of_five_are_all_of_the_quota(local: UsageApi) -> None:
+    limit(local, day={"calls": 5})
+    assert [local.reserve(requestId=f"reserve-{n:04}").status for n in range(6)] == [201] * 5 + [429]
+    assert [one["title"] for one in inbox(local)] == ["Usage warning: 100% of quota"]
+    assert "0 of 5 calls of the day 2026-11-20 are used and 5 held for calls under way" in inbox(local)[0]["message"]
+
+
+@pytest.mark.parametrize(("month", "days"), [(2, 28), (11, 30), (12, 31)])
+def test_the_window_of_a_months_limit_is_that_months_length(sqlite_store: Store, month: int, days: int) -> None:
+    with usage_api(sqlite_store, NOW.replace(year=2027, month=month, day=1, hour=0)) as api:
+        limit(api, month={"calls": 5})
+        headers = api.reserve().headers
+    assert headers["RateLimit-Policy"] == f'"month-calls";q=5;w={days * 86_400}'
+    assert headers["RateLimit"] == f'"month-calls";r=4;t={days * 86_400}'
+
+
+def test_a_call_that_is_settled_after_the_months_end_is_booked_to_its_month_and_not_to_the_new_quota(
+    local: UsageApi,
+) -> None:
+    local.clock.now = NOW.replace(day=30, hour=23, minute=59)
+    limit(local, month={"calls": 1})
+    made = local.reserve().json["reservationId"]
+    local.clock.now += timedelta(minutes=30)  # its reservation has expired, and December has begun
+    assert local.settle(made).json["reason"] == "settled_late"
+    (standing,) = local.get("/api/usage/ada/quota")["limits"]
+    assert (standing["period"], standing["used"], standing["held"]) == ("2026-12", "0", "0")
+    assert local.reserve(requestId="reserve-0002").status == 201
+    found = local.get("/api/usage/ada", from_="2026-11-01", to="2026-12-01")
+    assert [(day["day"], day["calls"]) for day in found["daily"]] == [("2026-11-30", 1)]
+    assert [(one["month"], one["calls"]) for one in found["monthly"]] == [("2026-11", 1)]
+
+
 def test_a_call_that_may_write_to_a_cache_holds_what_that_costs(local: UsageApi) -> None:
     limit(local, day={"costUsd": "1"})
     costs = [
