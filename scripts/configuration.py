@@ -9,6 +9,7 @@ from shared.agents import load_agents
 from shared.components import load_components
 from shared.domain.faults import ConfigError
 from shared.flags import load_defaults
+from shared.incident_policy import load_incident_policy
 from shared.notification_policy import load_policy
 from shared.plans import load_plans
 from shared.prices import load_pricing
@@ -29,6 +30,7 @@ def faults(folder: Path) -> list[str]:
         ("agents.json", lambda: load_agents(folder)),
         ("flags.json", lambda: load_defaults(folder)),
         ("notifications.json", lambda: load_policy(folder)),
+        ("incidents.json", lambda: load_incident_policy(folder)),
         ("storage.json", lambda: load_storage(folder)),
         ("limits.json", lambda: load_limits(folder)),
         ("pricing.json", lambda: load_pricing(folder)),

@@ -12,6 +12,7 @@ from shared.domain import incident_alerts
 from shared.domain.alert import IMPACT, THRESHOLD, Facts, Memory, Rule, Step
 from shared.domain.budget import burn_rate
 from shared.domain.catch_up import SLOT
+from shared.domain.incident_policy import SHIPPED, IncidentPolicy
 from shared.domain.notification import Kind, new_notification, withhold_reason
 from shared.domain.quiet import HELD_KINDS, Hold
 from shared.evaluation import Evaluation
@@ -40,12 +41,14 @@ class AlertWrites:
         configured: Mapping[str, bool],
         now: datetime,
         quiet: QuietReader | None = None,
+        policy: IncidentPolicy = SHIPPED,
     ) -> None:
         self.store = store
         self.flags = flags
         self.configured = configured
         self.now = now
         self.quiet = quiet
+        self.policy = policy
 
     def withheld(self, channel: str, name: str, rule: str, facts: Mapping[str, Any], kind: Kind) -> Hold | None:
         """Why an alert may not be told on a channel now, or None."""
@@ -182,7 +185,7 @@ class AlertWrites:
         told = f"{told_briefly(facts)} over {over}."
         cause = incident_alerts.cause_of(facts["component"], facts["metric"])
         recent = incidents.of_cause(self.store, cause)
-        known = next((doc for doc in recent if incident_alerts.takes(doc.data, self.now)), None)
+        known = next((doc for doc in recent if incident_alerts.takes(doc.data, self.now, self.policy)), None)
         if known is None:
             ongoing = incidents.ongoing(self.store)
             known = next((d for d in ongoing if incident_alerts.awaits(d.data, facts["component"], name)), None)
@@ -215,7 +218,7 @@ class AlertWrites:
         minutes = max(1, round((self.now - since).total_seconds() / 60))
         which = f" {name}" if len(doc.data["alertIds"]) > 1 else ""
         message = f"The alert{which} cleared after {minutes} min: {told_briefly(facts)}."
-        after = incident_alerts.cleared(doc.data, name, message, self.now)
+        after = incident_alerts.cleared(doc.data, name, message, self.now, self.policy)
         return incidents.automated(doc, doc.path, after, "cleared", self.now)
 
 

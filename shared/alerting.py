@@ -27,11 +27,13 @@ from shared.domain.catch_up import Decided, Judged, catch_up
 from shared.domain.component import Components
 from shared.domain.exclusion import Exclusion
 from shared.domain.heartbeat import Agents
+from shared.domain.incident_policy import SHIPPED, IncidentPolicy
 from shared.domain.metric import Registry
 from shared.domain.slo import SloConfig
 from shared.evaluation import Evaluation, Evaluator, last_mark
 from shared.exclusions import EXCLUSIONS, exclusions_of
 from shared.fold import Folded, fold
+from shared.incident_policy import incident_policy
 from shared.notify.registry import configured
 from shared.quiet import QuietReader, quiet_reader
 from shared.run_guard import RUN, Overtaken, RunGuard
@@ -79,6 +81,7 @@ class AlertRun:
         agents: Agents | None = None,
         exclusions: Sequence[Exclusion] = (),
         quiet: QuietReader | None = None,
+        policy: IncidentPolicy = SHIPPED,
     ) -> None:
         self.store = store
         self.config = config
@@ -91,7 +94,7 @@ class AlertRun:
         self.exclusions = exclusions
         decides = decision_hash(config, registry, components, agents, exclusions)
         self.guard = RunGuard(store, before, last_mark(now), decides, config.hash, config.version)
-        self.writes = AlertWrites(store, flags, configured, now, quiet)
+        self.writes = AlertWrites(store, flags, configured, now, quiet, policy)
         self.steps: dict[str, Step] = {}
         self.judged: dict[str, tuple[Judged | None, Judged]] = {}  # by alert that stays as it is
 
@@ -411,6 +414,7 @@ def run_alert_rules(app: App, now: datetime, may_go_on: Callable[[], bool]) -> R
         app.part(AgentsLoader).agents,
         exclusions_of(excluded),
         quiet_reader(app),
+        incident_policy(app),
     )
     return run(may_go_on)
 

@@ -8,7 +8,8 @@ from pydantic import Field, StringConstraints
 
 from shared.bodies import Body, Line, LongText, Moment, Text
 from shared.domain.action_item import State as ItemState
-from shared.domain.incident import Impact, OpenStatus, Status
+from shared.domain.incident import OpenStatus, Status
+from shared.domain.incident_policy import Impact
 
 Uid = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128)]
 AlertId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from functions.incidents_api import bodies, shown
-from shared import audited, incidents, lists
+from shared import audited, incidents, lists, runbooks
 from shared.audit_list import audit_of
 from shared.audited import Edited, Intent
 from shared.bodies import intent_of, invalid, read_body, refusals, tagged
@@ -17,6 +17,7 @@ from shared.components import load_components
 from shared.domain import action_item, incident
 from shared.domain.timeline import Refused, count
 from shared.http import Problem, answer
+from shared.incident_policy import incident_policy
 from shared.published import published
 from shared.store.protocol import Data, Doc
 
@@ -82,7 +83,7 @@ def audit(app: App, request: Request, now: datetime, path: Mapping[str, str]) ->
 
 def open_one(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     body, raw = read_body(request, bodies.NewIncident)
-    check_components(app, body.components)
+    check_names(app, body.components, body.runbook)
     if body.startedAt is not None and body.startedAt > now:
         raise invalid([{"path": "startedAt", "message": "cannot be in the future"}])
     intent = intent_of(request, path, raw, "opened", now)
@@ -116,21 +117,29 @@ def edit(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> 
     nulls = [n for n in ("startedAt",) if n in changes and changes[n] is None]
     if nulls:
         raise invalid([{"path": name, "message": "must be a time"} for name in nulls])
-    if "components" in changes:
-        check_components(app, changes["components"])
+    check_names(app, changes.get("components", ()), changes.get("runbook"))
     intent = intent_of(request, path, raw, "edited", now, needs_version=True)
-    return changed(app, path, intent, lambda data, i: incident.edited(data, changes, i.at))
+    policy = incident_policy(app)
+    return changed(app, path, intent, lambda data, i: incident.edited(data, changes, i.at, policy))
 
 
 def add_update(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     body, raw = read_body(request, bodies.NewUpdate)
     intent = intent_of(request, path, raw, "updated", now)
+    policy = incident_policy(app)
 
     def decide(data: Data, intent: Intent) -> Data:
         if body.corrects is not None and body.corrects >= count(data):
             raise invalid([{"path": "corrects", "message": f"there are entries 0 to {count(data) - 1}"}])
         return incident.updated(
-            data, body.message, intent.by, now, status=body.status, public=body.public, corrects=body.corrects
+            data,
+            body.message,
+            intent.by,
+            now,
+            status=body.status,
+            public=body.public,
+            corrects=body.corrects,
+            policy=policy,
         )
 
     return changed(app, path, intent, decide, 201)
@@ -139,12 +148,13 @@ def add_update(app: App, request: Request, now: datetime, path: Mapping[str, str
 def resolve(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     body, raw = read_body(request, bodies.Resolution)
     intent = intent_of(request, path, raw, "resolved", now)
+    policy = incident_policy(app)
     return changed(
         app,
         path,
         intent,
         lambda data, i: incident.resolved(
-            data, i.by, now, message=body.message, root_cause=body.rootCause, public=body.public
+            data, i.by, now, message=body.message, root_cause=body.rootCause, public=body.public, policy=policy
         ),
     )
 
@@ -203,13 +213,17 @@ def is_id(name: str) -> bool:
     return name.isascii() and name.replace("-", "").replace("_", "").isalnum() and len(name) <= 200
 
 
-def check_components(app: App, names: Sequence[str]) -> None:
+def check_names(app: App, names: Sequence[str], runbook: str | None = None) -> None:
+    """Raises `Problem` with every component, and the runbook, that there is not."""
     known = [component.id for component in load_components(app.settings.config_dir).components]
     faults = [
         {"path": f"components[{n}]", "message": f"there is no such component; there are {', '.join(known) or 'none'}"}
         for n, name in enumerate(names)
         if name not in known
     ]
+    if runbook is not None and runbooks.runbook(runbook) is None:
+        there = ", ".join(found.name for found in runbooks.all_runbooks())
+        faults.append({"path": "runbook", "message": f"there is no such runbook; there are {there}"})
     if faults:
         raise invalid(faults)
 

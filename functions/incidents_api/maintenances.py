@@ -10,7 +10,7 @@ from flask import Request, Response
 from pydantic import Field
 
 from functions.incidents_api import shown
-from functions.incidents_api.incidents import check_components, is_id, refusal
+from functions.incidents_api.incidents import check_names, is_id, refusal
 from shared import audited, lists, maintenances
 from shared.audit_list import audit_of
 from shared.audited import Edited, Intent
@@ -84,7 +84,7 @@ def audit(app: App, request: Request, now: datetime, path: Mapping[str, str]) ->
 
 def plan(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     body, raw = read_body(request, NewMaintenance)
-    check_components(app, body.components)
+    check_names(app, body.components)
     intent = intent_of(request, path, raw, "planned", now)
     try:
         data = maintenance.planned(
@@ -117,7 +117,7 @@ def edit(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> 
     if faults:
         raise invalid(faults)
     if "components" in changes:
-        check_components(app, changes["components"])
+        check_names(app, changes["components"])
     intent = intent_of(request, path, raw, "edited", now, needs_version=True)
     return _changed(app, path, intent, lambda data, i: maintenance.edited(data, changes, i.by, now))
 

@@ -51,19 +51,20 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         return _plan(options, client, screen)
     if not options.id:
         raise CannotAsk(f"Name one: `maintenance {options.action} ID`; `maintenance list` has them.", WRONG)
+    if options.action == "extend":
+        needed(options, "maintenance extend", end="--to")
+    if options.action == "update":
+        needed(options, "maintenance update", message="--message")
     path = f"{BASE}/{quote(options.id, safe='')}"
     reply = client.get(path)
     one = reply.json()
     if one["publicVisible"]:
         confirm(options, f"{options.action.capitalize()} {printable(one['title'])}, for everybody to see?")
     if options.action == "extend":
-        needed(options, "maintenance extend", end="--to")
         headers = {"If-Match": reply.headers["ETag"], **once()}
         return _told(client.change("PATCH", path, {"scheduledUntil": options.end}, headers), options, screen)
-    if options.action == "update":
-        needed(options, "maintenance update", message="--message")
-        body = {"message": options.message}
-    else:
+    body = {"message": options.message}
+    if options.action != "update":
         body = {"message": options.message or _USUAL[options.action], "status": MOVES[options.action]}
     return _told(client.change("POST", f"{path}/updates", body, once()), options, screen)
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
+from shared.domain.incident_policy import SHIPPED, Impact, IncidentPolicy
 from shared.domain.timeline import AUTHOR, Data, Refused, entry, lasted, moment_of, with_entry
 
-Impact = Literal["low", "medium", "high", "critical"]
 Status = Literal["investigating", "identified", "mitigating", "resolved"]
 OpenStatus = Literal["investigating", "identified", "mitigating"]
 
@@ -30,9 +30,6 @@ FIRST_WORDS = {
     "resolved": "Normal service is restored.",
 }
 
-POSTMORTEM_FOR = ("high", "critical")  # impacts that ask for one
-POSTMORTEM_WITHIN = timedelta(hours=48)
-REMIND_BEFORE = timedelta(hours=24)  # and once more when it is due
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -114,13 +111,14 @@ def updated(
     status: str | None = None,
     public: bool | None = None,
     corrects: int | None = None,
+    policy: IncidentPolicy = SHIPPED,
 ) -> Data:
     """With one entry more, in `status` if one is given. Raises `Refused` for a resolved incident that would open."""
     at, before = moment_of(incident, now), incident["status"]
     to = status or before
     if before == "resolved" and to != "resolved":
         raise Refused(before, to, allowed_from(before))
-    after = touched(incident, at) if to == before else moved(touched(incident, at), to, at)
+    after = touched(incident, at) if to == before else moved(touched(incident, at), to, at, policy)
     if to == "resolved" != before:
         message = _with_duration(message, after)
     more: Data = {} if corrects is None else {"corrects": corrects}
@@ -135,13 +133,13 @@ def resolved(
     message: str | None = None,
     root_cause: str | None = None,
     public: bool | None = None,
+    policy: IncidentPolicy = SHIPPED,
 ) -> Data:
     """Raises `Refused` where it is resolved already."""
     if incident["status"] == "resolved":
         raise Refused("resolved", "resolve", allowed_from("resolved"))
-    after = updated(
-        incident, message or FIRST_WORDS["resolved"], by, now, status="resolved", public=public
-    )  # fmt: skip
+    message = message or FIRST_WORDS["resolved"]
+    after = updated(incident, message, by, now, status="resolved", public=public, policy=policy)
     return after if root_cause is None else {**after, "rootCause": root_cause}
 
 
@@ -163,7 +161,9 @@ def reopened(
     return with_entry(after, entry(status, message, by, at, public=_public(incident, public)))
 
 
-def edited(incident: Mapping[str, Any], changes: Mapping[str, Any], now: datetime) -> Data:
+def edited(
+    incident: Mapping[str, Any], changes: Mapping[str, Any], now: datetime, policy: IncidentPolicy = SHIPPED
+) -> Data:
     """With other values of its fields: titles, impact, links, visibility, root cause, and corrected times.
 
     Raises `OutOfOrder` for times that cannot be, and `Refused` for a root cause before the resolution.
@@ -182,7 +182,7 @@ def edited(incident: Mapping[str, Any], changes: Mapping[str, Any], now: datetim
             spent["investigating"] = max(0, spent.get("investigating", 0) + (before - started) // _MICROSECOND)
             after["spentMicros"] = spent
     if after["status"] == "resolved" and after["impact"] != incident["impact"]:
-        after |= _postmortem(after, at)
+        after |= _postmortem(after, at, policy)
     return after
 
 
@@ -195,7 +195,7 @@ def touched(incident: Mapping[str, Any], at: datetime) -> Data:
     return {**incident, "touched": True, "acknowledgedAt": incident.get("acknowledgedAt") or first, "updatedAt": at}
 
 
-def moved(incident: Mapping[str, Any], to: str, at: datetime) -> Data:
+def moved(incident: Mapping[str, Any], to: str, at: datetime, policy: IncidentPolicy = SHIPPED) -> Data:
     """In another status, with the times that follow from it."""
     rank, before = STATUSES.index(to), incident["status"]
     times = {name: incident.get(name) if STATUSES.index(s) <= rank else None for s, name in REACHED.items()}
@@ -207,18 +207,16 @@ def moved(incident: Mapping[str, Any], to: str, at: datetime) -> Data:
     spent[before] = spent.get(before, 0) + max(0, (at - since) // _MICROSECOND)
     after: Data = {**incident, "status": to, **times, "statusSince": at, "spentMicros": spent}
     if to == "resolved":
-        after |= _postmortem(after, at)
+        after |= _postmortem(after, at, policy)
     elif before == "resolved":
         after |= {"reopened": (incident.get("reopened") or 0) + 1, "postmortemDueAt": None, "postmortemRemindAt": None}
     return after
 
 
-def _postmortem(incident: Mapping[str, Any], at: datetime) -> Data:
+def _postmortem(incident: Mapping[str, Any], at: datetime, policy: IncidentPolicy) -> Data:
     """When one is due, and when somebody is to be reminded."""
-    if incident["impact"] not in POSTMORTEM_FOR:
-        return {"postmortemDueAt": None, "postmortemRemindAt": None}
-    due = at + POSTMORTEM_WITHIN
-    return {"postmortemDueAt": due, "postmortemRemindAt": None if incident.get("postmortemAt") else due - REMIND_BEFORE}
+    due, remind = policy.postmortem.due(incident["impact"], at) or (None, None)
+    return {"postmortemDueAt": due, "postmortemRemindAt": None if incident.get("postmortemAt") else remind}
 
 
 def _public(incident: Mapping[str, Any], public: bool | None) -> bool:

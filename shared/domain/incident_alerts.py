@@ -7,13 +7,13 @@ gets its cause from the first alert that joins it; alerts of another cause open 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from shared.domain.incident import IMPACTS, moved, new_incident
+from shared.domain.incident_policy import SHIPPED, IncidentPolicy
 from shared.domain.timeline import AUTHOR, Data, entry, lasted, moment_of, with_entry
 
-REOPEN_WITHIN = timedelta(minutes=30)  # of its resolution: what fires again then is the same incident
 MOST_ALERTS = 100  # that an incident names, the latest
 
 
@@ -42,10 +42,10 @@ def opened(
     return {**begun, "cause": cause, "firingAlertIds": [alert_id]}
 
 
-def takes(incident: Mapping[str, Any], now: datetime) -> bool:
+def takes(incident: Mapping[str, Any], now: datetime, policy: IncidentPolicy = SHIPPED) -> bool:
     """Whether an alert of its cause belongs to it: it is open, or was resolved a short time ago."""
     ended = incident.get("resolvedAt")
-    return incident["status"] != "resolved" or (ended is not None and now - ended <= REOPEN_WITHIN)
+    return incident["status"] != "resolved" or (ended is not None and now - ended <= policy.reopen_within)
 
 
 def awaits(incident: Mapping[str, Any], component: str | None, alert_id: str) -> bool:
@@ -91,7 +91,9 @@ def joined(
     return with_entry(after, entry(after["status"], message, AUTHOR, at, public=False))
 
 
-def cleared(incident: Mapping[str, Any], alert_id: str, message: str, now: datetime) -> Data:
+def cleared(
+    incident: Mapping[str, Any], alert_id: str, message: str, now: datetime, policy: IncidentPolicy = SHIPPED
+) -> Data:
     """After one of its alerts cleared: resolved if that was the last and nobody touched it, else with a line added."""
     at = moment_of(incident, now)
     left = [one for one in firing(incident) if one != alert_id]
@@ -103,7 +105,7 @@ def cleared(incident: Mapping[str, Any], alert_id: str, message: str, now: datet
         return with_entry(after, entry("resolved", message, AUTHOR, at, public=False))
     phrase = "Our measurements are back to normal."
     if not is_touched(incident):
-        after = moved(after, "resolved", at)
+        after = moved(after, "resolved", at, policy)
         phrase = f"{phrase} Resolved after {lasted(after['resolvedAt'] - after['startedAt'])}."
     return with_entry(after, entry(after["status"], message, AUTHOR, at, public=True, phrase=phrase))
 

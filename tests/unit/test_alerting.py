@@ -15,6 +15,8 @@ import pytest
 from shared import alerting
 from shared.alerting import RUN, AlertRun, RunResult, last_mark
 from shared.components import load_components
+from shared.domain.incident_policy import SHIPPED as INCIDENT_POLICY
+from shared.domain.incident_policy import IncidentPolicy
 from shared.domain.slo import SloConfig
 from shared.domain.status import ComponentStatus, derive
 from shared.flags import flatten, load_defaults
@@ -59,6 +61,7 @@ class Watch:
     flags: dict[str, Any] = field(default_factory=lambda: dict(FLAGS))
     channels: dict[str, bool] = field(default_factory=lambda: dict(CONFIGURED))
     sent: int = 0
+    policy: IncidentPolicy = INCIDENT_POLICY
 
     def __post_init__(self) -> None:
         self.history = SloHistory(self.store)
@@ -66,7 +69,7 @@ class Watch:
     def make(self, now: datetime = NOW, *, fresh: bool = True) -> AlertRun:
         return AlertRun(
             self.store, config_of(self.data), registry(), load_components(CONFIG), self.history, self.flags,
-            self.channels, now, self.store.get(RUN) if fresh else None,
+            self.channels, now, self.store.get(RUN) if fresh else None, policy=self.policy,
         )  # fmt: skip
 
     def run(self, now: datetime = NOW, may_go_on: Callable[[], bool] = lambda: True) -> RunResult:

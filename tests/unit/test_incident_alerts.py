@@ -12,6 +12,7 @@ from shared.acknowledge import acknowledge
 from shared.audited import Intent
 from shared.domain import incident, incident_alerts
 from shared.domain.alert import DAMPED_FOR
+from shared.domain.incident_policy import SHIPPED
 from shared.store.protocol import Query, Store, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
@@ -291,4 +292,4 @@ def test_with_a_lost_reply_an_alert_joins_once(watch: Watch) -> None:
 
 
 def test_the_grace_time_is_as_long_as_the_damping_of_what_flaps() -> None:
-    assert incident_alerts.REOPEN_WITHIN == DAMPED_FOR
+    assert SHIPPED.reopen_within == DAMPED_FOR

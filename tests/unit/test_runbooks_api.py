@@ -45,3 +45,13 @@ def test_a_name_leads_nowhere_else(tmp_path: Path) -> None:
     assert runbook("../secret", tmp_path / "runbooks") is None
     (bare,) = all_runbooks(tmp_path / "runbooks")
     assert (bare.title, bare.summary, bare.severity) == ("bare", "text without a title", None)
+
+
+def test_an_incident_names_a_runbook_that_there_is(sqlite_store: SqliteStore) -> None:
+    with desk(sqlite_store) as on_call:
+        wanted = {"title": "t", "impact": "low", "components": ["Nowhere"], "runbook": "no-such"}
+        faults = on_call.post("/api/incidents", wanted, 400)["errors"]
+        assert [fault["path"] for fault in faults] == ["components[0]", "runbook"]
+        name = on_call.open(runbook="api-outage")
+        assert on_call.edit(name, 400, runbook="no-such")["errors"][0]["path"] == "runbook"
+        assert on_call.edit(name, runbook=None)["runbook"] is None
