@@ -65,7 +65,7 @@ def _decide(app: App, watched: Watched, alert: Doc | None, now: datetime) -> Dec
     minutes = (now - watched.finished_at).total_seconds() / 60
     name, limit = f"watchdog-{watched.function}", LATE_AFTER * PERIODS[watched.function]
     facts = own_facts(
-        name, alert, taken, now, sloName=f"{watched.function} runs", severity=SEVERITIES[watched.function],
+        name, alert, taken, now, sloName=f"{watched.function} has stopped", severity=SEVERITIES[watched.function],
         metric="minutes_since_it_finished", unit="min", value=minutes, threshold=limit.total_seconds() / 60,
         windowSeconds=int(limit.total_seconds()),
     )  # fmt: skip

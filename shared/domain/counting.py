@@ -31,7 +31,7 @@ def facts_of(taken: Step, complete_until: datetime, before: Mapping[str, Any], a
     fires = taken.transition == "fire"
     return {
         "sloId": ALERT,
-        "sloName": "F0 Ops counts what is sent",
+        "sloName": "Counting has fallen behind",
         "severity": "high",
         "metric": "counting_delay",
         "unit": "min",

@@ -25,6 +25,7 @@ Data = dict[str, Any]
 EVERYTHING = "*"  # the key of a storm's summary
 MOST_MEMBERS = 5000  # of one message: their ids fit into the leader's document
 LOGGED_ALERTS = 50  # of a group, by name
+NAMED_ALERTS = 10  # of those that a message adds to; the last ones
 LOGGED_GROUPS = 200  # the last ones: the log must stay a small document, however many groups there are
 FORGOTTEN_AFTER = timedelta(hours=24)
 _RANKS = {"critical": 0, "high": 1, "warning": 2}
@@ -163,7 +164,13 @@ def _adds_to(message: Message, log: Mapping[str, Any]) -> Data | None:
     told = log.get("groups", {}).get(message.key)
     if told is None or message.leader["kind"] != "trigger" or message.key == EVERYTHING:
         return None
-    return {"groupId": told["groupId"], "at": told["at"], "alerts": list(told["alerts"][:10])}
+    names = {data["alertId"] for data in message.members}
+    others = [name for name in told["alerts"] if name not in names]  # what is told once more adds nothing to itself
+    if not others:
+        return None
+    more = len(others) - NAMED_ALERTS
+    known: Data = {"groupId": told["groupId"], "at": told["at"], "alerts": others[-NAMED_ALERTS:]}
+    return {**known, "more": more} if more > 0 else known
 
 
 def logged(message: Message, log: Mapping[str, Any], policy: NotificationPolicy, now: datetime) -> Data:

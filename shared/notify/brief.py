@@ -13,6 +13,7 @@ from typing import Any
 
 from shared.notify import wording
 from shared.notify.links import Link, Links
+from shared.notify.own_wording import is_own
 
 SHOWN = 10  # notifications of one message that are told one by one
 COUNTED = 6  # words that are counted by name
@@ -26,7 +27,7 @@ Row = tuple[str, str | datetime]
 @dataclass(frozen=True, slots=True)
 class Brief:
     """`tone`: the severity, or `resolved`. `what` broke and how much of the budget that burns; `changed`: what else is
-    known of its cause; `first`: what to do; `rows`: facts by name, where a time is for the channel to write.
+    known of its cause; `first`: what to do; `adds`: what was told before and goes with it; `rows`: facts by name, where a time is for the channel to write.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Brief:
     links: tuple[Link, ...]
     incident: str | None
     reason: str | None
+    adds: str | None = None
 
     @property
     def title(self) -> str:
@@ -61,6 +63,7 @@ class Summary:
     shown: tuple[Brief, ...]
     more: int
     links: tuple[Link, ...]
+    adds: str | None = None
 
 
 def brief(notification: Notification, links: Links) -> Brief:
@@ -83,6 +86,7 @@ def brief(notification: Notification, links: Links) -> Brief:
         links=links.of(notification),
         incident=str(facts["incidentId"]) if facts.get("incidentId") else None,
         reason=str(facts["reason"]).replace("_", " ") if facts.get("reason") else None,
+        adds=wording.added(notification.get("addsTo")),
     )
 
 
@@ -116,16 +120,18 @@ def summary(notifications: Sequence[Notification], links: Links) -> Summary:
         components = Counter(str(one["facts"]["component"] or "F0 Ops") for one in notifications)
         counts = (("By severity", counted(severities, by_count=False)), ("By component", counted(components)))
     worst = brief(ranked[0], links)
+    adds = wording.added(notifications[0].get("addsTo"))
     return Summary(
         id=str(notifications[0]["notificationId"]),
         others=len(notifications) - 1,
-        title=f"{len(notifications):,} alerts: {counted(states)}",
+        title=f"{len(notifications):,} {'more ' if adds else ''}alerts: {counted(states)}",
         tone=worst.tone,
         symbol=worst.symbol,
         counts=counts,
         shown=tuple(shown),
         more=len(notifications) - len(shown),
         links=links.of_many(),
+        adds=adds,
     )
 
 
@@ -144,10 +150,13 @@ def _rank(notification: Notification) -> tuple[bool, int]:
 
 def _rows(facts: wording.Facts) -> list[Row]:
     side = "at least" if facts["comparison"] == "below" else "at most"
-    rows: list[tuple[str, str | datetime | None]] = [
+    measured: list[tuple[str, str | datetime | None]] = [
         ("Measured", wording.value(facts)),
         ("Should be", f"{side} {wording.threshold(facts)}"),
         ("Counted", wording.counts(facts)),
+    ]
+    rows = [
+        *([] if is_own(facts) else measured),
         ("Component", str(facts["component"]) if facts["component"] else None),
         ("Severity", str(facts["severity"])),
         ("Since", facts["firedAt"]),

@@ -6,6 +6,7 @@ Colours stand in the elements, because some mail programs drop the style sheet; 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from html import escape as _escaped
 from string import Template
@@ -88,7 +89,7 @@ def page(told: Brief | Summary) -> str:
 
 def _one(told: Brief) -> list[str]:
     parts = [_state(told.state, told.tone), _heading(told.name), _paragraph(told.what)]
-    parts += [_paragraph(told.budget)] if told.budget else []
+    parts += [_paragraph(text) for text in (told.budget, told.adds) if text]
     if told.changed:
         parts.append(_box("What stands out", told.changed))
     if told.first:
@@ -98,15 +99,29 @@ def _one(told: Brief) -> list[str]:
 
 def _many(told: Summary) -> list[str]:
     parts = [_heading(told.title[0].upper() + told.title[1:])]
+    parts += [_paragraph(told.adds)] if told.adds else []
     parts += [_rows(told.counts)] if told.counts else []
     for one in told.shown:
         state = _state(one.state, one.tone)
         name = f'<div class="ink" style="font-weight:600;color:#111827">{escape(one.name)}</div>'
         what = f'<div class="soft" style="font-size:15px;color:#4b5563">{escape(one.what)}</div>'
-        parts.append(f'<div class="line" style="border-top:1px solid #e2e4e9;padding:14px 0">{state}{name}{what}</div>')
+        more = "" if told.more else _more(one)
+        style = "border-top:1px solid #e2e4e9;padding:14px 0"
+        parts.append(f'<div class="line" style="{style}">{state}{name}{what}{more}</div>')
     if told.more:
         parts.append(f'<p class="soft" style="margin:0 0 8px;color:#4b5563">and {told.more:,} more</p>')
     return parts
+
+
+def _more(one: Brief) -> str:
+    """Of a few there is room for what a mail of one says."""
+    first = f"First: {one.first}" if one.first else None
+    lines = "".join(
+        f'<div class="ink" style="margin-top:4px;font-size:15px;color:#111827">{escape(text)}</div>'
+        for text in (one.budget, first)
+        if text
+    )
+    return lines + _further(one.links[:-1])
 
 
 def _state(state: str, tone: str) -> str:
@@ -152,9 +167,13 @@ def _links(links: tuple[Link, ...]) -> str:
     first, *others = links
     style = "display:inline-block;padding:11px 20px;border-radius:8px;background:#1d4ed8;color:#ffffff;font-weight:600"
     button = f'<a href="{escape(first.url)}" style="{style};text-decoration:none">{escape(first.label)}</a>'
+    return f"<div>{button}</div>{_further(others)}"
+
+
+def _further(links: Sequence[Link]) -> str:
     more = "".join(
         f'<a class="link" href="{escape(link.url)}" style="display:inline-block;padding:11px 0 0;margin-right:18px;'
         f'color:#1d4ed8">{escape(link.label)}</a>'
-        for link in others
+        for link in links
     )
-    return f"<div>{button}</div>" + (f"<div>{more}</div>" if more else "")
+    return f"<div>{more}</div>" if more else ""

@@ -74,7 +74,9 @@ def _first_of_thread(notification: Mapping[str, Any]) -> str:
 
 def _one(told: Brief) -> list[str]:
     lines = [f"{told.state.upper()}: {one_line(told.name, 200)}", "", one_line(told.what, 2000)]
-    lines += [part for known in (told.budget, *told.changed) if known for part in ("", one_line(known, 1000))]
+    lines += [
+        part for known in (told.budget, told.adds, *told.changed) if known for part in ("", one_line(known, 1000))
+    ]
     lines += ["", f"First: {one_line(told.first, 500)}"] if told.first else []
     width = max((len(name) for name, _ in told.rows), default=0) + 2
     rows = [f"{name + ':':<{width}}{_value(value)}" for name, value in told.rows]
@@ -82,10 +84,15 @@ def _one(told: Brief) -> list[str]:
 
 
 def _many(told: Summary) -> list[str]:
-    lines = [told.title[0].upper() + told.title[1:], ""]
-    lines += [f"{name}: {one_line(value, 500)}" for name, value in told.counts]
+    lines = [told.title[0].upper() + told.title[1:]]
+    lines += ["", one_line(told.adds, 1000)] if told.adds else []
+    lines += ["", *(f"{name}: {one_line(value, 500)}" for name, value in told.counts)] if told.counts else []
     for one in told.shown:
         lines += ["", f"{one.symbol} {one_line(one.name, 200)}: {one.state}", f"   {one_line(one.what, 1000)}"]
+        if not told.more:  # of a few there is room for what a mail of one says
+            lines += [f"   {one_line(one.budget, 1000)}"] if one.budget else []
+            lines += [f"   First: {one_line(one.first, 500)}"] if one.first else []
+            lines += [f"   {_link(link)}" for link in one.links[:-1]]
     return [*lines, "", f"and {told.more:,} more"] if told.more else lines
 
 

@@ -77,7 +77,7 @@ def _title(one: Brief) -> str:
 
 
 def _one(one: Brief) -> list[Block]:
-    parts = [part for part in (one.what, one.budget) if part]
+    parts = [part for part in (one.what, one.budget, one.adds) if part]
     blocks: list[Block] = [{"type": "section", "text": _markdown(escape(" ".join(parts), SECTION_CHARS))}]
     blocks += [{"type": "section", "text": _markdown(escape(change, _LINE_CHARS))} for change in one.changed]
     if one.first:
@@ -87,10 +87,15 @@ def _one(one: Brief) -> list[Block]:
 
 def _many(many: Summary) -> list[Block]:
     lines = "\n".join(f"*{name}:* {escape(text, _LINE_CHARS)}" for name, text in many.counts)
-    blocks: list[Block] = [{"type": "section", "text": _markdown(lines)}] if lines else []
+    told = "\n".join(part for part in (lines, many.adds and escape(many.adds, SECTION_CHARS - len(lines) - 1)) if part)
+    blocks: list[Block] = [{"type": "section", "text": _markdown(told)}] if told else []
     for one in many.shown:
-        line = f"{one.symbol} *{escape(one.name, _NAME_CHARS)}*: {one.state}\n{escape(one.what, _LINE_CHARS)}"
-        blocks.append({"type": "section", "text": _markdown(line)})
+        parts = [f"{one.symbol} *{escape(one.name, _NAME_CHARS)}*: {one.state}", escape(one.what, _LINE_CHARS)]
+        if not many.more:  # of a few there is room for what a message of one says
+            parts += [escape(text, _LINE_CHARS) for text in (one.budget,) if text]
+            parts += [f"*First:* {escape(one.first, _LINE_CHARS)}"] if one.first else []
+            parts += [" · ".join(map(_link, one.links[:-1]))] if one.links[:-1] else []
+        blocks.append({"type": "section", "text": _markdown("\n".join(parts))})
     if many.more:
         blocks.append({"type": "section", "text": _markdown(f"and {many.more:,} more")})
     return blocks

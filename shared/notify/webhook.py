@@ -71,6 +71,7 @@ def body(notifications: Sequence[Mapping[str, Any]], links: Links) -> bytes:
         "id": notifications[0]["notificationId"],
         "notifications": [_told(one, links) for one in notifications[:IN_FULL]],
         "others": [one["notificationId"] for one in notifications[IN_FULL:]],
+        "addsTo": _plain(notifications[0].get("addsTo")),
     }
     return json.dumps(told, ensure_ascii=False).encode()
 
@@ -90,7 +91,7 @@ def _told(notification: Mapping[str, Any], links: Links) -> dict[str, Any]:
         "kind": notification["kind"],
         "createdAt": _plain(notification["createdAt"]),
         "title": told.title,
-        "text": " ".join(part for part in (told.what, told.budget, *told.changed, told.first) if part),
+        "text": " ".join(part for part in (told.what, told.budget, told.adds, *told.changed, told.first) if part),
         "links": [{"label": link.label, "url": link.url} for link in told.links],
         "facts": _plain(notification["facts"]),
     }

@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from shared.domain.durations import SLOT_SECONDS
+from shared.notify import own_wording
 
 Facts = Mapping[str, Any]
 
@@ -134,8 +135,22 @@ def changes(facts: Facts) -> list[str]:
 
 
 def first_step(facts: Facts) -> str | None:
-    """What to do first, where a runbook says it."""
-    return f"Follow the runbook {runbook_name(facts['runbook'])}." if facts.get("runbook") else None
+    """What to do first, where a runbook or F0 Ops itself knows it."""
+    if facts.get("runbook"):
+        return f"Follow the runbook {runbook_name(facts['runbook'])}."
+    return own_wording.first_step(facts)
+
+
+def added(told: Mapping[str, Any] | None) -> str | None:
+    """'This comes on top of what was told by 2026-03-01 12:05 UTC: api-latency-p95-threshold.'
+
+    `told`: what a message adds to, as its leader's document has it.
+    """
+    if not told or not told["alerts"]:
+        return None
+    names, more = ", ".join(told["alerts"]), told.get("more") or 0
+    others = f" and {more:,} more" if more else ""
+    return f"This comes on top of what was told by {utc(told['at'])}: {names}{others}."
 
 
 def runbook_name(path: str) -> str:
@@ -145,6 +160,9 @@ def runbook_name(path: str) -> str:
 
 def sentence(facts: Facts, *, resolved: bool) -> str:
     """What broke, or that it holds again."""
+    own = own_wording.sentence(facts, resolved=resolved)
+    if own is not None:
+        return own
     if not resolved:
         over = ". That was over when it was judged" if facts.get("reason") == "over_already" else ""
         return f"{expectation(facts)}; {measurement(facts)}{over}."

@@ -37,6 +37,8 @@ from tests.e2e.support import Functions, QuietHandler
 Result = TypeVar("Result")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 POST = "post to Slack"
+# What functions import when they first need it. Each instance would do so anew, and there are a thousand of them.
+IMPORTED_LATE = ("jwt.algorithms", "requests", "shared.rate_limit_storage", "shared.slo_loader")
 KNOWN = ("runs", "config", "status")  # collections whose documents have names of their own
 
 
@@ -177,7 +179,9 @@ def open_store(place: Mapping[str, str]) -> Store:
 def import_everything() -> None:
     for name in ("alert_rules", "metrics_ingest", "notifier", "status_api"):
         import_module(f"functions.{name}.handler")
-    for name in ("shared.store.firestore", "shared.store.sqlite", "jwt.algorithms", "requests"):
+    for name in ("firestore", "sqlite"):
+        import_module(f"shared.store.{name}")
+    for name in IMPORTED_LATE:
         import_module(name)
 
 

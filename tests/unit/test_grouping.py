@@ -107,6 +107,17 @@ def test_a_message_that_adds_says_to_what() -> None:
     assert leader["members"] == ["a002-1-slack"]
 
 
+def test_what_is_told_once_more_adds_nothing_to_itself_and_of_many_the_last_are_named() -> None:
+    rules = policy()
+    log: dict[str, Any] = {}
+    for n in range(12):
+        log = logged(Message("component=API", (one(n),)), log, rules, NOW + n * SECOND)
+    (leader,) = led(Message("component=API", (one(11),)), log)
+    assert (leader["addsTo"]["alerts"], leader["addsTo"]["more"]) == ([f"a{n:03}" for n in range(1, 11)], 1)
+    (alone,) = led(Message("component=API", (one(1),)), logged(Message("component=API", (one(1),)), {}, rules, NOW))
+    assert "addsTo" not in alone
+
+
 def test_the_log_stays_small() -> None:
     rules = policy()
     log: dict[str, Any] = {}

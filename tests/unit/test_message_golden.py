@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from shared.domain.alert import Step
+from shared.domain.catch_up import SLOT
+from shared.domain.counting import facts_of as facts_of_counting
 from shared.domain.notification import Kind, new_notification
 from shared.notify import pagerduty, slack_message, webhook
 from shared.notify.links import Links
@@ -26,14 +29,20 @@ KNOWN: dict[str, Any] = {
     "config": {"version": 12, "at": FIRED - timedelta(minutes=8)},
     "runbook": "runbooks/provider-degradation.md",
 }
+ADDS_TO = {
+    "groupId": "api-errors-threshold-1-slack",
+    "at": FIRED - timedelta(minutes=5),
+    "alerts": ["api-errors-threshold", "api-latency-p99-threshold"],
+}
 KINDS: tuple[Kind, ...] = ("trigger", "repeat", "acknowledge", "resolve")
-SCENES = (*KINDS, "bare", "group", "summary")
+OWN = ("stopped", "dead-letters", "counting")  # what F0 Ops tells of itself
+SCENES = (*KINDS, "bare", "group", "adds", "adds-many", "summary", *OWN)
 CHANNELS = ("slack", "email", "pagerduty", "webhook")
 CASES = [
     (channel, scene)
     for channel in CHANNELS
     for scene in SCENES
-    if channel != "pagerduty" or scene not in ("group", "summary")
+    if channel != "pagerduty" or scene not in ("group", "adds", "adds-many", "summary")
 ]
 
 
@@ -46,6 +55,21 @@ def one(channel: str, kind: Kind, n: int = 0, *, slo: str = "api-latency-p95", *
     return new_notification(alert_id, seq, channel, kind, facts, FIRED + timedelta(seconds=10))[1]
 
 
+def own(channel: str, scene: str) -> dict[str, Any]:
+    alert: dict[str, Any] = {
+        "stopped": {"sloId": "watchdog-alertRules", "sloName": "alertRules has stopped", "value": 11.2, "unit": "min"},
+        "dead-letters": {
+            "sloId": "dead-letters",
+            "sloName": "Messages that could not be delivered",
+            "value": 3.0,
+            "labels": {"causes": "email bad_address; slack no_service"},
+        },
+        "counting": facts_of_counting(Step("firing", "counting_behind", "fire"), FIRED - SLOT * 3, {}, FIRED, FIRED),
+    }[scene]
+    facts = {**facts_of("api-latency-p95", "trigger"), "component": None, "incidentId": None, "labels": {}, **alert}
+    return new_notification(facts["sloId"], 1, channel, "trigger", facts, FIRED)[1]
+
+
 def notifications(channel: str, scene: str) -> list[dict[str, Any]]:
     """`bare`: of an alert of which nothing more is known, as with earlier releases."""
     if scene == "bare":
@@ -53,6 +77,14 @@ def notifications(channel: str, scene: str) -> list[dict[str, Any]]:
     if scene == "group":
         kinds: Sequence[Kind] = ("trigger", "resolve", "repeat")
         return [one(channel, kind, slo=slo, **KNOWN) for kind, slo in zip(kinds, SLOS, strict=False)]
+    if scene == "adds":
+        return [one(channel, "trigger", **KNOWN) | {"addsTo": ADDS_TO}]
+    if scene == "adds-many":
+        first, second = sorted(SLOS)[:2]
+        adds_to = ADDS_TO | {"more": 3}
+        return [one(channel, "trigger", slo=first, **KNOWN) | {"addsTo": adds_to}, one(channel, "trigger", slo=second)]
+    if scene in OWN:
+        return [own(channel, scene)]
     if scene == "summary":
         return [one(channel, "trigger", n, slo=sorted(SLOS)[n % len(SLOS)], **KNOWN) for n in range(37)]
     return [one(channel, next(kind for kind in KINDS if kind == scene), **KNOWN)]
