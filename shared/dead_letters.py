@@ -46,8 +46,8 @@ def _died(app: App, alert: Doc | None, letters: Sequence[Doc], now: datetime) ->
     dead = {cause.partition(" ")[0] for cause in causes | known}
     channels = [c for c in sorted({*channels_of_all(app), *OTHERS}) if c not in dead] if new else []
     facts = own_facts(
-        DEAD_LETTERS, alert, taken, now, sloName="Messages that could not be delivered", severity="high", metric="dead_letters",
-        unit="count", threshold=0.0, value=float(len(letters)) + (before.get("value") or 0.0),
+        DEAD_LETTERS, alert, taken, now, sloName="Messages that could not be delivered", severity="high",
+        metric="dead_letters", unit="count", threshold=0.0, value=float(len(letters)) + (before.get("value") or 0.0),
         labels={"causes": "; ".join(sorted(causes | known))[:1000]}, aggregation="count",
     )  # fmt: skip
     rev = new_rev()

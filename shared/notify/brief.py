@@ -27,7 +27,8 @@ Row = tuple[str, str | datetime]
 @dataclass(frozen=True, slots=True)
 class Brief:
     """`tone`: the severity, or `resolved`. `what` broke and how much of the budget that burns; `changed`: what else is
-    known of its cause; `first`: what to do; `adds`: what was told before and goes with it; `rows`: facts by name, where a time is for the channel to write.
+    known of its cause; `first`: what to do; `adds`: what was told before and goes with it; `rows`: facts
+    by name, where a time is for the channel to write.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Alerts of F0 Ops about itself in plain words: what is wrong, what that means for whoever relies on it, what to do. Pure.
+"""Alerts of F0 Ops about itself in plain words: what is wrong, what that means, what to do. Pure.
 
 No SLO is behind them, so there is nothing that was measured against a limit.
 """
