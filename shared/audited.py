@@ -14,7 +14,21 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
-from shared.store.protocol import Conflict, Create, Data, Doc, Put, Query, Store, Unavailable, Write, new_rev, over
+from shared import log
+from shared.store.protocol import (
+    Conflict,
+    Create,
+    Data,
+    Doc,
+    Put,
+    Query,
+    Store,
+    StoreError,
+    Unavailable,
+    Write,
+    new_rev,
+    over,
+)
 
 KEEP_KEYS = timedelta(days=7)
 ATTEMPTS = 200  # many people at once, and each attempt that fails is another one's success
@@ -231,6 +245,39 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Dat
         moved = int(after.get("earlierUpdates") or 0) - int(before.get("earlierUpdates") or 0)
         now["updates"] = after["updates"][max(0, kept - moved) :]
     return was, now
+
+
+def once(store: Store, key: Key, act: Callable[[], Data], now: datetime) -> tuple[Data | None, bool]:
+    """What `act` told, and whether it was an earlier request with the same key that did it.
+
+    For what happens outside the store: it is begun once at most. None: it was begun, and nobody knows (yet) what came
+    of it. Raises `KeyReused`, `StoreError`, and what `act` raises.
+    """
+    known = store.get(key.path)
+    if known is not None and known.data["expireAt"] > now:
+        if known.data["digest"] != key.digest:
+            raise KeyReused
+        return known.data.get("told"), True
+    begun: Data = {
+        "digest": key.digest, "document": None, "mark": new_rev(), "told": None,
+        "createdAt": now, "expireAt": now + KEEP_KEYS,
+    }  # fmt: skip
+    try:
+        store.commit([over(known, key.path, begun)])
+    except (Conflict, Unavailable):  # another one with this key was faster, or the reply was lost
+        found = store.get(key.path)
+        if found is None:
+            raise
+        if found.data["mark"] != begun["mark"]:
+            if found.data["digest"] != key.digest:
+                raise KeyReused from None
+            return found.data.get("told"), True
+    told = act()
+    try:
+        store.commit([Put(key.path, {**begun, "told": told})])
+    except StoreError as error:  # who asks again hears that it was begun
+        log.warning("what came of a request with a key could not be noted", kind=type(error).__name__)
+    return told, False
 
 
 def entries(store: Store, path: str, limit: int, after: str | None = None) -> tuple[list[Data], str | None]:

@@ -133,7 +133,12 @@ def tagged(body: Any, edited: Edited, status: int = 200) -> Response:
     """The answer with the document's version as ETag."""
     response = answer(body, 200 if edited.repeated else status)
     response.headers["ETag"] = f'"{edited.data.get("rev") or audited.NO_REV}"'
-    if edited.repeated:
+    return marked(response, edited.repeated)
+
+
+def marked(response: Response, repeated: bool) -> Response:
+    """The answer, which says so if an earlier request with the same key did what is told."""
+    if repeated:
         response.headers["Idempotency-Replayed"] = "true"
     return response
 

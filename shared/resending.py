@@ -27,8 +27,9 @@ class NotDead(Exception):
     state: str
 
 
-def resend(store: Store, notification_id: str, by: str, now: datetime) -> Data:
-    """The notification, pending again. Raises `Unknown`, `NotDead`, `Overtaken`, `StoreError`.
+def resend(store: Store, notification_id: str, by: str, now: datetime, key: str | None = None) -> tuple[Data, bool]:
+    """The notification, pending again; True if an earlier request with the same `key` had it sent again: then it is as
+    it has become since. Raises `Unknown`, `NotDead`, `Overtaken`, `StoreError`.
 
     Whatever waits behind it in the lane is written in the same commit, unchanged: if somebody has begun to send that,
     nothing is done, and so nothing goes out in the wrong order.
@@ -38,13 +39,15 @@ def resend(store: Store, notification_id: str, by: str, now: datetime) -> Data:
         doc = store.get(path)
         if doc is None:
             raise Unknown
+        if key is not None and any(entry.get("key") == key for entry in doc.data.get("resends") or ()):
+            return doc.data, True
         if doc.data["state"] != "dead":
             raise NotDead(doc.data["state"])
         later = _later(store, doc)
         if any(outbox.overtakes(other.data) for other in later):
             raise Overtaken
         rev = new_rev()
-        again = {**outbox.resend(doc.data, by, now), "rev": rev}
+        again = {**outbox.resend(doc.data, by, now, key), "rev": rev}
         waiting = [Put(o.path, {**o.data, "rev": new_rev()}, o.version) for o in later if o.data["open"]]
         try:
             store.commit([Put(doc.path, again, doc.version), *waiting])
@@ -55,7 +58,7 @@ def resend(store: Store, notification_id: str, by: str, now: datetime) -> Data:
             if found is None or found.data.get("rev") != rev:
                 raise
         log.info("a dead letter is sent again", notification=notification_id)
-        return again
+        return again, False
     raise Conflict(f"{path} kept changing")
 
 

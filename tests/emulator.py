@@ -44,13 +44,14 @@ def find_jar() -> Path:
 
 
 @contextmanager
-def running() -> Iterator[str]:
+def running(*, own: bool = False) -> Iterator[str]:
     """The address, `host:port`, of an emulator: the one in FIRESTORE_EMULATOR_HOST, or one that ends with the block.
 
+    `own`: always one that ends with the block, and with it all that it held: also what is deleted stays in its memory.
     Raises `EmulatorMissing` if there is none to run, `RuntimeError` if it does not come up.
     """
     given = os.environ.get("FIRESTORE_EMULATOR_HOST")
-    if given:
+    if given and not own:
         yield given
         return
     jar = find_jar()
@@ -76,7 +77,7 @@ def running() -> Iterator[str]:
 
 
 def forget(address: str, project: str) -> None:
-    """Empty a project: the emulator keeps everything in memory, and slows down when that is full."""
+    """Empty a project, so that nothing is left to be found. The emulator keeps it in memory all the same."""
     url = f"http://{address}/emulator/v1/projects/{project}/databases/(default)/documents"
     with urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=30) as answer:
         answer.read()

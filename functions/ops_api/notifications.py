@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from shared import resending
-from shared.bodies import Body, outward, read_body
+from shared.audited import once
+from shared.bodies import Body, intent_of, marked, outward, read_body, refusals
 from shared.http import Problem, answer
 from shared.lists import Asked, by_time, cursor
 from shared.notify.testing import CHANNELS, send_test
@@ -54,9 +55,10 @@ def one_notification(app: App, request: Request, now: datetime, path: Mapping[st
 
 
 def resend(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
-    """202: it is due again, for another 24 hours, under the same id."""
+    """202: it is due again, for another 24 hours, under the same id. 200 if an earlier request with this key did it."""
+    key = intent_of(request, path, b"", "resent", now).key
     try:
-        data = resending.resend(app.store, _id(path), path["caller"], now)
+        data, repeated = resending.resend(app.store, _id(path), path["caller"], now, key.id if key else None)
     except resending.Unknown:
         raise _unknown() from None
     except resending.NotDead as found:
@@ -64,16 +66,26 @@ def resend(app: App, request: Request, now: datetime, path: Mapping[str, str]) -
     except resending.Overtaken:
         detail = "later news of the same alert went out on this channel, or it has cleared: it would tell of the past"
         raise Problem(409, "overtaken", detail) from None
-    return answer(_briefly(data), 202)
+    return marked(answer(_briefly(data), 200 if repeated else 202), repeated)
 
 
 def test(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
-    """200 with what the other side said, whatever that was."""
-    body, _ = read_body(request, Test)
+    """200 with what the other side said, whatever that was. With a key that was used: what it said then."""
+    body, raw = read_body(request, Test)
     if body.channel not in CHANNELS:
         errors = [{"path": "channel", "message": f"must be one of {', '.join(CHANNELS)}"}]
         raise Problem(400, "invalid_body", "the body cannot be right; `errors` names each fault", errors=errors)
-    return answer(send_test(app, body.channel, now))
+    key = intent_of(request, path, raw, "tested", now).key
+    if key is None:
+        return answer(send_test(app, body.channel, now))
+    with refusals():
+        told, repeated = once(app.store, key, lambda: send_test(app, body.channel, now), now)
+    if told is None:
+        detail = (
+            "a test with this Idempotency-Key was begun, and what came of it is not known (yet): look at the channel"
+        )
+        raise Problem(409, "test_under_way", detail)
+    return marked(answer(told), repeated)
 
 
 def _page(

@@ -172,9 +172,11 @@ def expire(data: Data, now: datetime) -> Data | None:
     return _closed(_with_lost_attempt(data), "dead", "deadline")
 
 
-def resend(data: Data, by: str, now: datetime) -> Data:
-    """The dead letter due once more, for another `DELIVERY_DEADLINE`; `resends` says who asked for it, and when."""
-    entry = {"by": by, "at": now, "was": data["reason"]}
+def resend(data: Data, by: str, now: datetime, key: str | None = None) -> Data:
+    """The dead letter due once more, for another `DELIVERY_DEADLINE`; `resends` says who asked for it, and when, and
+    under which Idempotency-Key (its digest), if any.
+    """
+    entry: Data = {"by": by, "at": now, "was": data["reason"], **({"key": key} if key else {})}
     again = {"state": "pending", "reason": None, "open": True, "dueAt": now, "deadlineAt": now + DELIVERY_DEADLINE}
     return {
         **_without_group(data),

@@ -43,7 +43,10 @@ KNOWN = ("runs", "config", "status")  # collections whose documents have names o
 
 
 class Order(TypedDict):
-    """`store`: `{"sqlite": path}` or `{"project": id}`. `kill`: the number of a call from 1, and before or after it."""
+    """`store`: `{"sqlite": path}` or `{"project": id, "emulator": address}`.
+
+    `kill`: the number of a call from 1, and before or after it.
+    """
 
     store: dict[str, str]
     env: dict[str, str]
@@ -152,6 +155,8 @@ def kind(path: str) -> str:
 def instance(order: Order, functions: Functions, tell: Callable[[dict[str, Any]], None]) -> None:
     """Serve one deployment until killed."""
     killer = Killer(order, tell)
+    if "emulator" in order["store"]:
+        os.environ["FIRESTORE_EMULATOR_HOST"] = order["store"]["emulator"]
     store = open_store(order["store"])
     if order["fault"]:
         store = FAULTS[order["fault"]].wrap(store)

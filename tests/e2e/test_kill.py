@@ -14,13 +14,13 @@ That the test can fail is shown by stores with planted faults, none of which sho
 
 from __future__ import annotations
 
-import os
 import queue
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -28,10 +28,10 @@ from tests.e2e.faults import FAULTS
 from tests.e2e.promise import Kill, Outcome, second_copies
 from tests.e2e.reality import Life, Worker, worker
 from tests.e2e.support import Scheduler
-from tests.emulator import forget
+from tests.emulator import running
 
 WORKERS = 3
-Places = Callable[[], Mapping[str, str]]
+BATCH = 90  # lives, after which a store may be renewed
 
 # What must be among the calls, or the test has lost sight of what it is about.
 STEPS = {
@@ -75,13 +75,53 @@ def scheduler() -> Iterator[Scheduler]:
     scheduler.close()
 
 
+class Places:
+    """Gives a new and empty store each time: a file, in memory where that can be. A SIGKILL loses nothing there."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self._stack = ExitStack()
+        memory = Path("/dev/shm")
+        place = TemporaryDirectory(prefix="f0-kill-", dir=memory if memory.is_dir() else tmp_path)
+        self._folder = Path(self._stack.enter_context(place))
+
+    def __call__(self) -> Mapping[str, str]:
+        return {"sqlite": str(self._folder / f"{secrets.token_hex(6)}.db")}
+
+    def renew(self) -> None:
+        """Between two batches of lives."""
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+class Projects(Places):
+    """Gives a project of an emulator, and an emulator of its own to each batch: it keeps what is deleted in memory, and
+    when that is full it does nothing but collect garbage.
+    """
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(tmp_path)
+        self._monkeypatch = monkeypatch
+        self.renew()
+
+    def __call__(self) -> Mapping[str, str]:
+        return {"project": f"kill-{secrets.token_hex(6)}", "emulator": self._address}
+
+    def renew(self) -> None:
+        self._stack.close()
+        self._address = self._stack.enter_context(running(own=True))
+        self._monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", self._address)
+
+
 @pytest.fixture(params=["sqlite", "firestore"])
-def places(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
-    """Gives a new and empty store each time: a file, or a project of the emulator."""
+def places(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
     if request.param == "firestore":
-        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", request.getfixturevalue("emulator"))
-        return lambda: {"project": f"kill-{secrets.token_hex(6)}"}
-    return lambda: {"sqlite": str(tmp_path / f"{secrets.token_hex(6)}.db")}
+        request.getfixturevalue("emulator")  # skips or fails where there is none
+        opened: Places = Projects(tmp_path, monkeypatch)
+    else:
+        opened = Places(tmp_path)
+    yield opened
+    opened.close()
 
 
 class Workers:
@@ -104,12 +144,14 @@ class Workers:
             raise
         finally:
             self._idle.put(free)
-            if "project" in place:
-                forget(os.environ["FIRESTORE_EMULATOR_HOST"], place["project"])
 
     def each(self, kills: list[Kill]) -> list[Outcome]:
-        with ThreadPoolExecutor(self._count) as lives:
-            return list(lives.map(self.live, kills))
+        outcomes: list[Outcome] = []
+        for n in range(0, len(kills), BATCH):
+            with ThreadPoolExecutor(self._count) as lives:
+                outcomes += lives.map(self.live, kills[n : n + BATCH])
+            self._places.renew()
+        return outcomes
 
 
 @contextmanager
@@ -143,10 +185,7 @@ def test_wherever_the_process_is_killed_the_promise_holds(scheduler: Scheduler, 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_shows_only_when_killed(fault: str, scheduler: Scheduler, tmp_path: Path) -> None:
-    def places() -> Mapping[str, str]:
-        return {"sqlite": str(tmp_path / f"{secrets.token_hex(6)}.db")}
-
-    with workers(tmp_path, scheduler, places, count=1) as team:
+    with closing(Places(tmp_path)) as places, workers(tmp_path, scheduler, places, count=1) as team:
         unkilled = team.live(fault=fault, record=True)
         assert unkilled.broken == []
         step = FAULTS[fault].shows_after

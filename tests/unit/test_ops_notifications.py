@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from shared import resending
+from shared.audited import KeyReused, key_of, once
 from shared.delivery import deliver_due
 from shared.domain import notification as outbox
 from shared.domain.notification import Kind, Outcome, new_notification
-from shared.store.protocol import Create, Data, Put, Store, Write
+from shared.store.protocol import Create, Data, Put, Store, Unavailable, Write
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
 from tests.fake_mail import FakeMail
@@ -117,8 +118,8 @@ def test_what_cannot_be_right_is_refused(
 # Sending again
 
 
-def resend(ops: Ops, name: str) -> Reply:
-    return ops.get(f"{PATH}/{name}/resend", method="POST")
+def resend(ops: Ops, name: str, **headers: str) -> Reply:
+    return ops.get(f"{PATH}/{name}/resend", method="POST", headers=headers)
 
 
 def test_a_dead_letter_is_sent_again_under_its_id_before_what_waits_behind_it(store: Store) -> None:
@@ -173,6 +174,19 @@ def test_one_that_somebody_begins_to_send_meanwhile_is_not_overtaken(sqlite_stor
     with pytest.raises(resending.Overtaken):
         resending.resend(sqlite_store, first, "ana", NOW)
     assert read(sqlite_store, first)["state"] == "dead"
+
+
+def test_with_a_key_it_is_sent_again_once_however_often_that_is_asked(store: Store) -> None:
+    name, key = add(store, 1, "dead"), {"Idempotency-Key": "k1"}
+    with FakeSlack() as slack, ops_api(store, NOW, SLACK_WEBHOOK_URL=slack.url) as ops:
+        slack.behave = failing(404, "no_service")
+        assert resend(ops, name, **key).status == 202
+        deliver_due(ops.app, NOW, budget_seconds=30)
+        reply = resend(ops, name, **key)
+        assert (reply.status, reply.json["state"], reply.headers["Idempotency-Replayed"]) == (200, "dead", "true")
+        assert len(read(store, name)["resends"]) == 1
+        assert resend(ops, name, **{"Idempotency-Key": "k2"}).status == 202  # that was another wish
+        assert resend(ops, name, **{"Idempotency-Key": "k" * 256}).json["code"] == "invalid_idempotency_key"
 
 
 # Testing a channel
@@ -231,3 +245,48 @@ def test_the_addresses_are_in_no_answer_and_no_log(
     with FakeSlack(failing(403, SECRET_PATH)) as slack, ops_api(sqlite_store, NOW, SLACK_WEBHOOK_URL=slack.url) as ops:
         shown = json.dumps(tried(ops, "slack"))
     assert "canary" not in (shown + "".join(capsys.readouterr())).lower()
+
+
+def test_with_a_key_a_channel_is_tested_once_and_what_was_said_is_told_again(store: Store) -> None:
+    def ask(channel: str) -> Reply:
+        body = json.dumps({"channel": channel}).encode()
+        return ops.get(f"{PATH}/test", method="POST", body=body, headers={"Idempotency-Key": "k1"})
+
+    with FakeSlack() as slack, ops_api(store, NOW, SLACK_WEBHOOK_URL=slack.url) as ops:
+        first, again = ask("slack"), ask("slack")
+        assert (first.status, again.status, again.json) == (200, 200, first.json)
+        assert (first.headers["Idempotency-Replayed"], again.headers["Idempotency-Replayed"]) == (None, "true")
+        assert len(slack.shown) == 1
+        assert ask("email").json["code"] == "idempotency_key_reused"
+
+
+def test_of_a_test_that_was_cut_short_nobody_pretends_to_know_the_outcome(store: Store) -> None:
+    key = key_of("ana", "POST", f"{PATH}/test", "k1", b"{}")
+    sent: list[int] = []
+
+    def dies() -> Data:
+        sent.append(1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        once(store, key, dies, NOW)
+    assert once(store, key, dies, NOW) == (None, True)
+    assert len(sent) == 1
+    with pytest.raises(KeyReused):
+        once(store, key_of("ana", "POST", f"{PATH}/test", "k1", b"other"), dies, NOW)
+
+
+def test_where_the_store_does_not_answer_a_test_is_begun_once_at_most(sqlite_store: SqliteStore) -> None:
+    key, whole = key_of("ana", "POST", f"{PATH}/test", "k1", b"{}"), sqlite_store.commit
+    unanswered: list[int] = []
+
+    def commit(writes: list[Write]) -> None:
+        whole(writes)
+        unanswered.append(1)
+        raise Unavailable("the reply was lost")
+
+    sqlite_store.commit = commit  # type: ignore[method-assign,assignment]
+    told = {"outcome": "delivered"}
+    assert once(sqlite_store, key, lambda: told, NOW) == (told, False)
+    assert once(sqlite_store, key, lambda: told, NOW) == (told, True)
+    assert len(unanswered) == 2  # its beginning, and what came of it
