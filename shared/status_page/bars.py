@@ -29,13 +29,14 @@ class Trouble(NamedTuple):
 
 class Bars(NamedTuple):
     """`label` says all of it in one sentence, `told` how many `troubles` there are: the days with anything
-    but operation, newest first."""
+    but operation, newest first. `known`: of how long the uptime is, where it is not all days."""
 
     width: int
     runs: tuple[Run, ...]
     label: str
     told: str
     uptime: str | None
+    known: str | None
     days: int
     troubles: tuple[Trouble, ...]
 
@@ -60,6 +61,7 @@ def bars(component: Mapping[str, Any], *, titles: bool) -> Bars | None:
         label=_label(states, uptime),
         told=_told(states),
         uptime=uptime,
+        known=_known(states, days),
         days=len(days),
         troubles=tuple(reversed(troubles)),
     )
@@ -68,6 +70,17 @@ def bars(component: Mapping[str, Any], *, titles: bool) -> Bars | None:
 def _state(seconds: Seconds) -> str:
     """The day in one word: the worst that was, if only for a second."""
     return next((s for s in ("outage", "degraded", "maintenance", "operational") if seconds.get(s)), "unknown")
+
+
+def _known(states: Sequence[str], days: Sequence[Seconds]) -> str | None:
+    """`23 days`; of a single day the time that is known of it: `15 min`. None where something is known of every day."""
+    found = [seconds for state, seconds in zip(states, days, strict=True) if state != "unknown"]
+    if len(found) == len(days):
+        return None
+    if len(found) > 1:
+        return words.many(len(found), "day")
+    known = sum(k for seconds in found for state, k in seconds.items() if state != "unknown")
+    return words.duration(timedelta(seconds=known))
 
 
 def _runs(states: Sequence[str], days: Sequence[Seconds], first: date, titles: bool) -> list[Run]:

@@ -122,14 +122,15 @@ class Teller:
             "word": words.STATES[view.state(data)],
             "message": words.sentence(data["message"]) if "message" in data and not repeats else None,
             "facts": facts_of([behind, *figures]),
-            "providers": [_provider(p, view.state(data)) for p in providers] if separate else [],
+            "providers": [_provider(p, view.state(data), data.get("message")) for p in providers] if separate else [],
             "bars": drawn if self.detail.drawn else None,
             "troubles": drawn.troubles[: self.detail.days] if drawn else (),
             "label": drawn.label if drawn and not self.detail.drawn else None,
         }
 
 
-def _provider(data: Mapping[str, Any], default: str) -> Told:
+def _provider(data: Mapping[str, Any], default: str, told: str | None) -> Told:
+    """`default`: the state of its component; `told`: the component's message, which is not said again."""
     state = "maintenance" if default == "maintenance" else data.get("state", default)
     facts = [", ".join(data.get("models") or ())]
     if "latency" in data:
@@ -140,7 +141,7 @@ def _provider(data: Mapping[str, Any], default: str) -> Told:
         "name": data["name"],
         "state": state,
         "word": words.STATES[state],
-        "message": words.sentence(data["message"]) if data.get("message") else None,
+        "message": words.sentence(data["message"]) if data.get("message") and data["message"] != told else None,
         "facts": facts_of(facts),
     }
 

@@ -87,6 +87,13 @@ def is_sound(answer: requests.Response) -> None:
     assert "unsafe" not in policy
 
 
+def test_what_a_component_says_its_providers_do_not_say_again(serve: Serve) -> None:
+    text = "There are no recent measurements"
+    names = [provider(name, [], "no_data", message=text) for name in ("Claude", "OpenAI")]
+    part = component("AI_Providers", state="no_data", message=text, providers=names)
+    assert get(serve(snapshot("unknown", [part])) + "/status").text.count(text) == 1
+
+
 class TestHistory:
     def test_each_row_is_one_drawing_with_its_words(self, serve: Serve) -> None:
         html = get(serve(VIEWS["operational"]) + "/status").text
@@ -127,6 +134,14 @@ class TestHistory:
             serve(snapshot("operational", [component("API", history=history({}), uptime90=99.99)])) + "/status"
         ).text
         assert "99.99 % uptime" in html
+
+    @pytest.mark.parametrize(
+        ("known", "told"), [(90, "100 % uptime"), (23, "100 % uptime in 23 days"), (1, "100 % uptime in 10 h 8 min")]
+    )
+    def test_the_uptime_says_of_how_long_it_is(self, serve: Serve, known: int, told: str) -> None:
+        part = component("API", history=history({}, known=known), uptime90=100.0)
+        html = get(serve(snapshot("operational", [part])) + "/status").text
+        assert f"<i></i>{told}<i></i>Today" in html
 
     def test_without_a_history_there_is_no_drawing(self, serve: Serve) -> None:
         html = get(serve(snapshot("operational", [component("API")])) + "/status").text
