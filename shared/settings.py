@@ -292,6 +292,7 @@ class _Reader:
         if self.on_cloud_run and service.lower() != PROBING:
             return {}
         values = {"APP_BASE_URL": (self.url("APP_BASE_URL") or "").rstrip("/")}
+        values["STATUS_PAGE_URL"] = self.text("STATUS_PAGE_URL") or ""  # checked as `public_url`
         values["PROBE_BUCKET"] = self.matching("PROBE_BUCKET", _BUCKET, "the name of a bucket") or ""
         values["PROBE_FEEDS"] = self.switch("PROBE_FEEDS", default=self.on_cloud_run)
         own = ("PROBE_BUCKET", "PROBE_FEEDS")

@@ -19,7 +19,6 @@ from shared import log
 from shared.components import load_components
 from shared.domain import probing
 from shared.domain.building import BLOCK_MS, Batch, BatchBuilder
-from shared.domain.component import Components
 from shared.domain.faults import ConfigError
 from shared.domain.probe import LONGEST_SECONDS, PAUSE_SECONDS, ROUND_SECONDS, AnyProbe, FeedProbe
 from shared.domain.probing import Entry, Finding
@@ -27,6 +26,7 @@ from shared.domain.series import SeriesTable
 from shared.flags import FlagsUnknown
 from shared.probes.ask import Asker, missing_setting
 from shared.probes.bucket import CloudBuckets
+from shared.probes.page import NOT_A_COMPONENT, PROBE, of_status_page
 from shared.probes.rounds import Key, Rounds
 from shared.publish_status import PROBED, publish_status
 from shared.store.protocol import Data, Doc, StoreError, compare_and_set
@@ -75,6 +75,12 @@ class _Run:
         buckets = app.part(_buckets)
         self._rounds = app.part(_rounds)
         self._values = app.settings.probe_values
+        self._probes: dict[Key, AnyProbe] = {
+            (c.id, probe.id): probe for c in self._components.components for _, probe in c.all_probes()
+        }
+        page = of_status_page(self._values)
+        if page is not None:
+            self._probes[NOT_A_COMPONENT, PROBE] = page
         self._asker = Asker(app.outbound, app.store, buckets, self._values, app.monotonic)
         self._waiting: list[_Round] = []  # rounds that are not stored yet
         self._made: list[_Round] = []
@@ -129,7 +135,7 @@ class _Run:
     def _round(self, at: datetime, known: Entries) -> _Round:
         missing: dict[Key, str] = {}
         due: dict[Key, AnyProbe] = {}
-        for key, probe in _all(self._components).items():
+        for key, probe in self._probes.items():
             setting = missing_setting(probe, self._values)
             if setting is not None:
                 missing[key] = setting
@@ -145,7 +151,7 @@ class _Run:
     def _applied(self, entries: Entries, rounds: Sequence[_Round]) -> Entries:
         """The entries after these rounds, of the probes that are configured today."""
         after: Entries = {}
-        for key, probe in _all(self._components).items():
+        for key, probe in self._probes.items():
             component, name = key
             entry = entries.get(component, {}).get(name)
             for made in rounds:
@@ -186,7 +192,7 @@ class _Run:
             registry = self._app.slos.registry
             table = SeriesTable(registry, self._app.slos.current().bounds(registry), json.loads)
             kind = self._app.settings.store
-            batches = [_samples(made, self._components, self._run_id, kind, table) for made in self._made]
+            batches = [_samples(made, self._probes, self._run_id, kind, table) for made in self._made]
             found = [batch for batch in batches if batch is not None]
             if found:
                 self._app.group_commit.write(found, self._now.strftime("%Y-%m-%d"))
@@ -220,7 +226,7 @@ def _attempts(asker: Asker, probe: AnyProbe, at: datetime, app: App) -> Any:
     return ask
 
 
-def _samples(made: _Round, components: Components, run_id: str, store: str, table: SeriesTable) -> Batch | None:
+def _samples(made: _Round, probes: Mapping[Key, AnyProbe], run_id: str, store: str, table: SeriesTable) -> Batch | None:
     """`probe_success` of each answer that says something about the target, `probe_latency` of each that came.
 
     The store's test write and read are samples of its latencies too.
@@ -228,11 +234,10 @@ def _samples(made: _Round, components: Components, run_id: str, store: str, tabl
     builder = BatchBuilder(table)
     block = int(made.at.timestamp() * 1000) // BLOCK_MS
     count = 0
-    probes = _all(components)
     for key, found in made.findings.items():
         if isinstance(probes[key], FeedProbe) or found.outcome == "unknown":
             continue
-        labels = {"component": key[0], "probe": key[1]}
+        labels = {"component": key[0], "probe": key[1]} if key[0] != NOT_A_COMPONENT else {"probe": key[1]}
         of_store = {"operation": "probe", "store": store}
         values = [("probe_success", labels, 0.0 if found.outcome == "failed" else 1.0)]
         if found.latency is not None:
@@ -247,10 +252,6 @@ def _samples(made: _Round, components: Components, run_id: str, store: str, tabl
                 count += 1
     digest = blake2b(f"healthProbe {run_id} {made.at.isoformat()}".encode(), digest_size=8).digest()
     return builder.batch(digest, count) if count else None
-
-
-def _all(components: Components) -> dict[Key, AnyProbe]:
-    return {(c.id, probe.id): probe for c in components.components for _, probe in c.all_probes()}
 
 
 def _states(entries: Entries) -> dict[Key, str]:

@@ -451,3 +451,36 @@ def test_what_is_served_follows_the_snapshot(local: World) -> None:
     served = SnapshotCache(local.store, app.flags, time.monotonic).served()
     assert served.snapshot is not None
     assert served.snapshot["overall"] == "degraded"
+
+
+class TestStatusPage:
+    """The probe of the page itself, which is shipped."""
+
+    def samples(self, world: World) -> dict[str, tuple[int, float]]:
+        fold(world.store, registry(), shipped().definitions, NOW + timedelta(minutes=1))
+        block = read_blocks(world.store, [ms(NOW) // 300_000])[ms(NOW) // 300_000]
+        return {key: (stats.count, stats.total) for key, stats in block.items() if key.startswith("probe_success")}
+
+    def test_without_its_address_it_is_not_asked(self, local: World) -> None:
+        local.configure({"id": "API", "name": "API"})
+        report = local.run()
+        assert (report.asked, report.states) == (0, {})
+
+    def test_its_health_answer_is_asked_and_only_the_report_knows(self, local: World) -> None:
+        with FakeSlack(OK) as server:
+            local.env = {"STATUS_PAGE_URL": f"{server.url}/status"}
+            local.configure({"id": "API", "name": "API"})
+            report = local.run()
+            assert {request.path for request in server.received} == {"/api/status/healthz"}
+        assert (report.asked, report.failed) == (2, [])
+        assert [(c["id"], c["state"]) for c in local.snapshot()["components"]] == [("API", "not_monitored")]
+        assert self.samples(local) == {'probe_success{"probe":"status_page"}': (2, 2.0)}
+
+    def test_a_page_that_fails_is_no_component_that_does(self, local: World) -> None:
+        with FakeSlack(failing(503)) as server:
+            local.env = {"STATUS_PAGE_URL": server.url}
+            local.configure({"id": "API", "name": "API"})
+            report = local.run()
+        assert report.failed == ["status-page.status_page: status_unexpected"]
+        assert local.snapshot()["overall"] == "unknown"
+        assert self.samples(local) == {'probe_success{"probe":"status_page"}': (2, 0.0)}

@@ -133,6 +133,7 @@ def test_all_values_are_taken(tmp_path: Path) -> None:
         smtp_port=2465,
         smtp_security="tls",
         smtp_user="f0",
+        probe_values={"STATUS_PAGE_URL": "https://status.example.com/"},
         smtp_password="a verysecret password",
         pagerduty_key=ROUTING_KEY,
         pagerduty_url="https://events.eu.pagerduty.com/v2/enqueue",
