@@ -17,6 +17,7 @@ from scripts.ops.screen import Screen, table
 
 BASE = "/api/incidents"
 IMPACTS = ("low", "medium", "high", "critical")
+ITEM_STATES = ("open", "in_progress", "done", "cancelled")
 STATUSES = ("investigating", "identified", "mitigating", "resolved")
 _EDITED_FROM = re.compile(r'\n*<!-- edited from version ("[0-9a-f]{16}") -->\s*\Z')
 _COLOURS = {"critical": 5, "high": 5, "medium": 1, "low": 3}
@@ -32,7 +33,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument("action", choices=tuple(_DO))
     command.add_argument("id", nargs="?", help="which one; not for open, list and stats")
-    command.add_argument("--title", help="of open and edit")
+    command.add_argument("--title", help="of open and edit; of todo, what is to be done")
     command.add_argument("--impact", choices=IMPACTS, help="of open and edit; of list, only these")
     command.add_argument("--component", action="append", metavar="ID", help="affected; may be repeated")
     command.add_argument("--message", "-m", help="what is written into its timeline")
@@ -51,6 +52,10 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command.add_argument(
         "--write", metavar="FILE", help="of postmortem: put this Markdown in its place; - is the input"
     )
+    command.add_argument("--owner", metavar="UID", help="of todo: who does it")
+    command.add_argument("--due", metavar="TIME", help="of todo: by when, such as 2026-03-20")
+    command.add_argument("--item", metavar="N", help="of todo: change this one rather than add one")
+    command.add_argument("--state", choices=ITEM_STATES, help="of todo with --item: how far it is")
     add_answers(command)
     command.set_defaults(run=run)
     return command
@@ -224,6 +229,21 @@ def _edit(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     return _told(client.change("PATCH", _path(options), body, headers), options, screen)
 
 
+def _todo(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    """An action item, which only the team sees: added, or with `--item` changed."""
+    given = {"title": options.title, "owner": options.owner, "dueAt": options.due, "state": options.state}
+    body = {name: value for name, value in given.items() if value}
+    path = f"{_path(options)}/actions"
+    if options.item:
+        if not body:
+            raise CannotAsk("`incident todo --item N` needs something to change, such as --state done.", WRONG)
+        return _told(client.change("PATCH", f"{path}/{quote(options.item, safe='')}", body, once()), options, screen)
+    needed(options, "incident todo", title="--title")
+    if options.state:
+        raise CannotAsk("--state is of an item that is there: name it by --item.", WRONG)
+    return _told(client.change("POST", path, body, once()), options, screen)
+
+
 def _audience(options: argparse.Namespace) -> dict[str, bool]:
     return {"public": options.public} if options.public or options.internal else {}
 
@@ -264,6 +284,7 @@ _DO: Mapping[str, Callable[[argparse.Namespace, Client, Screen], str]] = {
     "resolve": _resolve,
     "reopen": _reopen,
     "edit": _edit,
+    "todo": _todo,
     "postmortem": _postmortem,
     "stats": _stats,
 }

@@ -71,7 +71,20 @@ def test_every_command_of_the_page_does_what_the_page_says(server: DevServer, tm
     found = done(server, "incident", "show", name)
     assert (found["status"], found["reopened"], found["title"]) == ("resolved", 1, "Some payments fail")
     assert found["postmortemAt"]
+    (item,) = found["actionItems"]
+    assert (item["owner"], item["dueAt"], item["state"]) == ("ada", "2031-01-31T00:00:00Z", "done")
     assert done(server, "flag", "list")["changed"] == []
+
+
+def test_what_a_todo_lacks_is_told(server: DevServer) -> None:
+    for arguments, told in (
+        (("--owner", "ada"), "needs --title"),
+        (("--title", "t", "--state", "done"), "name it by --item"),
+        (("--item", "1"), "needs something to change"),
+    ):
+        refused = ops(server, "incident", "todo", "any", *arguments)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert told in refused.stderr
 
 
 def test_of_two_who_edit_a_post_mortem_the_second_is_told(server: DevServer, tmp_path: Path) -> None:
