@@ -20,7 +20,8 @@ from decimal import Decimal
 import msgspec
 
 from shared import log
-from shared.accounts import Accounts, day_path
+from shared.accounts import Accounts, Erasing, day_path
+from shared.domain.account_work import Reprice
 from shared.domain.cost_day import ERASED, part_data, part_of, shard_of, summed
 from shared.domain.ledger import Data, Part, cells_of, parts_of, summary_of
 from shared.domain.quota import Account
@@ -65,9 +66,11 @@ def roll_up(store: Store, accounts: Accounts, now: datetime, may_go_on: Callable
             for day in doc.data["dirty"]:
                 groups[day, shard_of(doc.id)].append(doc)
         stuck: set[str] = set()
+        behind = 0
         for (day, shard), docs in sorted(groups.items()):
             try:
-                _replace(store, accounts, day, shard, docs, now)
+                for uid in _replace(store, accounts, day, shard, docs, now):
+                    behind += _caught_up(accounts, uid, day, now)
                 done.days.add(day)
             except InvalidWrite as error:  # too large: the others must not wait for it
                 log.error("users' rows of a day cannot be stored; they stay uncounted", error, day=day, shard=shard)
@@ -75,15 +78,28 @@ def roll_up(store: Store, accounts: Accounts, now: datetime, may_go_on: Callable
         cleared = [doc for doc in page if doc.path not in stuck and _clear(store, doc)]
         done.users += len(cleared)
         done.accounts += cleared
-        if len(page) < PAGE or not cleared:
+        if not behind and (len(page) < PAGE or not cleared):
             done.left = len(cleared) < len(page)
             return done
     done.left = True
     return done
 
 
-def _replace(store: Store, accounts: Accounts, day: str, shard: str, docs: Sequence[Doc], now: datetime) -> None:
-    """These users' rows of a day, and their months."""
+def _caught_up(accounts: Accounts, uid: str, day: str, now: datetime) -> bool:
+    """Price a user's day anew. Its rows are by today's price list, and the user's own document must say the same."""
+    try:
+        accounts.do(uid, Reprice(day), now)
+    except Erasing:
+        return False
+    return True
+
+
+def _replace(store: Store, accounts: Accounts, day: str, shard: str, docs: Sequence[Doc], now: datetime) -> list[str]:
+    """These users' rows of a day, and their months. The users whose day has usage that an older list had no price for.
+
+    Those are marked again by being priced anew, and so come once more.
+    """
+    behind: list[str] = []
     uids = {doc.id: doc for doc in docs}
     months = {uid: month_path(uid, day[:7]) for uid in uids}
     targets = [costs_path(day), shard_path(day, shard), *months.values()]
@@ -92,11 +108,14 @@ def _replace(store: Store, accounts: Accounts, day: str, shard: str, docs: Seque
         sources = store.get_many([day_path(uid, day) for uid in uids])
         rows = rows_of(found[shard_path(day, shard)])
         written: dict[str, Data] = {}
+        behind.clear()
         for (uid, account), source in zip(uids.items(), sources, strict=True):
             if source is None:
                 continue
             parts = parts_of(day, cells_of(source.data), accounts.prices)
             rows[uid] = parts
+            if source.data["unpriced"] and source.data["pricesHash"] != accounts.prices.hash:
+                behind.append(uid)
             percent = Account(account.data, accounts.plans, now).percent_used()
             written[months[uid]] = _month(found[months[uid]], day, parts, percent, accounts, now)
         written[shard_path(day, shard)] = {"payload": packed(rows), "updatedAt": now}
@@ -104,6 +123,7 @@ def _replace(store: Store, accounts: Accounts, day: str, shard: str, docs: Seque
         return written
 
     set_together(store, targets, decide)
+    return behind
 
 
 def _month(doc: Doc | None, day: str, parts: Sequence[Part], percent: float, accounts: Accounts, now: datetime) -> Data:

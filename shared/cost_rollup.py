@@ -29,7 +29,7 @@ from shared.domain.spending import (
 from shared.domain.usage import day_of, user_key
 from shared.notify.registry import configured
 from shared.spending import SpendingAlerts, load_spending
-from shared.store.protocol import Doc, Query, Store
+from shared.store.protocol import Doc, Put, Query, Store
 from shared.usage_record import tell_metric
 from shared.usage_segments import fold_usage
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 PAGE = 100
 FIRING = Query("alerts", (("state", "==", "firing"),), limit=1000)
 UNPRICED_DAYS = 35  # as far back as usage may come
+REPRICED = "runs/repricing"
 
 Costs = dict[str, Decimal]  # by day
 
@@ -78,22 +79,34 @@ def give_back(store: Store, accounts: Accounts, now: datetime) -> int:
 
 
 def reprice(store: Store, accounts: Accounts, now: datetime, may_go_on: Callable[[], bool]) -> int:
-    """Days of users with usage that had no price and has one by now. Each is worked out anew, whole."""
+    """Days of users with usage that had no price and has one by now. Each is worked out anew, whole.
+
+    What had no price in its tier, or for a kind of its tokens, is tried once with each new price list: the rows tell
+    neither. `REPRICED` has the list of the last run that got through.
+    """
     days = _last(now, UNPRICED_DAYS)
+    last = store.get(REPRICED)
+    anew = last is None or last.data["pricesHash"] != accounts.prices.hash
+
+    def worth_it(part: Part, day: str) -> bool:
+        return (anew and part.unpriced_calls > 0) or _has_a_price_now(part, day, accounts)
+
     done = 0
     for day, doc in zip(days, store.get_many([costs_path(day) for day in days]), strict=True):
-        if doc is None or not any(_has_a_price_now(part, day, accounts) for part in parts_in(doc)):
+        if doc is None or not any(worth_it(part, day) for part in parts_in(doc)):
             continue
         for shard in store.get_many([shard_path(day, shard) for shard in doc.data["shards"]]):
             for uid, parts in rows_of(shard).items():
                 if not may_go_on():
                     return done
-                if uid and any(_has_a_price_now(part, day, accounts) for part in parts):
+                if uid and any(worth_it(part, day) for part in parts):
                     try:
                         accounts.do(uid, Reprice(day), now)
                         done += 1
                     except Erasing:
                         log.info("a user who is being erased is not repriced")
+    if anew:
+        store.commit([Put(REPRICED, {"pricesHash": accounts.prices.hash, "at": now})])
     return done
 
 

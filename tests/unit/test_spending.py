@@ -155,6 +155,44 @@ def test_an_unpriced_model_is_told_and_once_it_has_a_price_its_usage_is_priced(s
         assert api.roll()["repriced"] == 0
 
 
+def test_a_tier_without_a_price_is_tried_again_with_each_new_price_list_and_only_then(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    with with_spending(sqlite_store, tmp_path) as api:
+        api.send(event("request-0001", provider="openai", model="gpt-4o", tier="own-tier"))
+        assert api.roll()["fired"] == ["cost-unpriced-gpt-4o"]
+        assert api.roll()["repriced"] == 0
+        assert api.get("/api/usage/ada")["daily"][0]["unpriced"]["gpt-4o"]["reason"] == "no_price_for_tier"
+    written = json.loads((CONFIG / "pricing.json").read_text())
+    written["tiers"]["openai"]["own-tier"] = "0.5"
+    (tmp_path / "config/pricing.json").write_text(json.dumps(written))
+    with usage_api(sqlite_store, config_dir=tmp_path / "config") as api:
+        done = api.roll()
+        assert (done["repriced"], done["cleared"]) == (1, ["cost-unpriced-gpt-4o"])
+        # half of 1,000 × 2.50 + 200 × 10 = 2,250 millionths
+        assert api.get("/api/usage/ada")["daily"][0]["estimated_cost_usd"] == "0.00225"
+        assert api.roll()["repriced"] == 0
+
+
+@pytest.mark.parametrize("model", [UNKNOWN, "claude-haiku-4-5"])
+def test_usage_that_came_before_a_new_price_list_and_is_rolled_up_after_it_has_one_price_everywhere(
+    sqlite_store: Store, tmp_path: Path, model: str
+) -> None:
+    with with_spending(sqlite_store, tmp_path) as api:
+        api.send(event("request-0001", model=model, tier="own-tier"))
+    written = json.loads((CONFIG / "pricing.json").read_text())
+    written["tiers"]["anthropic"]["own-tier"] = "1"
+    written["models"] = {f"anthropic/{model}": {"input": "1", "output": "2"}}
+    (tmp_path / "config/pricing.json").write_text(json.dumps(written))
+    with usage_api(sqlite_store, config_dir=tmp_path / "config") as api:
+        answer = api.get("/api/costs")
+        assert (answer["complete"], answer["total"]["estimated_cost_usd"]) == (True, "0.0014")
+        shown = api.get("/api/usage/ada")
+        assert [one["estimated_cost_usd"] for one in (*shown["daily"], *shown["monthly"])] == ["0.0014"] * 2
+        assert shown["quota"]["limits"][2]["used"] == "0.0014"
+        assert api.get("/api/costs") == answer
+
+
 def test_forgotten_reservations_are_told_and_cleared_the_next_day(sqlite_store: Store, tmp_path: Path) -> None:
     with with_spending(sqlite_store, tmp_path, forgottenReservations=3) as api:
         for n in range(3):
