@@ -69,20 +69,23 @@ class Teller:
     def maintenance(self, data: Mapping[str, Any]) -> Told:
         under_way = data["status"] in view.UNDER_WAY
         begin = data.get("startedAt") or data["scheduledFor"]
+        message = words.cut(data.get("message") or "", self.detail.characters)
+        timeline = self.timeline(data.get("updates") or (), words.MAINTENANCE_STATUSES, 0)
+        said = any(update["message"] == message for update in timeline["updates"])
         return {
             "id": data["id"],
             "link": link(data["id"]),
             "title": data["title"],
             "tone": "maintenance" if under_way else "unknown",
             "status": words.MAINTENANCE_STATUSES.get(data["status"], data["status"]),
-            "message": words.cut(data.get("message") or "", self.detail.characters),
+            "message": "" if said else message,
             "affects": self.affects(data),
             "at": view.iso(begin),
             "day": self.day(begin),
             "begin": self.time(data["scheduledFor"]),
             "end": self.time(data["scheduledUntil"]),
             "done": self.time(data["completedAt"]) if data.get("completedAt") else None,
-            **self.timeline(data.get("updates") or (), words.MAINTENANCE_STATUSES, 0),
+            **timeline,
         }
 
     def timeline(self, updates: Sequence[Mapping[str, Any]], statuses: Mapping[str, str], earlier: int) -> Told:

@@ -33,6 +33,7 @@ from tests.unit.status_scenes import (
     scene_app,
     update,
 )
+from tests.unit.status_views import component, history, snapshot, view_app
 
 GOLDEN = Path(__file__).parent / "golden_status"
 
@@ -304,6 +305,14 @@ class TestBrowser:
         page = browser.new_page(viewport={"width": 320, "height": 640})
         page.goto(serve("outage") + "/status")
         assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+    def test_nor_where_little_is_known_of_the_uptime(self, tmp_path: Path, browser: Any) -> None:
+        part = component("API", history=history({}, known=1), uptime90=67.26)
+        with served(view_app(tmp_path, snapshot("operational", [part]))) as url:
+            page = browser.new_page(viewport={"width": 320, "height": 640})
+            page.goto(url + "/status")
+            assert page.get_by_text("67.26 % uptime in 10 h 8 min").is_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") == 320
 
     def test_without_javascript_everything_is_there(self, serve: Serve, browser: Any) -> None:
         page = browser.new_context(java_script_enabled=False).new_page()

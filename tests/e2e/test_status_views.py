@@ -87,6 +87,13 @@ def is_sound(answer: requests.Response) -> None:
     assert "unsafe" not in policy
 
 
+def test_what_the_timeline_of_a_maintenance_says_stands_there_alone(serve: Serve) -> None:
+    said = {"message": "Uploads wait.", "updates": [update(NOW, "scheduled", "Uploads wait.")]}
+    work = maintenance("w", "Work", "scheduled", NOW + timedelta(days=1), 1, ["Storage"], **said)
+    url = serve(snapshot("operational", maintenances=[work]))
+    assert [get(url + path).text.count("Uploads wait.") for path in ("/status", "/status/incidents/w")] == [1, 1]
+
+
 def test_what_a_component_says_its_providers_do_not_say_again(serve: Serve) -> None:
     text = "There are no recent measurements"
     names = [provider(name, [], "no_data", message=text) for name in ("Claude", "OpenAI")]
@@ -141,7 +148,7 @@ class TestHistory:
     def test_the_uptime_says_of_how_long_it_is(self, serve: Serve, known: int, told: str) -> None:
         part = component("API", history=history({}, known=known), uptime90=100.0)
         html = get(serve(snapshot("operational", [part])) + "/status").text
-        assert f"<i></i>{told}<i></i>Today" in html
+        assert f"<i></i><span>{told}</span><i></i>Today" in html
 
     def test_without_a_history_there_is_no_drawing(self, serve: Serve) -> None:
         html = get(serve(snapshot("operational", [component("API")])) + "/status").text
