@@ -16,7 +16,7 @@ from scripts.ops.screen import Screen
 from shared.store.sqlite import SqliteStore
 from tests.unit.test_reconcile import CSV, HAIKU, SONNET, told
 from tests.unit.test_usage_api import ten
-from tests.usage_api import UsageApi, usage_api
+from tests.usage_api import UsageApi, event, usage_api
 
 
 @pytest.fixture
@@ -61,6 +61,11 @@ def test_a_users_days_and_limits_are_shown_and_changed_and_erased(api: UsageApi)
     assert '"uid": "ada"' in ask(api, "usage", "ada", "--export")
     assert "The totals stay." in ask(api, "usage", "ada", "--erase")
     assert "Nothing was used" in ask(api, "usage", "ada")
+
+
+def test_a_users_day_says_how_many_calls_have_no_price(api: UsageApi) -> None:
+    api.send(event(), event("request-0002", model="claude-own"))
+    assert re.search(r"2026-11-20 +2 +2,400 +0\.0060 USD \+ 1 unpriced", ask(api, "usage", "ada"))
 
 
 def test_a_bill_is_explained_in_a_terminal(api: UsageApi, tmp_path: Path) -> None:

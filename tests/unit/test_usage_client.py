@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -119,6 +120,22 @@ def test_a_call_gives_what_it_gives_without_the_wrapper_and_its_usage_is_booked(
     shown = api.get("/api/usage/ada")["daily"][0]
     assert (shown["calls"], shown["cost"]) == (1, COSTS[cost])
     assert server.bodies[0] == server.bodies[1]
+
+
+def test_a_warning_of_the_client_is_the_same_with_the_wrapper_and_none_is_added(
+    server: Provider, usage: UsageClient
+) -> None:
+    def warned(client: anthropic.Anthropic) -> list[tuple[type[Warning], str, str]]:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            for model in (CLAUDE, "claude-sonnet-4-5"):  # of the second one the client says that it will retire
+                client.messages.create(model=model, max_tokens=9, messages=ASK)  # type: ignore[arg-type]
+        return [(one.category, str(one.message), one.filename) for one in seen]
+
+    without = warned(claude(server))
+    with usage.user("ada"):
+        assert warned(usage.watch(claude(server))) == without
+    assert usage.flush()
 
 
 def test_asynchronous_clients_are_watched_too(server: Provider, api: UsageApi, usage: UsageClient) -> None:
