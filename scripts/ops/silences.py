@@ -50,7 +50,8 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         return as_json(shown) if options.json else "\n".join(matched(shown, screen))
     confirm(
         options,
-        f"Silence {shown['matches']} known alerts, {shown['firing']} of which fire, for {options.minutes} minutes?",
+        f"Silence what matches (known alerts: {shown['matches']}, firing: {shown['firing']})"
+        f" for {options.minutes} minutes?",
     )
     wanted = {"matchers": options.match, "minutes": options.minutes, "comment": options.comment}
     answer = client.change("POST", BASE, wanted, once())

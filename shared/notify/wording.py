@@ -28,6 +28,13 @@ _SHARES = {
     "agent_uptime": ("of agent checks should be answered", "were answered"),
     "probe_success": ("of probes should be answered", "were answered"),
 }
+# what is bad of a metric that has no limit of its own
+_BAD = {
+    "error_rate": "of requests failed",
+    "agent_success_rate": "of agent runs failed",
+    "agent_uptime": "of agent checks were not answered",
+    "probe_success": "of probes were not answered",
+}
 _DECIMALS = {"ms": 0, "%": 1, "USD": 2, "GB": 1, "count": 0, "×": 1}
 _QUANTILE = re.compile(r"p(\d\d?)")
 _SLOT = timedelta(seconds=SLOT_SECONDS)
@@ -41,9 +48,13 @@ def name(facts: Facts) -> str:
 
 def expectation(facts: Facts) -> str:
     """What should hold: '95 % of requests should finish within 400 ms (endpoint /api/pay)'."""
+    return _expectation(facts) + _where(facts)
+
+
+def _where(facts: Facts) -> str:
     labels = facts.get("labels") or {}  # alerts of earlier releases have none
     where = ", ".join(f"{name} {value}" for name, value in sorted(labels.items()))
-    return _expectation(facts) + (f" ({where})" if where else "")
+    return f" ({where})" if where else ""
 
 
 def _expectation(facts: Facts) -> str:
@@ -165,12 +176,33 @@ def sentence(facts: Facts, *, resolved: bool) -> str:
         return own
     if not resolved:
         over = ". That was over when it was judged" if facts.get("reason") == "over_already" else ""
-        return f"{expectation(facts)}; {measurement(facts)}{over}."
+        return f"{_burning(facts) or f'{expectation(facts)}; {measurement(facts)}'}{over}."
     if facts.get("reason") == "slo_removed":
         return f"{expectation(facts)}: that is no longer configured, so the alert is closed."
     if facts["value"] is None:
         return f"{expectation(facts)}; {measurement(facts)}, so the alert is closed."
     return f"{expectation(facts)}, and that holds again: {measurement(facts)}."
+
+
+def _burning(facts: Facts) -> str | None:
+    """'In the last hour 8.3 % of requests failed, and at most 0.5 % may. That burns the error budget of 30 days …'
+
+    None of a threshold, or where nothing was counted.
+    """
+    burn, good, total = facts.get("burn"), facts["good"], facts["total"]
+    if not burn or facts["value"] is None or good is None or not total:
+        return None
+    metric, may = _metric(facts), Decimal(100) - Decimal(str(burn["objective"]).removesuffix(" %"))
+    bad = with_unit(rounded(Decimal(100 * (total - good)) / total, 1, [Decimal(0), may, Decimal(100)]), "%")
+    subject = _SUBJECTS.get(metric, (f"{metric} measurements", ""))[0]
+    what = f"of {subject} did not stay within {facts['under']}" if facts.get("under") else f"of {metric} was bad"
+    when = _when(facts)
+    bad = f"{when[0].upper()}{when[1:]} {bad} {_BAD.get(metric, what)}{_where(facts)}"
+    speed = f"{value(facts)} as fast as it may{_left(burn['budgetLeft'])}"
+    return (
+        f"{bad}, and at most {with_unit(f'{may:f}', '%')} may."
+        f" That burns the error budget of {span(burn['budgetSeconds'])} {speed}"
+    )
 
 
 def value(facts: Facts) -> str:

@@ -39,7 +39,7 @@ def test_a_silence_is_made_after_a_clear_yes_listed_and_expired(server: DevServe
     assert ops(server, "silence", "list").stdout == "Nothing is silenced.\n"
     refused = ops(server, *ADD, typed="perhaps\n")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "Silence 0 known alerts, 0 of which fire, for 60 minutes?" in refused.stderr
+    assert "Silence what matches (known alerts: 0, firing: 0) for 60 minutes?" in refused.stderr
     done = ops(server, *ADD, typed="yes\n")
     assert done.returncode == 0, done.stderr
     (one,) = json.loads(ops(server, "silence", "list", "--json").stdout)["silences"]

@@ -235,8 +235,8 @@ def test_a_shop_slows_down_recovers_breaks_and_recovers(world: World) -> None:
     assert {collection(world.store, "alerts")[name]["severity"] for name in (ERRORS, PAGE)} == {"critical"}
     assert world.slack.shown_ids[2:] == [f"{PAGE}-1-slack"]
     assert texts(world.slack)[2] == (
-        "🔴 API Availability (page): firing. The error budget of error_rate over 30 days (99.5 % good) should burn at"
-        " most 14.4 × as fast as it may; in the last hour it burned 40 × as fast, and it is overspent by 3,900 %."
+        "🔴 API Availability (page): firing. In the last hour 20 % of requests failed, and at most 0.5 % may."
+        " That burns the error budget of 30 days 40 × as fast as it may, and it is overspent by 3,900 %."
     )
     assert fields(world.slack.shown[2])["Counted"] == "128 of 160 were good (80 %)"
     assert world.notifications()[f"{ERRORS}-1-slack"] == ("withheld", "inhibited")

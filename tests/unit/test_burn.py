@@ -132,8 +132,8 @@ def test_an_outage_pages_and_clears_with_its_short_windows(store: Store) -> None
     assert (alert["rule"], alert["severity"], alert["reason"]) == ("page", "critical", "burn_rate_exceeded")
     assert (alert["good"], alert["total"], alert["windowSeconds"]) == (1100, 1200, HOUR)
     assert sentence(alert, resolved=False) == (
-        "The error budget of error_rate over 30 days (99.5 % good) should burn at most 14.4 × as fast as it may; "
-        "in the last hour it burned 16.7 × as fast, and it is overspent by 1,438 %."
+        "In the last hour 8.3 % of requests failed, and at most 0.5 % may. "
+        "That burns the error budget of 30 days 16.7 × as fast as it may, and it is overspent by 1,438 %."
     )
     assert watch.doc(f"incidents/{alert['incidentId']}")["impact"] == "critical"
     for n in range(1, 8):
@@ -236,3 +236,23 @@ def test_faults_of_the_policy_are_told(changes: dict[str, Any], fault: str) -> N
     with pytest.raises(ConfigError) as caught:
         config_of(data)
     assert caught.value.faults == [fault]
+
+
+def burning_of(**facts: Any) -> str:
+    burn = {"objective": "95 %", "budgetSeconds": 30 * 24 * HOUR, "shortSeconds": 300, "budgetLeft": 0.5}
+    known = {
+        "metric": "api_latency_p95", "labels": {}, "unit": "×", "under": "400 ms", "aggregation": "burn", "value": 14.5,
+        "threshold": 14.4, "comparison": "above", "good": 11, "total": 40, "windowSeconds": HOUR, "burn": burn,
+    }  # fmt: skip
+    return sentence({**known, **facts}, resolved=False)
+
+
+def test_what_burns_a_budget_is_told_by_what_users_feel() -> None:
+    burns = ". That burns the error budget of 30 days 14.5 × as fast as it may, and 50 % of it is left."
+    assert burning_of() == (
+        "In the last hour 72.5 % of requests did not stay within 400 ms, and at most 5 % may" + burns
+    )
+    assert burning_of(metric="checkout", under=None, labels={"shop": "one"}) == (
+        "In the last hour 72.5 % of checkout was bad (shop one), and at most 5 % may" + burns
+    )
+    assert burning_of(good=None, total=None).startswith("The error budget of api_latency over 30 days (95 % good)")
