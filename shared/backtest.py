@@ -175,15 +175,15 @@ def _history(
     definition: Definition, window: Window, end: datetime, made: dict[str, dict[str, SlotRow]] | None
 ) -> History:
     """The slots of all days. `made`: counted here, by day."""
-    goods, totals = array("I"), array("I")
+    goods, totals = array("Q"), array("Q")
     known_from = 0
     days = window.rows(definition)
     for at, stored in days:
         row = stored if made is None else made.get(at.strftime("%Y-%m-%d"), {}).get(definition.hash)
         if row is not None and row.total != sum(row.totals):  # of a month: the day's sums alone
             row, known_from = None, len(goods) + SLOTS_A_DAY
-        goods.extend(row.goods if row else bytes(SLOTS_A_DAY))
-        totals.extend(row.totals if row else bytes(SLOTS_A_DAY))
+        goods.extend(iter(row.goods) if row else bytes(SLOTS_A_DAY))  # an array alone must be of the same width
+        totals.extend(iter(row.totals) if row else bytes(SLOTS_A_DAY))
     start = days[0][0]
     length = _slots_between(start, end)
     return History(start, goods[:length], totals[:length], known_from)

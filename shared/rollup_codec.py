@@ -87,7 +87,11 @@ def decode_slots(payload: bytes) -> SlotDay:
     body = zlib.decompress(payload[1:]) if payload[:1] == b"z" else payload[1:]
     return {
         digest: SlotRow(
-            row.good, row.total, array("I", row.goods), array("I", row.totals), int.from_bytes(row.estimates, "little")
+            row.good, row.total, _slots(row.goods), _slots(row.totals), int.from_bytes(row.estimates, "little")
         )
         for digest, row in _decode_slots(body).items()
     }
+
+
+def _slots(packed: bytes) -> array[int]:
+    return array("I" if len(packed) == 4 * SLOTS_A_DAY else "Q", packed)

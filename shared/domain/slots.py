@@ -13,6 +13,8 @@ from shared.domain.series import split_key
 from shared.domain.slo import Counts, Definition
 
 SLOTS_A_DAY = 86_400 // SLOT_SECONDS
+MOST_EVENTS = 10**12  # in a slot: 400 days of that are still a number that every store holds
+_MOST_NARROW = (1 << 32) - 1  # what a slot's four bytes hold
 
 
 def _zeros() -> array[int]:
@@ -23,7 +25,8 @@ def _zeros() -> array[int]:
 class SlotRow:
     """One definition's day. `good` and `total` are sums of the slots, kept beside them so that whole days add fast.
 
-    `estimates`: a bit for each slot whose counts are estimates.
+    `estimates`: a bit for each slot whose counts are estimates. Slots take four bytes, or eight once one needs them:
+    a sender that counts wrongly must not keep a whole day from being counted.
     """
 
     good: int = 0
@@ -38,6 +41,10 @@ class SlotRow:
         return SlotRow(counts.good, counts.total, estimates=int(counts.estimated))
 
     def set(self, slot: int, counts: Counts) -> None:
+        """Beyond `MOST_EVENTS` the share of good ones is kept, as an estimate."""
+        if counts.total > _MOST_NARROW:
+            counts = _bounded(counts)
+            self.goods, self.totals = array("Q", self.goods), array("Q", self.totals)
         self.good += counts.good - self.goods[slot]
         self.total += counts.total - self.totals[slot]
         self.goods[slot] = counts.good
@@ -50,6 +57,12 @@ class SlotRow:
             return Counts(self.good, self.total, self.estimates != 0)
         estimated = self.estimates >> first & (1 << end - first) - 1 != 0
         return Counts(sum(self.goods[first:end]), sum(self.totals[first:end]), estimated)
+
+
+def _bounded(counts: Counts) -> Counts:
+    if counts.total <= MOST_EVENTS:
+        return counts
+    return Counts(counts.good * MOST_EVENTS // counts.total, MOST_EVENTS, estimated=True)
 
 
 SlotDay = dict[str, SlotRow]  # by definition hash

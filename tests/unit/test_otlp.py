@@ -13,7 +13,10 @@ from google.protobuf import json_format
 from google.rpc.error_details_pb2 import BadRequest
 
 from shared import group_commit
+from shared.alerting import run_alert_rules
+from shared.backtest import backtest
 from shared.bootstrap import App
+from shared.components import load_components
 from shared.domain.rollup import Stats
 from shared.fold import fold
 from shared.store.protocol import Put, Store
@@ -205,6 +208,24 @@ def test_a_delta_histogram_is_counted_exactly_at_its_bounds(
     low, high = stats.quantile_bounds(0.5)
     assert low == pytest.approx(300, rel=0.02)  # the 8th of 15 lies in (300, 400]
     assert high == pytest.approx(400, rel=0.02)
+
+
+def test_a_sender_that_counts_absurdly_many_does_not_keep_the_others_from_being_counted(
+    app: App, served: Client, sqlite_store: SqliteStore
+) -> None:
+    export = Export().histogram([5 * 10**9, 5 * 10**9], [300], labels=ROUTE, sum=4e12, min=1, max=900)
+    assert post(served.port, export.request).accepted == (0, "")
+    later = NOW + timedelta(minutes=5)
+    result = run_alert_rules(app, later, lambda: True)
+    assert (result.folded.complete, result.folded.segments) == (True, 1)
+    run = sqlite_store.get("runs/alertRules")
+    assert run is not None
+    told = {slo["id"]: (slo["good"], slo["total"]) for slo in run.data["slos"]}
+    assert told["api-latency-p95"] == (5 * 10**9, 10**10)
+    assert run_alert_rules(app, later + timedelta(minutes=5), lambda: True).folded.segments == 0
+    config = app.slos.current()
+    found = backtest(sqlite_store, registry(), [config], load_components(app.settings.config_dir), 1, later)
+    assert [len(rule.firings) for slo in found.runs[0] for rule in slo.rules if slo.slo.id == "api-latency-p95"] == [1]
 
 
 def test_delta_histograms_of_many_processes_in_one_request_are_added_up(

@@ -15,7 +15,7 @@ from shared.domain.cumulative import Histogram, histogram_stats
 from shared.domain.rollup import Gathered, Stats, stats_of
 from shared.domain.series import key_of
 from shared.domain.slo import Counts, Definition
-from shared.domain.slots import SLOTS_A_DAY, SlotRow, add_up, count_definitions
+from shared.domain.slots import MOST_EVENTS, SLOTS_A_DAY, SlotRow, add_up, count_definitions
 from shared.layout import month_path, slots_path
 from shared.rollup_codec import decode_slots, encode_slots
 from shared.rollups import decode_month, encode_month, sum_day
@@ -160,6 +160,23 @@ def test_the_parts_of_a_day_add_up_to_the_whole(slots: dict[int, tuple[int, int]
         row.set(slot, Counts(good, good + bad))
     edges = [0, *sorted(cuts), SLOTS_A_DAY]
     assert add_up(row.between(a, b) for a, b in pairwise(edges) if a < b) == row.between(0, SLOTS_A_DAY)
+
+
+def test_a_slot_of_more_events_than_four_bytes_hold_counts_and_its_day_is_read_again() -> None:
+    row, most = SlotRow(), (1 << 32) - 1
+    row.set(1, Counts(most, most))
+    assert len(row.goods.tobytes()) == 4 * SLOTS_A_DAY
+    row.set(2, Counts(most, most + 1))
+    again = decode_slots(encode_slots({"h": row}))["h"]
+    assert [again.between(n, n + 1) for n in (1, 2)] == [Counts(most, most), Counts(most, most + 1)]
+    assert again.between(0, SLOTS_A_DAY) == Counts(2 * most, 2 * most + 1)
+
+
+def test_a_slot_has_a_bound_beyond_which_the_share_is_kept() -> None:
+    row = SlotRow()
+    row.set(7, Counts(3 * 10**29, 10**30))
+    assert row.between(7, 8) == row.between(0, SLOTS_A_DAY) == Counts(3 * MOST_EVENTS // 10, MOST_EVENTS, True)
+    assert 400 * SLOTS_A_DAY * MOST_EVENTS < 1 << 63
 
 
 def test_what_an_evaluation_reports_says_whether_it_is_an_estimate(sqlite_store: SqliteStore) -> None:
