@@ -230,7 +230,10 @@ class AlertRun:
             return evaluator.facts(rule, end, firing=firing)
 
         seen = partial(evaluator.seen, rule)
-        return catch_up(_open_state(alert), rule, _memory(alert), judged, self.guard.facts_at, facts, seen)
+        return catch_up(
+            _open_state(alert), rule, _memory(alert), judged, self.guard.facts_at, facts, seen,
+            anew=self.guard.is_new_config,
+        )  # fmt: skip
 
     def _close_orphans(self, open_alerts: Mapping[str, Doc], result: RunResult) -> None:
         """Alerts whose SLO is no longer configured end."""

@@ -143,9 +143,11 @@ class Evaluator:
             return Burning(pair, long, short, nothing_left)
 
         burning = [burns(pair) for pair in rule.pairs]
-        # What people are told about: the first pair of the file that burns too fast, else the one that comes closest.
-        share = rule.slo.good_share
-        too_fast = [one for one in burning if one.is_too_fast(share)]
+        # What people are told about: the first pair of the file that fires, else the first that burns too fast with too
+        # few failures, else the one that comes closest.
+        share, least = rule.slo.good_share, rule.slo.alert.min_events
+        fires = [one for one in burning if one.verdict(share, least, rule.min_failures) == "breach"]
+        too_fast = fires or [one for one in burning if one.is_too_fast(share)]
         most = too_fast[0] if too_fast else max(burning, key=lambda one: one.ratio(share))
         return Facts(most.long, self.folded.complete, (most, *(one for one in burning if one is not most)))
 

@@ -63,12 +63,15 @@ def catch_up(
     end: datetime,
     facts_of: Callable[[datetime, bool], Facts],
     seen_of: Callable[[datetime], Counts],
+    *,
+    anew: bool = False,
 ) -> Decided:
     """Judge by every slot up to the one that ends at `end`.
 
     `state` and `memory`: of the alert as it stands. `judged`: None where it never was; then the last slot decides
     alone. `facts_of`: the facts at the end of a slot, of an alert that fires then or does not. `seen_of`: the counts of
-    `seconds_seen` until the end of a slot; they only ever grow.
+    `seconds_seen` until the end of a slot; they only ever grow. `anew`: by another rule or other exclusions than the
+    run before, so what is pending must have held by these.
     """
     known = judged or Judged(end - SLOT, end - SLOT)
     latest = facts_of(end, state == "firing")
@@ -78,7 +81,8 @@ def catch_up(
         return Decided(Step(state, "over_already"), end, latest, memory, known)
     same = known.seen is not None and known.seen == _as_list(seen_of(known.until))
     at = _beginning(known, end, nothing_late=same)
-    now, mind = _as_of(at, state, memory, gap=judged is None or known.until < at)
+    held = _still_held(rule, memory, known.until, facts_of) if anew and state == "pending" else memory
+    now, mind = _as_of(at, state, held, gap=judged is None or known.until < at)
     told: dict[str, _Told] = {}
     while True:
         at += SLOT
@@ -118,6 +122,16 @@ def _beginning(known: Judged, end: datetime, *, nothing_late: bool) -> datetime:
     """The end of the slot before the first that is judged; the last one always is."""
     first = known.until if nothing_late else max(known.after, min(known.until, end - SLOT - LATE))
     return min(max(first, end - CATCH_UP), end - SLOT)
+
+
+def _still_held(rule: Rule, memory: Memory, until: datetime, facts_of: Callable[[datetime, bool], Facts]) -> Memory:
+    """With the slot since which, up to `until`, every one is a breach by this rule; None if that one is none."""
+    since, at = None, until
+    while memory.since is not None and at >= max(memory.since, until - CATCH_UP):
+        if step("pending", rule, facts_of(at, False), Memory(at), at).state == "ok":
+            break
+        since, at = at, at - SLOT
+    return replace(memory, since=since)
 
 
 def _as_of(at: datetime, state: State, memory: Memory, *, gap: bool) -> tuple[State, Memory]:

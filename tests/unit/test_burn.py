@@ -19,6 +19,7 @@ from shared.domain.slo import Counts
 from shared.notify.wording import sentence
 from shared.slo_loader import load_burn_windows
 from shared.store.protocol import Store
+from shared.store.sqlite import SqliteStore
 from tests.core import CONFIG, NOW
 from tests.unit.test_alerting import IN_SLOT, SLOT, Watch, config_of, only
 
@@ -143,6 +144,17 @@ def test_an_outage_pages_and_clears_with_its_short_windows(store: Store) -> None
     cleared_by = watch.alert(PAGE)
     assert (cleared_by["reason"], cleared_by["windowSeconds"]) == ("back_within_burn_rate", 300)
     assert "in the last 5 minutes it burned 0 × as fast" in sentence(cleared_by, resolved=True)
+
+
+def test_the_pair_of_windows_that_fires_is_told_and_not_one_with_too_few_failures(sqlite_store: SqliteStore) -> None:
+    watch = Watch(sqlite_store, burning())
+    for hours in (2, 3, 4, 5):
+        watch.requests(36, 4, IN_SLOT - timedelta(hours=hours))
+    watch.requests(13, 7)  # 70 times as fast, with one failure too few for the first pair
+    assert PAGE in watch.run().fired
+    alert = watch.alert(PAGE)
+    assert (alert["threshold"], alert["windowSeconds"]) == (6, 6 * HOUR)
+    assert (alert["good"], alert["total"]) == (157, 180)
 
 
 def test_a_ticket_is_a_warning_that_wakes_nobody(store: Store) -> None:

@@ -59,6 +59,36 @@ def test_an_outage_in_an_excluded_time_tells_nobody(watch: Excluding) -> None:
     assert watch.documents("notifications") == watch.documents("incidents") == {}
 
 
+def test_what_is_excluded_afterwards_has_not_held(watch: Excluding) -> None:
+    """Slots 0 to 2, with 20 % failed, are excluded once they are over; from slot 3 on it is an outage of its own."""
+    watch.data = with_alert(**{"for": "20m"})
+    for n in range(8):
+        watch.requests(80, 20, IN_SLOT + n * SLOT)
+        if n == 3:
+            watch.exclude(1, -2)
+        assert watch.run(NOW + n * SLOT).fired == ([API] if n == 7 else [])
+        assert watch.alert()["state"] == ("firing" if n == 7 else "pending")
+        assert n < 3 or n == 7 or watch.alert()["since"] == MARK + 3 * SLOT
+
+
+def test_what_is_excluded_elsewhere_does_not_begin_the_waiting_anew(watch: Excluding) -> None:
+    watch.data = with_alert(**{"for": "20m"})
+    for n in range(5):
+        watch.requests(80, 20, IN_SLOT + n * SLOT)
+        if n == 3:
+            watch.exclude(1, -2, slos=("another",))
+        assert watch.run(NOW + n * SLOT).fired == ([API] if n == 4 else [])
+
+
+def test_a_breach_must_have_held_by_the_threshold_that_is_new(watch: Excluding) -> None:
+    watch.data = with_alert(**{"for": "15m"})
+    for n, bad in enumerate((2, 2, 20, 20, 20, 20)):
+        watch.requests(100 - bad, bad, IN_SLOT + n * SLOT)
+        if n == 3:
+            watch.data["slos"][0]["threshold"] = 10
+        assert watch.run(NOW + n * SLOT).fired == ([API] if n == 5 else [])
+
+
 def test_one_that_is_cancelled_counts_again(watch: Excluding) -> None:
     watch.requests(0, 100)
     name = watch.exclude(1)
