@@ -188,12 +188,17 @@ def test_latency_fires_on_its_p95_and_says_it(watch: Watch) -> None:
 
 
 def test_a_cleared_latency_says_its_value_even_if_another_run_folded_it(quick: Watch) -> None:
-    quick.data = only("API Latency (p95)")
+    policy = {"severity": "warning", "channels": ["slack"]}  # whatever is shipped
+    quick.data = only("API Latency (p95)", target=300, threshold=400, window="24h", alert=policy)
     quick.requests(100, 0, ms=900)
-    quick.run()
+    assert quick.run().fired == ["api-latency-p95-threshold"]
     quick.requests(100, 0, MARK + timedelta(minutes=1), ms=50)
-    alerting.fold(quick.store, registry(), config_of(quick.data).definitions, NOW + SLOT)
-    assert quick.run(NOW + SLOT).cleared == ["api-latency-p95-threshold"]
+    folded = alerting.fold(quick.store, registry(), config_of(quick.data).definitions, NOW + SLOT)
+    assert (folded.complete, folded.segments) == (True, 1)
+    result = quick.run(NOW + SLOT)
+    assert (result.overtaken, result.folded.complete, result.folded.segments) == (False, True, 0)
+    assert quick.reported("api-latency-p95")["reason"] == "back_within_threshold"
+    assert result.cleared == ["api-latency-p95-threshold"]
     assert quick.alert("api-latency-p95-threshold")["value"] == pytest.approx(50, rel=0.01)
 
 
