@@ -27,6 +27,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+import weakref
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -39,6 +40,7 @@ MOST_BYTES = 32 * 1024 * 1024  # of an answer that is kept until it is over
 BATCH = 100
 Client = TypeVar("Client")
 
+_clients: weakref.WeakSet[UsageClient] = weakref.WeakSet()
 _user: contextvars.ContextVar[tuple[str, str | None, str | None] | None] = contextvars.ContextVar("user", default=None)
 
 
@@ -75,13 +77,21 @@ class UsageClient:
         self._timeout = timeout
         self._give_up_after = give_up_after
         self._clock = clock
+        self._stopping = False
+        self._begin()
+        _clients.add(self)
+        atexit.register(self.close)
+
+    def _begin(self) -> None:
+        """The state of a process; anew in a forked child, which lacks the parent's thread but may have its lock, held.
+
+        What waited is the parent's to send.
+        """
         self.stats = Stats()
         self._lock = threading.Condition()
         self._queue: deque[Callable[[], dict[str, Any] | None]] = deque()
         self._busy = False
-        self._pid = -1
-        self._stopping = False
-        atexit.register(self.close)
+        self._thread: threading.Thread | None = None
 
     @contextmanager
     def user(self, uid: str, *, plan: str | None = None, tier: str | None = None) -> Iterator[None]:
@@ -116,7 +126,7 @@ class UsageClient:
 
     def close(self, timeout: float = 5.0) -> None:
         """Send what there is, and stop."""
-        if self._pid == os.getpid():
+        if self._thread is not None:
             self.flush(timeout)
         with self._lock:
             self._stopping = True
@@ -165,11 +175,9 @@ class UsageClient:
             self._lock.notify_all()
 
     def _start(self) -> None:
-        """A thread of this process; one that came through a fork does not live on."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._busy = False
-            threading.Thread(target=self._work, daemon=True, name="usage").start()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, daemon=True, name="usage")
+            self._thread.start()
 
     # --- in the thread of its own
 
@@ -326,3 +334,12 @@ def _tee(stream: Any, over: Callable[[list[bytes]], None]) -> Any:
                 close()
 
     return AsyncTee()
+
+
+def _begin_all() -> None:
+    for client in list(_clients):
+        client._begin()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_begin_all)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ import anthropic
 import openai
 import pytest
 
+from scripts.manifest import ROOT
 from shared.store.sqlite import SqliteStore
 from shared.usage_client import UsageClient, usage_of
 from tests.provider_servers import SAID, Provider, chat_chunks, message_events, provider, response_events
@@ -229,3 +232,41 @@ def test_an_event_that_is_sent_twice_because_the_answer_was_lost_counts_once(
     assert usage.flush()
     assert usage.stats.accepted == 2
     assert api.get("/api/usage/ada")["daily"][0]["calls"] == 1
+
+
+FORKS = """
+import os, sys, threading
+import anthropic
+from shared.usage_client import UsageClient
+
+usage = UsageClient(sys.argv[1], sys.argv[2])
+client = usage.watch(anthropic.Anthropic(base_url=sys.argv[3], api_key="sk-test", max_retries=0))
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    with usage._lock:  # as another thread may, at the very moment of a fork
+        usage._queue.append(lambda: sys.exit("the parent's own"))
+        held.set()
+        done.wait()
+
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+if os.fork() == 0:
+    with usage.user("child"):
+        client.messages.create(model="claude-haiku-4-5", max_tokens=9, messages=[{"role": "user", "content": "x"}])
+    os._exit(0 if usage.flush(20) and usage.stats.accepted == 1 else 3)
+code = os.waitstatus_to_exitcode(os.wait()[1])
+done.set()
+sys.exit(code)
+"""
+
+
+def test_a_forked_child_sends_its_own_usage_whatever_its_parent_was_doing(server: Provider, api: UsageApi) -> None:
+    argv = [sys.executable, "-W", "ignore", "-c", FORKS, f"http://127.0.0.1:{api.port}", USAGE_KEY, server.url]
+    with subprocess.Popen(argv, cwd=ROOT, text=True, stderr=subprocess.PIPE) as process:
+        try:
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, said) == (0, "")
+    assert api.get("/api/usage/child")["daily"][0]["calls"] == 1
