@@ -11,8 +11,8 @@ from datetime import datetime
 from html import escape as _escaped
 from string import Template
 
-from shared.notify import wording
 from shared.notify.brief import Brief, Row, Summary
+from shared.notify.figures import utc
 from shared.notify.links import Link
 
 _TONES = {"critical": "#b3261e", "high": "#c2410c", "warning": "#946200", "resolved": "#1a7f4b"}  # 4.5 : 1 on white
@@ -150,7 +150,7 @@ def _box(title: str, lines: tuple[str, ...]) -> str:
 def _rows(rows: tuple[Row, ...] | tuple[tuple[str, str], ...]) -> str:
     cells = []
     for name, value in rows:
-        shown = wording.utc(value) if isinstance(value, datetime) else value
+        shown = utc(value) if isinstance(value, datetime) else value
         left = "padding:7px 16px 7px 0;vertical-align:top;color:#6b7280;white-space:nowrap"
         right = "padding:7px 0;vertical-align:top;color:#111827"
         line = "border-top:1px solid #e2e4e9;font-size:15px;"

@@ -13,8 +13,8 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from typing import Any
 
-from shared.notify import wording
 from shared.notify.brief import Brief, Summary, brief, summary
+from shared.notify.figures import utc
 from shared.notify.links import Link, Links
 from shared.notify.mail_html import page
 
@@ -97,7 +97,7 @@ def _many(told: Summary) -> list[str]:
 
 
 def _value(value: str | datetime) -> str:
-    return wording.utc(value) if isinstance(value, datetime) else one_line(value, 500)
+    return utc(value) if isinstance(value, datetime) else one_line(value, 500)
 
 
 def _link(link: Link) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from shared.notify import wording
 from shared.notify.brief import Brief, Row, Summary, brief, summary
+from shared.notify.figures import utc
 from shared.notify.links import Link, Links
 
 HEADER_CHARS, SECTION_CHARS, FIELD_CHARS, CONTEXT_CHARS = 150, 3000, 2000, 2000
@@ -69,7 +69,7 @@ def cut(text: str, limit: int) -> str:
 
 def slack_time(moment: datetime) -> str:
     """Shown in the reader's own time zone, and in UTC where that is not possible."""
-    return f"<!date^{int(moment.timestamp())}^{{date_short_pretty}} at {{time}}|{wording.utc(moment)}>"
+    return f"<!date^{int(moment.timestamp())}^{{date_short_pretty}} at {{time}}|{utc(moment)}>"
 
 
 def _title(one: Brief) -> str:

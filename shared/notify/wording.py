@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from shared.domain.durations import SLOT_SECONDS
 from shared.notify import own_wording
+from shared.notify.figures import exact, rounded, span, utc, with_unit
 
 Facts = Mapping[str, Any]
 
@@ -122,7 +123,7 @@ def budget(facts: Facts) -> str | None:
         until = f"at this pace it is used up in {span(round(left * known['periodSeconds'] / rate))}"
     if facts.get("burn"):  # how fast, and how much is left, stand in the sentence
         return f"{until[0].upper()}{until[1:]}." if until else None
-    speed = with_unit(rounded(_exact(rate), 1, [Decimal(0), Decimal(1)]), "×")
+    speed = with_unit(rounded(exact(rate), 1, [Decimal(0), Decimal(1)]), "×")
     period = span(known["periodSeconds"])
     burns = f"That burns the error budget of {period} {speed} as fast as it may{_left(left)}"
     return f"{burns}; {until}." if until else f"{burns}."
@@ -210,13 +211,13 @@ def value(facts: Facts) -> str:
     if facts["value"] is None:
         return "no data"
     unit = str(facts["unit"])
-    unlike = [_exact(facts["threshold"]), Decimal(0), *([Decimal(100)] if unit == "%" else [])]
-    return with_unit(rounded(_exact(facts["value"]), _DECIMALS.get(unit, 2), unlike), unit)
+    unlike = [exact(facts["threshold"]), Decimal(0), *([Decimal(100)] if unit == "%" else [])]
+    return with_unit(rounded(exact(facts["value"]), _DECIMALS.get(unit, 2), unlike), unit)
 
 
 def threshold(facts: Facts) -> str:
     """The threshold as it is configured, not rounded."""
-    return with_unit(f"{_exact(facts['threshold']):,f}", str(facts["unit"]))
+    return with_unit(f"{exact(facts['threshold']):,f}", str(facts["unit"]))
 
 
 def counts(facts: Facts) -> str | None:
@@ -235,49 +236,10 @@ def duration(facts: Facts) -> str | None:
     return span(max(0, round((facts["resolvedAt"] - facts["firedAt"]).total_seconds())))
 
 
-def utc(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M UTC")
-
-
-def span(seconds: int) -> str:
-    """A length of time in its two largest units: '1 hour 5 minutes'."""
-    parts = []
-    for name, size in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count} {name}" + ("s" if count > 1 else ""))
-        if len(parts) == 2:
-            break
-    return " ".join(parts) or "less than a second"
-
-
-def with_unit(text: str, unit: str) -> str:
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    if unit == "USD" and len(text.rpartition(".")[2]) == 1 and "." in text:
-        text += "0"  # 7.5 dollars are 7.50
-    return text if unit == "count" else f"{text} {unit}"
-
-
-def rounded(amount: Decimal, decimals: int, unlike: Sequence[Decimal] = ()) -> str:
-    """Rounded half up, to more decimals than asked for where it would otherwise look like one of `unlike`."""
-    for places in range(decimals, 13):
-        shown = amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
-        if shown == amount or shown not in unlike:
-            break
-    text = f"{shown:,f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _exact(amount: Any) -> Decimal:
-    """The number as it is written, without what binary fractions add."""
-    return Decimal(str(amount))
-
-
 def _left(share: float | None) -> str:
     if share is None:
         return ""
-    percent = with_unit(rounded(abs(_exact(share)) * 100, 0, [Decimal(0), Decimal(100)]), "%")
+    percent = with_unit(rounded(abs(exact(share)) * 100, 0, [Decimal(0), Decimal(100)]), "%")
     return f", and it is overspent by {percent}" if share < 0 else f", and {percent} of it is left"
 
 

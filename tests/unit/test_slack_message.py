@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from shared.domain.notification import new_notification
 from shared.notify import wording
+from shared.notify.figures import span
 from shared.notify.links import Links
 from shared.notify.slack_message import cut, escape, message
 from tests.fake_servers import blocks_are_valid
@@ -190,7 +191,7 @@ def test_a_threshold_is_shown_as_it_is_configured() -> None:
     ],
 )
 def test_a_length_of_time_has_two_units_at_most(seconds: int, text: str) -> None:
-    assert wording.span(seconds) == text
+    assert span(seconds) == text
 
 
 def test_a_resolve_says_how_long_it_lasted_and_a_trigger_does_not() -> None:
