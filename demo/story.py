@@ -87,11 +87,9 @@ class Story:
     def healthy(self) -> None:
         self.terminal.title("1  All is well")
         self.say("Visitors send 40 requests a second. F0 Ops waits for its first five minutes of measurements.")
-        self.wait(
-            "The status page did not become operational", "/status", lambda: self.health()["status"] == "operational"
-        )
-        api = self.ops.component("API")
-        self.seen(f"The status page says: operational. The API's p95 latency is {api.get('latency')} ms.")
+        self.wait("The status page did not become operational", "/status", self.is_measured)
+        latency = self.ops.component("API").get("latency")
+        self.seen(f"The status page says: operational. The API's p95 latency is {latency} ms.")
         self.load_figure()
 
     def slow(self) -> None:
@@ -238,6 +236,11 @@ class Story:
             f"{what} within {self.limit:.0f} s.\nLook at {self.ops.url}{where} and into {logs}.\n"
             f"The last health answer: {json.dumps(self.ops.health())}\nThe load: {self.load.figures()}"
         )
+
+    def is_measured(self) -> bool:
+        """The probe may find the API in order before its first requests are counted."""
+        health = self.health()
+        return health["status"] == "operational" and "latency" in health["components"]["API"]
 
     def health(self) -> dict[str, Any]:
         return self.ops.health() or {"status": None}
