@@ -25,6 +25,7 @@ _OURS = (
     "USAGE_KEYS",
     "SLACK_WEBHOOK_URL",
     "STATUS_PAGE_URL",
+    "CONSOLE_URL",
     "CORS_ORIGINS",
 )
 

@@ -33,7 +33,7 @@ def _hosting(id_: str, region: str, target: Target) -> list[str]:
     if not target.firebase or target.only:
         return []
     rewrites = json.loads((ROOT / "firebase.json").read_text())["hosting"]["rewrites"]
-    led = {r["function"]["region"] for r in rewrites if r["function"]["functionId"] == id_}
+    led = {r["function"]["region"] for r in rewrites if r.get("function", {}).get("functionId") == id_}
     return [f"firebase.json leads to {id_} in {', '.join(led)}, not in {region}: change it or pass --no-firebase"] * (
         bool(led) and region not in led
     )

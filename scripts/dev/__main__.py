@@ -119,13 +119,14 @@ def _listen(port: int) -> socket.socket:
 def environment(
     env: Mapping[str, str], database: Path, url: str, keys: Mapping[str, str], account: str, admin_issuer: str
 ) -> dict[str, str]:
-    """What shared.settings is to see. The user's own keys, Slack address and status page stay in force."""
+    """What shared.settings is to see. The user's own keys and addresses stay in force."""
     if env.get("F0_STORE") == "firestore" and not env.get("FIRESTORE_EMULATOR_HOST"):
         raise CannotStart("F0_STORE=firestore without FIRESTORE_EMULATOR_HOST: the local server keeps off real data.")
     theirs = {
         "F0_STORE": "sqlite",
         **{name: hashlib.sha256(key.encode()).hexdigest() for name, key in keys.items()},
         "STATUS_PAGE_URL": f"{url}/status",
+        "CONSOLE_URL": f"{url}/on-call",
         "SLACK_WEBHOOK_URL": f"{url}/dev/slack",
     }
     return {

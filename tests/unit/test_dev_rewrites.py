@@ -88,6 +88,13 @@ def test_every_rewrite_of_the_project_leads_to_a_function_of_the_manifest() -> N
     assert used <= functions
 
 
+def test_every_rewrite_of_the_project_that_is_a_page_leads_to_a_file() -> None:
+    found = rewrites.load(ROOT / "firebase.json")
+    pages = {r.destination for r in found.rewrites if r.destination}
+    assert pages == {"/on-call.html"}
+    assert [page for page in pages if found.file(page) is None] == []
+
+
 def test_a_schedule_that_is_no_cron_expression_is_named_with_its_function(tmp_path: Path) -> None:
     text = (ROOT / "functions.yaml").read_text().replace("*/5 * * * *", "every 5 minutes")
     (tmp_path / "functions.yaml").write_text(text)

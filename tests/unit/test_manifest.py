@@ -55,7 +55,7 @@ def decorated() -> set[str]:
 
 def rewrites() -> list[dict[str, Any]]:
     listed: list[dict[str, Any]] = json.loads((ROOT / "firebase.json").read_text())["hosting"]["rewrites"]
-    return listed
+    return [rewrite for rewrite in listed if "destination" not in rewrite]  # a page leads to no function
 
 
 def test_every_entry_point_is_a_function_of_main_and_the_reverse() -> None:

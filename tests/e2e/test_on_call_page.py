@@ -1,0 +1,164 @@
+"""The pages that messages lead to, as the one on call uses them: a real browser, the real local server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dev_server import DevServer
+
+NOON = 1_796_040_000_000  # 2026-11-30: the slot of five minutes does not end while the alert is made
+ALERT = "api-latency-p95-threshold"
+ROBBER = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
+    """With an alert that fires, as README's `try_alert.py` makes it."""
+    folder = tmp_path_factory.mktemp("on-call") / "data"
+    with DevServer(folder, "--no-schedules", DEV_CLOCK_START=str(NOON + 120_000)) as server:
+        slow = {
+            "name": "api_latency",
+            "value": 900,
+            "labels": {"endpoint": "/api/orders"},
+            "timestamp": NOON - 60_000,
+            "aggregation": "p95",
+        }
+        assert server.send("twenty-slow-ones", *[slow] * 20).status_code == 202
+        assert server.run("alertRules").json()["fired"] == [ALERT]
+        yield server
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A phone's page; what its console says against it fails the test."""
+    context = browser.new_context(viewport={"width": 320, "height": 640})
+    page = context.new_page()
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("console", lambda said: page.faults.append(said.text) if "Content Security" in said.text else None)
+    yield page
+    context.close()
+    assert page.faults == []
+
+
+def admin(server: DevServer) -> dict[str, str]:
+    return {"Authorization": f"Bearer {server.post('/dev/token').json()['token']}"}
+
+
+def acknowledged(server: DevServer) -> Any:
+    return server.get(f"/api/ops/alerts/{ALERT}", headers=admin(server)).json()["acknowledged"]
+
+
+def links(server: DevServer) -> dict[str, str]:
+    """Of the message in the local inbox, by label."""
+    (message,) = server.get("/dev/inbox.json").json()["messages"]
+    return {label: url for url, label in re.findall(r"<(http[^|>]+)\|([^>]+)>", str(message["payload"]["blocks"]))}
+
+
+def test_the_link_of_a_message_leads_to_acknowledge_and_a_key_acknowledges_and_gives_back(
+    server: DevServer, page: Any
+) -> None:
+    page.goto(links(server)["Acknowledge"])
+    page.get_by_role("heading", level=1, name="API Latency (p95)").wait_for()
+    shown = page.locator("main").inner_text()
+    for said in ("900 ms", "at most 400 ms", "0 of 20 were good", "overspent by 1,900 %", "slack: trigger delivered"):
+        assert said in shown
+    assert page.locator(":focus").inner_text() == "Acknowledge"
+    assert acknowledged(server) is None, "opening the page acknowledges nothing"
+    page.keyboard.press("Enter")
+    outcome = page.get_by_role("status").filter(has_text="Acknowledged. The alert is yours")
+    outcome.wait_for()
+    assert acknowledged(server)["by"] == "local-admin"
+    assert page.locator(":focus").get_attribute("id") == "outcome", "a second Enter must not give it back"
+    page.get_by_role("button", name="Give back").press("Enter")
+    page.get_by_role("status").filter(has_text="Given back.").wait_for()
+    assert acknowledged(server) is None
+
+
+def test_from_the_alert_one_comes_to_its_incident_its_runbook_and_all_open_alerts(server: DevServer, page: Any) -> None:
+    page.goto(links(server)["Alert"])
+    page.get_by_role("link", name="api-outage").click()
+    page.get_by_role("heading", level=1, name="API outage").wait_for()
+    assert page.locator("pre").inner_text().startswith("# ")
+    page.goto(links(server)["Incident"])
+    page.get_by_text("Opened by the alert").wait_for()
+    page.get_by_role("link", name="Open alerts").click()
+    page.get_by_role("link", name="API Latency (p95)").click()
+    page.get_by_role("button", name="Acknowledge").wait_for()
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width == 320
+
+
+def test_what_others_wrote_is_text_and_never_markup(server: DevServer, page: Any) -> None:
+    body = {"title": ROBBER, "impact": "low", "components": ["API"], "message": ROBBER}
+    made = server.post("/api/incidents", json=body, headers={**admin(server), "Idempotency-Key": "robber-1"})
+    assert made.status_code == 201, made.text
+    page.goto(f"{server.url}/on-call/incidents/{made.json()['id']}")
+    page.get_by_role("heading", level=1, name=ROBBER).wait_for()
+    assert page.locator("img").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("alerts/nothing", "No alert of the name “nothing” ever began."),
+        ("incidents/nothing", "There is no incident of the name “nothing”."),
+        ("runbooks/nothing", "There is no runbook of the name “nothing”."),
+        ("elsewhere", "There is no page at this address."),
+        ("alerts/%ff", "There is no page at this address."),
+    ],
+)
+def test_what_there_is_not_is_said_in_plain_words(server: DevServer, page: Any, path: str, said: str) -> None:
+    page.goto(f"{server.url}/on-call/{path}")
+    page.get_by_role("heading", level=1, name="Not found").wait_for()
+    page.get_by_text(said).wait_for()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "You are signed out"), (403, "Not for this account"), (503, "No answer"), (None, "No answer")],
+)
+def test_who_may_not_and_a_server_that_fails_are_told_apart(
+    server: DevServer, page: Any, status: int | None, said: str
+) -> None:
+    page.route("**/api/ops/**", lambda route: route.fulfill(status=status) if status else route.abort())
+    page.goto(f"{server.url}/on-call/alerts/{ALERT}")
+    page.get_by_role("heading", level=1, name=said).wait_for()
+    page.unroute("**/api/ops/**")
+    if status != 403:
+        page.get_by_role("button", name="Try again").click()
+        page.get_by_role("heading", level=1, name="API Latency (p95)").wait_for()
+
+
+def test_an_acknowledge_that_fails_says_so_and_can_be_pressed_again(server: DevServer, page: Any) -> None:
+    page.goto(f"{server.url}/on-call/alerts/{ALERT}/acknowledge")
+    page.route("**/acknowledge", lambda route: route.abort())
+    button = page.get_by_role("button", name="Acknowledge")
+    button.press("Enter")
+    page.get_by_role("status").filter(has_text="The server cannot be reached").wait_for()
+    assert button.get_attribute("aria-disabled") is None
+    assert acknowledged(server) is None
+
+
+def test_axe_finds_nothing_to_complain_about_in_light_and_dark(server: DevServer, browser: Any) -> None:
+    reason = "axe-playwright-python is not installed: python -m pip install -r requirements-dev.txt"
+    axe = Path(pytest.importorskip("axe_playwright_python", reason=reason).__file__).parent / "axe.min.js"
+    context = browser.new_context(bypass_csp=True, viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    found: dict[str, list[str]] = {}
+    for path in ("alerts", f"alerts/{ALERT}", f"incidents/{ALERT}-1", "runbooks/api-outage", "alerts/nothing"):
+        page.goto(f"{server.url}/on-call/{path}")
+        page.locator("h1:not(:text-is('On call'))").wait_for()
+        page.evaluate(axe.read_text())
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            result = page.evaluate("axe.run(document, {resultTypes: ['violations', 'incomplete']})")
+            bad = [*result["violations"], *(r for r in result["incomplete"] if r["id"] == "color-contrast")]
+            found[f"{path} {scheme}"] = [f"{r['id']}: {[n['html'] for n in r['nodes']][:3]}" for r in bad]
+    context.close()
+    assert {name: faults for name, faults in found.items() if faults} == {}
