@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.dev_server import DevServer
+from tests.dev_server import ROOT, DevServer
 
 NOON = 1_796_040_000_000  # 2026-11-30: the slot of five minutes does not end while the alert is made
 ALERT = "api-latency-p95-threshold"
@@ -162,3 +162,64 @@ def test_axe_finds_nothing_to_complain_about_in_light_and_dark(server: DevServer
             found[f"{path} {scheme}"] = [f"{r['id']}: {[n['html'] for n in r['nodes']][:3]}" for r in bad]
     context.close()
     assert {name: faults for name, faults in found.items() if faults} == {}
+
+
+SDK = """
+globalThis.firebase = {
+  initializeApp: (config) => { if (config.projectId !== "my-project") throw new Error("no config"); },
+};
+"""
+SDK_AUTH = """
+const auth = {
+  currentUser: null,
+  onAuthStateChanged(told) { setTimeout(() => told(this.currentUser)); return () => {}; },
+  async signInWithPopup() { this.currentUser = { getIdToken: async (fresh) => fresh ? "new" : "old" }; },
+  async signOut() { this.currentUser = null; },
+};
+firebase.auth = Object.assign(() => auth, { GoogleAuthProvider: class {} });
+"""
+
+
+def test_away_from_this_machine_one_signs_in_first_and_an_old_token_is_renewed(page: Any) -> None:
+    """Hosting's reserved addresses and the SDK are stand-ins: what Firebase itself does is not tried here."""
+    asked: list[tuple[str, str]] = []
+
+    def hosting(route: Any) -> None:
+        path = route.request.url.removeprefix("https://my-project.web.app").partition("?")[0]
+        if path == "/__/firebase/init.json":
+            route.fulfill(json={"projectId": "my-project"})
+        elif path.endswith(("-app-compat.js", "-auth-compat.js")):
+            route.fulfill(body=SDK if "-app-" in path else SDK_AUTH, content_type="text/javascript")
+        elif path.startswith("/api/"):
+            bearer = route.request.headers["authorization"]
+            asked.append((path, bearer))
+            good = bearer == "Bearer new"
+            route.fulfill(status=200 if good else 401, json={"alerts": [], "cursor": None})
+        elif path.startswith("/on-call/"):
+            route.fulfill(path=ROOT / "public" / "on-call.html")
+        else:
+            route.fulfill(path=ROOT / "public" / path.lstrip("/"))
+
+    page.route("https://my-project.web.app/**", hosting)
+    page.goto("https://my-project.web.app/on-call/alerts")
+    page.get_by_role("heading", level=1, name="You are signed out").wait_for()
+    assert asked == []
+    page.get_by_role("button", name="Sign in with Google").click()
+    page.get_by_text("Nothing fires now.").wait_for()
+    assert asked == [("/api/ops/alerts", "Bearer old"), ("/api/ops/alerts", "Bearer new")]
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("heading", level=1, name="You are signed out").wait_for()
+
+
+def test_where_signing_in_cannot_be_loaded_the_page_says_so(page: Any) -> None:
+    def hosting(route: Any) -> None:
+        path = route.request.url.removeprefix("https://my-project.web.app")
+        if path.startswith("/__/"):
+            route.fulfill(status=404, body="<h1>Not found</h1>", content_type="text/html")
+        else:
+            route.fulfill(path=ROOT / "public" / ("on-call.html" if "/on-call/" in path else path.lstrip("/")))
+
+    page.route("https://my-project.web.app/**", hosting)
+    page.goto("https://my-project.web.app/on-call/alerts")
+    page.get_by_role("heading", level=1, name="You cannot sign in just now").wait_for()
+    page.get_by_role("button", name="Try again").wait_for()
