@@ -18,7 +18,7 @@ demo: $(READY) ## Beside `make dev`: an app that sends metrics, slows down, brea
 	@exec $(PYTHON) -m demo
 
 test: check ## Check the code, then run every test
-	$(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
+	$(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
 
 check: $(READY) ## Lint, formatting, types
 	$(PYTHON) -m ruff check .
