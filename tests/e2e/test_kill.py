@@ -78,6 +78,8 @@ def scheduler() -> Iterator[Scheduler]:
 class Places:
     """Gives a new and empty store each time: a file, in memory where that can be. A SIGKILL loses nothing there."""
 
+    moments: tuple[str, ...] = ("before", "after")  # of each call, at which a life is killed
+
     def __init__(self, tmp_path: Path) -> None:
         self._stack = ExitStack()
         memory = Path("/dev/shm")
@@ -97,7 +99,12 @@ class Places:
 class Projects(Places):
     """Gives a project of an emulator, and an emulator of its own to each batch: it keeps what is deleted in memory, and
     when that is full it does nothing but collect garbage.
+
+    Killed after a call, a life leaves the store as it does before the next one, which SQLite shows at every call. So
+    here, where a life takes several times as long, each state of the store is left behind once.
     """
+
+    moments = ("after",)
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(tmp_path)
@@ -168,7 +175,7 @@ def test_wherever_the_process_is_killed_the_promise_holds(scheduler: Scheduler, 
         kinds = set(calls)
         assert kinds >= STEPS
         assert unkilled.taken == [True, True, False, False, True]  # two triggers; refused, dead; accepted in the end
-        kills: list[Kill] = [(n, when) for n in range(1, len(calls) + 1) for when in ("before", "after")]
+        kills: list[Kill] = [(n, when) for n in range(1, len(calls) + 1) for when in places.moments]
         outcomes = dict(zip(kills, team.each(kills), strict=True))
         beyond = team.live((len(calls) + 1, "before"))
     assert {kill: outcome.died_at for kill, outcome in outcomes.items()} == {
@@ -178,7 +185,7 @@ def test_wherever_the_process_is_killed_the_promise_holds(scheduler: Scheduler, 
     broken = {kill: outcome.broken for kill, outcome in outcomes.items() if outcome.broken}
     assert broken == {}
     doubled = {kill for kill, outcome in outcomes.items() if outcome.copies}
-    assert doubled == second_copies(unkilled)
+    assert doubled == second_copies(unkilled) & outcomes.keys()
     assert {outcome.copies for outcome in outcomes.values()} == {0, 1}
     print(f"{len(kills)} kills at {len(kinds)} kinds of calls; {len(doubled)} of them led to a second copy")
 
