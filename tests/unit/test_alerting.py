@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -48,7 +49,8 @@ def config_of(data: dict[str, Any]) -> SloConfig:
 
 
 def only(name: str = "API Availability", **changes: Any) -> dict[str, Any]:
-    (slo,) = [s for s in SHIPPED["slos"] if s["name"] == name]
+    """A configuration of this SLO alone; a copy, which a test may change."""
+    (slo,) = [s for s in deepcopy(SHIPPED["slos"]) if s["name"] == name]
     return {"slos": [{**slo, **changes}]}
 
 
@@ -57,7 +59,7 @@ class Watch:
     """Runs over one store; flags, channels and configuration can be changed between them."""
 
     store: Any
-    data: dict[str, Any] = field(default_factory=lambda: SHIPPED)
+    data: dict[str, Any] = field(default_factory=lambda: deepcopy(SHIPPED))
     flags: dict[str, Any] = field(default_factory=lambda: dict(FLAGS))
     channels: dict[str, bool] = field(default_factory=lambda: dict(CONFIGURED))
     sent: int = 0
