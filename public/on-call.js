@@ -209,8 +209,10 @@ async function alert(id, focus) {
     besides(known.incidentId && `/api/incidents/${encodeURIComponent(known.incidentId)}`),
   ]);
   const change = (method, done) => async () => {
+    let others = "";
     try {
-      await ask(method, `${path}/acknowledge`, `No alert of the name “${id}” ever began.`);
+      const { together } = await ask(method, `${path}/acknowledge`, `No alert of the name “${id}” ever began.`);
+      if (together.length) others = ` The same holds for what fires of its incident: ${together.join(", ")}.`;
     } catch (error) {
       if (!(error instanceof Told)) throw error;
       const why = `${error.heading}. ${error.message}`;
@@ -218,7 +220,7 @@ async function alert(id, focus) {
       else tell(why);
       return;
     }
-    await show(done);
+    await show(done + others);
   };
   const firing = known.state === "firing";
   const actions = node("div", undefined, "actions");
@@ -297,6 +299,7 @@ async function incident(id) {
       ["Components", (known.components || []).join(", ")],
       ["Began", known.startedAt && time(known.startedAt)],
       ["Resolved", known.resolvedAt && time(known.resolvedAt)],
+      ["In the hands of", known.acknowledged && line("", `${known.acknowledged.by}, since `, time(known.acknowledged.at))],
       ["Alerts", named.childNodes.length ? named : null],
       ["Runbook", known.runbook ? link(known.runbook, "runbooks", known.runbook) : null],
     ]),

@@ -8,24 +8,18 @@ from fractions import Fraction
 from typing import Any
 
 from shared import incidents
+from shared.announcing import HEARS, acknowledging, announced
 from shared.domain import incident_alerts
 from shared.domain.alert import IMPACT, THRESHOLD, Facts, Memory, Rule, Step
 from shared.domain.budget import burn_rate
 from shared.domain.catch_up import SLOT
 from shared.domain.incident_policy import SHIPPED, IncidentPolicy
-from shared.domain.notification import Kind, new_notification, withhold_reason
+from shared.domain.notification import Kind, withhold_reason
 from shared.domain.quiet import HELD_KINDS, Hold
 from shared.evaluation import Evaluation
 from shared.firings import begun, ended
 from shared.quiet import QuietReader
-from shared.store.protocol import Create, Data, Doc, Store, Write, over
-
-FACTS = (
-    "sloId", "sloName", "severity", "metric", "labels", "unit", "under", "aggregation", "value", "threshold",
-    "comparison", "good", "total", "windowSeconds", "burn", "component", "firedAt", "resolvedAt", "incidentId",
-    "reason", "judgedAt", "runbook", "firingSeq", "budget", "worst", "config",
-)  # fmt: skip
-
+from shared.store.protocol import Data, Doc, Store, Write, over
 
 # what people and time did to a firing: the next one begins without
 OF_A_FIRING = ("markedFalse", "acknowledged", "escalated", "repeatedAt")
@@ -133,8 +127,9 @@ class AlertWrites:
     ) -> list[Write]:
         """`impact`: of the incident that is opened; None if none is to be."""
         writes: list[Write] = []
+        firing = self._firing(taken, alert, seq)
         if taken.transition == "fire" and impact is not None:
-            incident, opening = self._open_incident(name, seq, facts, impact)
+            incident, opening, firing["acknowledged"] = self._open_incident(name, seq, facts, impact)
             facts = {**facts, "incidentId": incident}
             writes += opening
         elif taken.transition == "clear" and facts["incidentId"]:
@@ -143,7 +138,7 @@ class AlertWrites:
             writes.append(begun(name, rule, seq, facts, self.now))
         elif taken.transition == "clear" and alert is not None:
             writes += ended(self.store, alert, self.now)
-        facts = {**facts, "firingSeq": self._firing(taken, alert, seq)["firingSeq"]}
+        facts = {**facts, "firingSeq": firing["firingSeq"]}
         told = dict(alert.data["channels"]) if alert and taken.transition != "fire" else {}
         kind: Kind = "resolve" if taken.transition == "clear" else "trigger"
         for channel in channels:
@@ -156,13 +151,16 @@ class AlertWrites:
             "rule": rule,
             "state": taken.state,
             "seq": seq,
-            **self._firing(taken, alert, seq),
+            **firing,
             "since": memory.since or (alert.data["since"] if alert and not _begins(taken, alert) else self.now),
             "calmSince": memory.calm_since,
             "fired": list(memory.fired),
             "updatedAt": self.now,
             "channels": told,
         }
+        if firing["acknowledged"] and kind == "trigger" and HEARS in channels:  # told once, and that somebody has it
+            data, more = acknowledging(data, self.now)
+            writes += more
         writes.append(over(alert, f"alerts/{name}", data))
         return writes
 
@@ -173,9 +171,9 @@ class AlertWrites:
         before = alert.data if alert else {}
         return {"firingSeq": before.get("firingSeq"), **{name: before.get(name) for name in OF_A_FIRING}}
 
-    def _open_incident(self, name: str, seq: int, facts: Data, impact: str) -> tuple[str, list[Write]]:
-        """The id of the alert's incident and its writes: that of its cause which is open, or just was; else what a
-        person has opened on its component; else a new one.
+    def _open_incident(self, name: str, seq: int, facts: Data, impact: str) -> tuple[str, list[Write], Data | None]:
+        """The id of the alert's incident, its writes, and who has it in hand: that of its cause which is open, or just
+        was; else what a person has opened on its component; else a new one.
 
         Read after the run's document, which is compared-and-set with it: no other run can open one in between.
         """
@@ -196,7 +194,7 @@ class AlertWrites:
                 known.data, impact, name, message, self.now, cause=cause, runbook=facts.get("runbook")
             )
             action = "refired" if again else "joined"
-            return known.id, incidents.automated(known, known.path, after, action, self.now)
+            return known.id, incidents.automated(known, known.path, after, action, self.now), after["acknowledged"]
         path = incidents.path_of(f"{name}-{seq}")
         data = incident_alerts.opened(
             f"{facts['sloName']}: {told_briefly(facts)}",
@@ -208,7 +206,7 @@ class AlertWrites:
             cause=cause,
             runbook=facts.get("runbook"),
         )
-        return f"{name}-{seq}", incidents.automated(None, path, data, "opened", self.now)
+        return f"{name}-{seq}", incidents.automated(None, path, data, "opened", self.now), None
 
     def _clear_incident(self, name: str, facts: Data) -> list[Write]:
         doc = self.store.get(incidents.path_of(facts["incidentId"]))
@@ -220,17 +218,6 @@ class AlertWrites:
         message = f"The alert{which} cleared after {minutes} min: {told_briefly(facts)}."
         after = incident_alerts.cleared(doc.data, name, message, self.now, self.policy)
         return incidents.automated(doc, doc.path, after, "cleared", self.now)
-
-
-def announced(
-    name: str, seq: int, channel: str, kind: Kind, facts: Mapping[str, Any], now: datetime, hold: Hold | None
-) -> tuple[Create, Data]:
-    """The write of a new notification, and what the alert's document says of its channel."""
-    reason = hold.reason if hold else None
-    path, data = new_notification(name, seq, channel, kind, facts, now, reason)
-    if hold is not None and hold.by is not None:
-        data["heldBy"] = {"id": hold.by, "until": hold.until}
-    return Create(path, data), {"seq": seq, "state": "withheld" if reason else "announced", "reason": reason}
 
 
 def _begins(taken: Step, alert: Doc) -> bool:

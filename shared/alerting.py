@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from shared import log
 from shared.agents import AgentsLoader
 from shared.alert_context import context_of
-from shared.alert_writes import FACTS, AlertWrites
+from shared.alert_writes import AlertWrites
+from shared.announcing import FACTS
 from shared.backfill import backfill
 from shared.components import load_components
 from shared.decides import decision_hash

@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from shared import log
-from shared.alert_writes import FACTS, AlertWrites, announced
+from shared.alert_writes import AlertWrites
+from shared.announcing import FACTS, HEARS, acknowledging, announced
 from shared.domain.follow_up import FollowUp, next_follow_up
 from shared.notification_policy import PolicyLoader
 from shared.notify.registry import configured
@@ -70,6 +71,9 @@ def _announce(writes: AlertWrites, alert: Doc, due: FollowUp) -> bool:
     if not changes and (waits or not due.changes):
         return False
     after = {**data, **due.changes, "channels": told, "seq": seq if changes else data["seq"], "updatedAt": writes.now}
+    if data.get("acknowledged") and told.get(HEARS) != data["channels"].get(HEARS):  # paged only now
+        after, more = acknowledging(after, writes.now)
+        changes += more
     try:
         writes.store.commit([*changes, over(alert, alert.path, after)])
     except (Conflict, Unavailable) as error:  # if it was committed after all, the next minute finds it done

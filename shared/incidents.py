@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from shared import audited
+from shared.announcing import taken_on
 from shared.audited import Edited, Intent
+from shared.domain import in_hand, incident_alerts
 from shared.domain.incident import OPEN
 from shared.domain.timeline import AUTHOR
 from shared.store.protocol import Create, Data, Doc, Query, Store, Write, cursor_of, size_of
@@ -58,8 +60,27 @@ def create(store: Store, data: Data, intent: Intent) -> Edited:
 
 
 def change(store: Store, path: str, decide: Callable[[Data], Data | None], intent: Intent) -> Edited:
-    """As `audited.change`, with older entries moved to pages."""
-    return audited.change(store, path, decide, intent, more=lambda data: fitted(path, data))
+    """What a person does to an incident: as `audited.change`, with older entries moved to pages.
+
+    Who is the first to touch it has it in hand: in the same commit every alert of it that fires is acknowledged.
+    """
+    taker: Data | None = None
+
+    def deciding(data: Data) -> Data | None:
+        nonlocal taker
+        after = decide(data)
+        taker = in_hand.taker(data, intent.by, intent.at)
+        return after if after is None or taker is None else in_hand.taken(after, taker)
+
+    def beside(data: Data) -> tuple[Data, list[Write]]:
+        fits, pages = fitted(path, data)
+        alerts = firing_alerts(store, path.rpartition("/")[2], data) if taker else []
+        for alert in alerts:
+            if taker and not alert.data.get("acknowledged"):
+                pages += taken_on(alert, taker, intent.at)
+        return fits, pages
+
+    return audited.change(store, path, deciding, intent, more=beside)
 
 
 def automated(doc: Doc | None, path: str, after: Data, action: str, now: datetime) -> list[Write]:
@@ -68,13 +89,11 @@ def automated(doc: Doc | None, path: str, after: Data, action: str, now: datetim
     return [*pages, *audited.audited(doc, path, data, Intent(action, AUTHOR, now))]
 
 
-def acknowledged(store: Store, incident: str | None, by: str, now: datetime) -> list[Write]:
-    """The writes of an incident whose alert a person took on; none if one was earlier. It stays automation's."""
-    doc = store.get(path_of(incident)) if incident else None
-    if doc is None or doc.data.get("acknowledgedAt") or doc.data["status"] == "resolved":
-        return []
-    after = {**doc.data, "acknowledgedAt": now, "updatedAt": now}
-    return list(audited.audited(doc, doc.path, after, Intent("alert_acknowledged", by, now)))
+def firing_alerts(store: Store, name: str, incident: Mapping[str, Any]) -> list[Doc]:
+    """The alerts of an incident that fire."""
+    ids = incident_alerts.firing(incident)
+    docs = store.get_many([f"alerts/{alert}" for alert in ids]) if ids else []
+    return [doc for doc in docs if doc and doc.data["state"] == "firing" and doc.data.get("incidentId") == name]
 
 
 def of_cause(store: Store, cause: str) -> list[Doc]:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from shared.alert_writes import FACTS, AlertWrites
+from shared.alert_writes import AlertWrites
+from shared.announcing import FACTS
 from shared.domain.alert import Step
 from shared.notify.registry import configured
 from shared.quiet import quiet_reader

@@ -8,13 +8,14 @@ from typing import Any
 
 from shared.bodies import outward
 from shared.domain.incident import allowed_from
+from shared.domain.incident_alerts import firing
 from shared.domain.incident_stats import Life, life_of
 from shared.domain.timeline import count
 
 FIELDS = (
     "title", "impact", "status", "components", "startedAt", "identifiedAt", "mitigatedAt", "resolvedAt", "rootCause",
-    "actionItems", "publicVisible", "alertIds", "autoCreated", "acknowledgedAt", "runbook", "createdBy", "reopened",
-    "postmortemDueAt", "postmortemAt", "updatedAt",
+    "actionItems", "publicVisible", "alertIds", "autoCreated", "acknowledgedAt", "acknowledged", "runbook", "createdBy",
+    "reopened", "postmortemDueAt", "postmortemAt", "updatedAt",
 )  # fmt: skip
 ENTRY = ("timestamp", "status", "message", "author", "public", "publicMessage", "corrects")
 
@@ -36,6 +37,7 @@ def summary(name: str, data: Mapping[str, Any], now: datetime) -> dict[str, Any]
     return {
         "id": name,
         **{field: outward(data.get(field)) for field in FIELDS},
+        "firingAlertIds": firing(data),
         "allowed": list(allowed_from(data["status"])),
         "times": times(life_of(data, now)),
         "updateCount": total,

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response
@@ -100,12 +101,15 @@ def _next(app: App, doc: Doc) -> dict[str, Any]:
 
 
 def acknowledge(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
+    """`together`: the other alerts of its incident that fire, and are acknowledged with it."""
     note = _note(request)
-    return _changed(lambda rev: taking_on.acknowledge(app.store, _id(path), path["caller"], note, now, rev), request)
+    change = partial(taking_on.acknowledge, app.store, _id(path), path["caller"], note, now)
+    return _changed(change, request, lambda alert: {"together": taking_on.together_with(app.store, alert)})
 
 
 def not_acknowledged(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
-    return _changed(lambda rev: taking_on.take_back(app.store, _id(path), now, rev), request)
+    change = partial(taking_on.take_back, app.store, _id(path), path["caller"], now)
+    return _changed(change, request, lambda alert: {"together": taking_on.together_with(app.store, alert)})
 
 
 def mark(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
@@ -210,9 +214,14 @@ def _iso(moment: datetime | None) -> str | None:
 # --- what changes
 
 
-def _changed(change: Callable[[str | None], Doc], request: Request) -> Response:
+def _changed(
+    change: Callable[[str | None], Doc],
+    request: Request,
+    more: Callable[[Doc], Mapping[str, Any]] = lambda _: {},
+) -> Response:
     try:
-        return _tagged(change(_expected(request)))
+        alert = change(_expected(request))
+        return _tagged(alert, more(alert))
     except UnknownAlert:
         raise _unknown() from None
     except taking_on.NotFiring:

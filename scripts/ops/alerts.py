@@ -41,9 +41,21 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         return as_json(answer)
     if options.action == "why":
         return "\n".join(why(answer, screen))
-    name = printable(answer["alertId"])
-    if options.action == "ack":
-        return f"{name} is yours: it is repeated and passed on no more."
+    return taken(answer) if options.action == "ack" else given_back(answer)
+
+
+def taken(answer: Answer) -> str:
+    """Of an alert that was acknowledged: whose it is now, with the others of its incident."""
+    name, others = printable(answer["alertId"]), printable(", ".join(answer["together"]))
+    if others:
+        return f"Yours are {name} and what fires of its incident, {others}: all are repeated and passed on no more."
+    return f"{name} is yours: it is repeated and passed on no more."
+
+
+def given_back(answer: Answer) -> str:
+    name, others = printable(answer["alertId"]), printable(", ".join(answer["together"]))
+    if others:
+        return f"Nobody has {name} nor what fires of its incident, {others}: all are repeated and passed on again."
     return f"{name} is nobody's: it is repeated and passed on again."
 
 

@@ -113,6 +113,8 @@ def shown(one: Answer, screen: Screen) -> list[str]:
         f"Started {shown_time(one['startedAt'], screen)}; acknowledged after {shown_span(times['toAcknowledge'])}; "
         f"{'resolved after ' + shown_span(times['toResolve']) if one['resolvedAt'] else 'not resolved'}.",
     ]
+    held = one["acknowledged"]
+    facts += [f"in the hands of {held['by']} since {shown_time(held['at'], screen)}"] if held else []
     for name, text in (
         ("alerts", ", ".join(one["alertIds"])),
         ("runbook", one["runbook"]),

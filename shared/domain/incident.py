@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
+from shared.domain.in_hand import NOBODY
 from shared.domain.incident_policy import SHIPPED, Impact, IncidentPolicy
 from shared.domain.timeline import AUTHOR, Data, Refused, entry, lasted, moment_of, with_entry
 
@@ -87,6 +88,8 @@ def new_incident(
         "autoCreated": by == AUTHOR,
         "touched": by != AUTHOR,
         "acknowledgedAt": None if by == AUTHOR else now,
+        "acknowledged": None if by == AUTHOR else {"by": by, "at": now, "note": None},
+        "givenBack": False,
         "runbook": runbook,
         "createdBy": by,
         "reopened": 0,
@@ -207,7 +210,7 @@ def moved(incident: Mapping[str, Any], to: str, at: datetime, policy: IncidentPo
     spent[before] = spent.get(before, 0) + max(0, (at - since) // _MICROSECOND)
     after: Data = {**incident, "status": to, **times, "statusSince": at, "spentMicros": spent}
     if to == "resolved":
-        after |= _postmortem(after, at, policy)
+        after |= NOBODY | _postmortem(after, at, policy)
     elif before == "resolved":
         after |= {"reopened": (incident.get("reopened") or 0) + 1, "postmortemDueAt": None, "postmortemRemindAt": None}
     return after

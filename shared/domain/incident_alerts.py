@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from shared.domain import in_hand
 from shared.domain.incident import IMPACTS, moved, new_incident
 from shared.domain.incident_policy import SHIPPED, IncidentPolicy
 from shared.domain.timeline import AUTHOR, Data, entry, lasted, moment_of, with_entry
@@ -69,15 +70,18 @@ def joined(
 ) -> Data:
     """With one alert more: an open one goes on, a resolved one is opened again. A graver impact counts if untouched.
 
-    `cause` and `runbook` are taken where it has none.
+    `cause` and `runbook` are taken where it has none. Its `acknowledged` is who has it in hand still, with this alert.
     """
     at = moment_of(incident, now)
+    held = in_hand.holder(incident, bool(firing(incident)), now)
     after: Data = {
         **incident,
         "alertIds": _with(incident["alertIds"], alert_id),
         "firingAlertIds": _with(firing(incident), alert_id),
         "cause": incident.get("cause") or cause,
         "runbook": incident.get("runbook") or runbook,
+        **in_hand.NOBODY,
+        "acknowledged": held,
     }
     if IMPACTS.index(impact) > IMPACTS.index(incident["impact"]):
         if is_touched(incident):

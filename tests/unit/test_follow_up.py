@@ -80,7 +80,7 @@ def test_who_takes_it_on_ends_repeating_and_escalation_until_it_is_given_back(st
     acknowledge(store, ALERT, "uid", "on it", NOW + MINUTE)
     assert minutes(app, NOW, 20) == []
     assert follow_up(app, NOW + 5 * HOUR) == []
-    take_back(store, ALERT, NOW + 6 * HOUR)
+    take_back(store, ALERT, "uid", NOW + 6 * HOUR)
     assert follow_up(app, NOW + 6 * HOUR) == [ALERT]
 
 
