@@ -198,20 +198,20 @@ def _open(options: argparse.Namespace, client: Client, screen: Screen) -> str:
 def _update(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     needed(options, "incident update", message="--message")
     body = {"message": options.message, **({"status": options.status} if options.status else {}), **_audience(options)}
-    _ask_if_public(options, client, f"Update it{' to ' + options.status if options.status else ''}")
+    _ask(options, client, f"Update it{' to ' + options.status if options.status else ''}")
     return _told(client.change("POST", f"{_path(options)}/updates", body, once()), options, screen)
 
 
 def _resolve(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     body = {name: value for name, value in (("message", options.message), ("rootCause", options.root_cause)) if value}
-    _ask_if_public(options, client, "Resolve it")
+    _ask(options, client, "Resolve it")
     return _told(client.change("POST", f"{_path(options)}/resolve", body | _audience(options), once()), options, screen)
 
 
 def _reopen(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     needed(options, "incident reopen", message="--message")
     body = {"message": options.message, **({"status": options.status} if options.status else {}), **_audience(options)}
-    _ask_if_public(options, client, "Open it again")
+    _ask(options, client, "Open it again")
     return _told(client.change("POST", f"{_path(options)}/reopen", body, once()), options, screen)
 
 
@@ -250,15 +250,26 @@ def _audience(options: argparse.Namespace) -> dict[str, bool]:
     return {"public": options.public} if options.public or options.internal else {}
 
 
-def _ask_if_public(options: argparse.Namespace, client: Client, what: str) -> None:
-    """Asks where the status page would show something of it: then also what is for the team changes its status."""
+def _ask(options: argparse.Namespace, client: Client, what: str) -> None:
+    """Asks where the status page would show something of it: then also what is for the team changes its status. And
+    where it would be resolved while its alerts fire.
+    """
     if options.yes:
         return
     one = client.json(_path(options))
     moves = options.action != "update" or (options.status and options.status != one["status"])
+    ends = moves and (options.action == "resolve" or options.status == "resolved")
+    if ends and one["firingAlertIds"]:
+        what = f"{_still_firing(one)}\n{what} all the same"
     if one["publicVisible"] and (moves or not options.internal):
         message = None if options.internal else options.message
         confirm(options, _question(f"{what}, for everybody to see", one["title"], message))
+    elif ends and one["firingAlertIds"]:
+        confirm(options, _question(what, one["title"], None))
+
+
+def _still_firing(one: Answer) -> str:
+    return f"Still firing: {printable(', '.join(one['firingAlertIds']))}."
 
 
 def _question(what: str, title: str, message: str | None) -> str:
@@ -271,7 +282,8 @@ def _told(answer: Answer, options: argparse.Namespace, screen: Screen) -> str:
         return as_json(answer)
     late = "" if answer["published"] else "\nThe status page could not be renewed yet; it follows within a minute."
     seen = "public" if answer["publicVisible"] else "not public"
-    return f"{printable(answer['id'])}: {answer['impact']}, {answer['status']}, {seen}.{late}"
+    fires = f"\n{_still_firing(answer)}" if answer["status"] == "resolved" and answer["firingAlertIds"] else ""
+    return f"{printable(answer['id'])}: {answer['impact']}, {answer['status']}, {seen}.{fires}{late}"
 
 
 def _path(options: argparse.Namespace) -> str:
