@@ -131,7 +131,7 @@ class Component(_Frozen):
 
 
 class UptimePolicy(_Frozen):
-    """What counts as up in `uptime90`; excluded time is left out of the whole. Time without data never counts."""
+    """What counts as up in a component's uptime. Excluded time is left out of the whole, as is time without data."""
 
     degraded: Literal["up", "down"] = "up"
     maintenance: Literal["excluded", "up", "down"] = "excluded"

@@ -1,9 +1,9 @@
 """How long each component was in which state, to the second: 90 UTC days, from transitions with their times.
 
-A record of a component is `{state, reason, since, days}`: the state that has held since then, why, and the seconds in
-each state of the days before, up to `since`. It changes only when the state does, so a publication that comes twice, or
-is made again after a lost reply, counts nothing twice: the time between is none. Time that nobody vouched for is
-unknown, never up.
+A record of a component is `{state, reason, since, days, knownSince}`: the state that has held since then, why, the
+seconds in each state of the days before, up to `since`, and when something was first known of it. It changes only when
+the state does, so a publication that comes twice, or is made again after a lost reply, counts nothing twice: the time
+between is none. Time that nobody vouched for is unknown, never up.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def advanced(
 
 def _advanced(record: Record | None, state: str, reason: str, published: datetime | None, now: datetime) -> Record:
     if record is None:
-        return {"state": state, "reason": reason, "since": now, "days": {}}
+        return {"state": state, "reason": reason, "since": now, "days": {}, **_begin(None, state, now)}
     heard = max(published or record["since"], record["since"])  # without a snapshot nobody vouched for anything
     silent = now - heard > HELD
     if record["state"] == state and not silent:
@@ -46,7 +46,33 @@ def _advanced(record: Record | None, state: str, reason: str, published: datetim
     _add(days, record["state"], record["since"], until)
     if silent:
         _add(days, "unknown", until, now)
-    return {"state": state, "reason": reason, "since": max(now, record["since"]), "days": days}
+    begin = _begin(record, state, max(now, record["since"]))
+    return {"state": state, "reason": reason, "since": max(now, record["since"]), "days": days, **begin}
+
+
+def _begin(record: Record | None, state: str, now: datetime) -> Record:
+    """`knownSince`, once there is something to know."""
+    known = _known_since(record) if record else None
+    if known is None and state != "unknown":
+        known = now
+    return {"knownSince": known} if known else {}
+
+
+def _known_since(record: Record) -> datetime | None:
+    """Of a record that was written before `knownSince` was kept, it is the first day with anything known."""
+    if "knownSince" in record:
+        since: datetime = record["knownSince"]
+        return since
+    known = [day for day, seconds in record["days"].items() if set(seconds) - {"unknown"}]
+    if known:
+        return datetime.fromisoformat(min(known)).replace(tzinfo=UTC)
+    return record["since"] if record["state"] != "unknown" else None
+
+
+def known_since(record: Record, now: datetime) -> datetime | None:
+    """When something was first known of the component; None where that is before the days that are shown, or never."""
+    since = _known_since(record)
+    return since if since and since > datetime.combine(_first(now), datetime.min.time(), UTC) else None
 
 
 def shown(record: Record, now: datetime) -> tuple[str, list[Seconds]] | None:
@@ -88,6 +114,11 @@ def up_and_known(days: list[Seconds], policy: UptimePolicy) -> tuple[int, int]:
     elif policy.maintenance == "down":
         down += maintenance
     return up, up + down
+
+
+def percent_down(up: int, known: int) -> float:
+    """The exact share in percent, rounded down to two decimals: anything short of everything stays below 100."""
+    return up * 10_000 // known / 100
 
 
 def _first(now: datetime) -> date:

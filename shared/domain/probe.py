@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
-Figure = Literal["latency", "uptime", "readLatency", "writeLatency"]
+Figure = Literal["latency", "readLatency", "writeLatency"]
 
 ROUND_SECONDS = 30  # from one round to the next
 LONGEST_SECONDS = 13.0  # that all attempts of a probe may take in a round, with the pauses between them

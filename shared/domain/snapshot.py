@@ -11,7 +11,7 @@ from shared.domain import history
 from shared.domain.component import Components
 from shared.domain.incident import FIRST_WORDS
 from shared.domain.probed import ProviderStatus
-from shared.domain.status import ComponentStatus, View, percent_down
+from shared.domain.status import ComponentStatus, View
 from shared.domain.timeline import AUTHOR
 
 BUDGET_BYTES = 500_000
@@ -50,10 +50,10 @@ def blank(components: Components) -> Data:
 def item(component: Mapping[str, Any]) -> Data:
     """The document `status/components/items/{id}` of a component of the snapshot."""
     metadata = {
-        key: component[key]
-        for key in ("provider", "latency", "uptime", "readLatency", "writeLatency")
-        if key in component
+        key: component[key] for key in ("provider", "latency", "readLatency", "writeLatency") if key in component
     }
+    if "uptime90" in component:
+        metadata["uptime"] = component["uptime90"]
     return {
         "name": component["id"],
         "state": component["state"],
@@ -125,8 +125,6 @@ def _component(status: ComponentStatus) -> Data:
         found["maintenance"] = True
     if status.last_check:
         found["lastCheck"] = status.last_check
-    if status.uptime_window:
-        found["uptimeWindowSeconds"] = int(status.uptime_window.total_seconds())
     return {**found, **status.figures}
 
 
@@ -137,13 +135,19 @@ def _provider(status: ProviderStatus) -> Data:
 
 
 def _history(record: history.Record | None, components: Components, now: datetime) -> Data:
+    """The days, and the one figure that is called uptime everywhere: with `uptimeSince` where it is of fewer days."""
     shown = history.shown(record, now) if record else None
-    if shown is None:
+    if record is None or shown is None:
         return {}
     first, days = shown
+    found: Data = {"history": {"from": first, "days": days}}
     up, known = history.up_and_known(days, components.uptime)
-    uptime = {"uptime90": percent_down(up, known)} if known else {}
-    return {"history": {"from": first, "days": days}, **uptime}
+    since = history.known_since(record, now)
+    if known:
+        found["uptime90"] = history.percent_down(up, known)
+    if known and since:
+        found["uptimeSince"] = since
+    return found
 
 
 def _maintenance(maintenance: Mapping[str, Any], components: Components) -> Data:

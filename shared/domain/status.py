@@ -38,8 +38,7 @@ class ComponentStatus:
     """`reason` is internal and names its cause; `message` is public, in plain words, or None.
 
     `last_check` is the end of the period judged, or the time of the last probe. `figures`: latency, readLatency and
-    writeLatency in ms; uptime in percent, rounded down to two decimals, over `uptime_window`. `maintenance`: one is in
-    force, and what probes and alerts say is expected.
+    writeLatency in ms. `maintenance`: one is in force, and what probes and alerts say is expected.
     """
 
     component: Component
@@ -48,7 +47,6 @@ class ComponentStatus:
     message: str | None = None
     last_check: datetime | None = None
     figures: Mapping[str, int | float] = field(default_factory=dict)
-    uptime_window: timedelta | None = None
     maintenance: bool = False
     providers: tuple[ProviderStatus, ...] = ()
 
@@ -160,7 +158,7 @@ def _status(
     if not work:
         causes += by_providers(component, providers)
     times = [p.at for p in probed if p.at] + ([judged_at] if judged_at and measured else [])
-    figures, window = _figures(component, measured, probed)
+    figures = _figures(component, measured, probed)
     known = bool(measured) or any(p.state != "no_data" for p in probed)
 
     def status(state: State, reason: str, message: str | None, *, silent: bool = False) -> ComponentStatus:
@@ -171,7 +169,6 @@ def _status(
             message,
             None if silent else max(times, default=None),
             {} if silent else figures,
-            None if silent else window,
             work is not None,
             tuple(with_component(p, state, message) for p in providers),
         )
@@ -242,22 +239,16 @@ def _by_incident(incident: Data) -> Cause:
     )
 
 
-def _figures(
-    component: Component, measured: Sequence[Data], probed: Sequence[Probed]
-) -> tuple[dict[str, int | float], timedelta | None]:
+def _figures(component: Component, measured: Sequence[Data], probed: Sequence[Probed]) -> dict[str, int | float]:
     """What the app measured goes before what a probe did."""
     figures: dict[str, int | float] = {}
-    window: timedelta | None = None
     for slo in measured:
         source = component.source(slo.get("metric") or "")
         if source is None or source.shows is None or source.shows in figures:
             continue
         if slo.get("labels") or slo.get("kind") == "share":  # of a part only, or no value in the metric's unit
             continue
-        if source.shows == "uptime":
-            figures["uptime"] = percent_down(slo["good"], slo["total"])
-            window = timedelta(seconds=slo["windowSeconds"])
-        elif slo.get("value") is not None and math.isfinite(slo["value"]):
+        if slo.get("value") is not None and math.isfinite(slo["value"]):
             figures[source.shows] = _shortly(slo["value"])
     for one in probed:
         shown: dict[str, int | float] = dict(one.figures)
@@ -265,13 +256,8 @@ def _figures(
             shown[one.probe.shows] = one.latency
         for name, value in shown.items():
             figures.setdefault(name, _shortly(value))
-    return figures, window
+    return figures
 
 
 def _shortly(value: float) -> int | float:
     return round(value) if value >= 10 else round(value, 1)
-
-
-def percent_down(good: int, total: int) -> float:
-    """The exact share in percent, rounded down to two decimals: anything short of everything stays below 100."""
-    return good * 10_000 // total / 100

@@ -29,7 +29,7 @@ class Trouble(NamedTuple):
 
 class Bars(NamedTuple):
     """`label` says all of it in one sentence, `told` how many `troubles` there are: the days with anything
-    but operation, newest first. `known`: of how long the uptime is, where it is not all days."""
+    but operation, newest first. `known`: of what time the uptime is, where it is not all days."""
 
     width: int
     runs: tuple[Run, ...]
@@ -41,8 +41,8 @@ class Bars(NamedTuple):
     troubles: tuple[Trouble, ...]
 
 
-def bars(component: Mapping[str, Any], *, titles: bool) -> Bars | None:
-    """None where the snapshot has no history of the component."""
+def bars(component: Mapping[str, Any], *, titles: bool, since: str | None = None) -> Bars | None:
+    """None where the snapshot has no history of the component. `since` when something is known, if not all the time."""
     history = component.get("history") or {}
     days: Sequence[Seconds] = history.get("days") or ()
     if not days:
@@ -58,10 +58,10 @@ def bars(component: Mapping[str, Any], *, titles: bool) -> Bars | None:
     return Bars(
         width=PITCH * len(days) - 3,
         runs=tuple(_runs(states, days, first, titles)),
-        label=_label(states, uptime),
+        label=_label(states, uptime, since),
         told=_told(states),
         uptime=uptime,
-        known=_known(states, days),
+        known=_known(states, days, since),
         days=len(days),
         troubles=tuple(reversed(troubles)),
     )
@@ -72,15 +72,21 @@ def _state(seconds: Seconds) -> str:
     return next((s for s in ("outage", "degraded", "maintenance", "operational") if seconds.get(s)), "unknown")
 
 
-def _known(states: Sequence[str], days: Sequence[Seconds]) -> str | None:
-    """`23 days`; of a single day the time that is known of it: `15 min`. None where something is known of every day."""
+def _known(states: Sequence[str], days: Sequence[Seconds], since: str | None) -> str | None:
+    """`since 30 Nov`; with days in between of which nothing is known, `in 23 days`. None where something is of each.
+
+    Of an older snapshot, which does not say since when, and of a single day, the time that is known: `in 15 min`.
+    """
     found = [seconds for state, seconds in zip(states, days, strict=True) if state != "unknown"]
+    first = next((n for n, state in enumerate(states) if state != "unknown"), len(states))
+    if since and len(found) == len(days) - first:
+        return since
     if len(found) == len(days):
         return None
     if len(found) > 1:
-        return words.many(len(found), "day")
+        return f"in {words.many(len(found), 'day')}"
     known = sum(k for seconds in found for state, k in seconds.items() if state != "unknown")
-    return words.duration(timedelta(seconds=known))
+    return f"in {words.duration(timedelta(seconds=known))}"
 
 
 def _runs(states: Sequence[str], days: Sequence[Seconds], first: date, titles: bool) -> list[Run]:
@@ -117,10 +123,10 @@ def percent(value: float) -> str:
     return "100 %" if value == 100 else f"{value:.2f} %"
 
 
-def _label(states: Sequence[str], uptime: str | None) -> str:
+def _label(states: Sequence[str], uptime: str | None, since: str | None) -> str:
     """What the drawing shows, as its name for a screen reader."""
     count = Counter(states)
-    parts = [f"{uptime} uptime"] if uptime else []
+    parts = [f"{uptime} uptime {since}" if since else f"{uptime} uptime"] if uptime else []
     for state, what in (("outage", "with an outage"), ("degraded", "degraded"), ("maintenance", "with maintenance")):
         if count[state]:
             parts.append(f"{words.many(count[state], 'day')} {what}")

@@ -11,6 +11,10 @@ from shared.status_cache import Served
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AGE = b'"ageSeconds": '
+_KEYS = (
+    ("provider", "provider"), ("latency", "latency"), ("uptime90", "uptime"), ("readLatency", "readLatency"),
+    ("writeLatency", "writeLatency"), ("message", "message"),
+)  # fmt: skip
 
 
 def body(served: Served, now: datetime) -> bytes:
@@ -37,11 +41,13 @@ def _content(served: Served) -> dict[str, Any]:
         return {"status": "disabled", "components": {}}
     if snapshot is None:
         return {"status": "unknown", "components": {}}
+    since = {c["id"]: _milliseconds(c["uptimeSince"]) for c in snapshot["components"] if "uptimeSince" in c}
     return {
         "status": snapshot["overall"],
         "ageSeconds": 0,  # before all texts of people, so that the first match is this one
         "seq": snapshot["seq"],
         "publishedAt": _milliseconds(snapshot["publishedAt"]),
+        **({"uptimeSince": since} if since else {}),
         "components": {component["id"]: _component(component) for component in snapshot["components"]},
     }
 
@@ -51,11 +57,9 @@ def _component(component: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"status": component["state"]}
     if component.get("maintenance") is True:
         found["maintenance"] = True  # what probes find meanwhile does not count, so its state is operational
-    for key in ("provider", "latency", "uptime", "readLatency", "writeLatency", "message"):
+    for key, name in _KEYS:
         if key in component:
-            found[key] = component[key]
-    if "uptime90" in component:
-        found.setdefault("uptime", component["uptime90"])
+            found[name] = component[key]
     if "lastCheck" in component:
         found["lastCheck"] = _milliseconds(component["lastCheck"])
     if "providers" not in component:

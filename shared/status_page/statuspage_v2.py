@@ -114,9 +114,12 @@ class V2:
         return {"indicator": "minor", "description": "Status Unknown"}
 
     def _component(self, component: Data, position: int) -> Object:
-        """`created_at` is the begin of the history that is shown: when the component was first watched is not kept."""
+        """`created_at` is when the history that is shown begins, of what is known: what was before is not kept."""
         begin = (component.get("history") or {}).get("from")
         created = f"{begin}T00:00:00.000Z" if begin else moment(self._snapshot["publishedAt"])
+        if "uptimeSince" in component:
+            created = moment(component["uptimeSince"])
+            begin = created[:10]
         return {
             "id": component["id"],
             "name": component["name"],

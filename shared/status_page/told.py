@@ -35,6 +35,7 @@ class Teller:
 
     def __init__(self, snapshot: Mapping[str, Any], detail: Detail) -> None:
         self.place: tzinfo = words.zone(snapshot["page"]["timeZone"])
+        self.published: datetime = snapshot["publishedAt"]
         self.names = {component["id"]: component["name"] for component in snapshot["components"]}
         self.detail = detail
 
@@ -108,15 +109,14 @@ class Teller:
         return len(message) > self.detail.characters
 
     def component(self, data: Mapping[str, Any]) -> Told:
-        drawn = bars(data, titles=self.detail.titles)
+        since = words.since(data["uptimeSince"], self.published, self.place) if "uptimeSince" in data else None
+        drawn = bars(data, titles=self.detail.titles, since=since)
         providers = data.get("providers") or ()
         separate = any("state" in provider for provider in providers)
         by_provider = {f"{p['name']}: {p['message']}" for p in providers if p.get("message")}
         repeats = bool(by_provider) and set(data.get("message", "").split(". ")) <= by_provider
         together = [f"{p['name']} ({', '.join(p['models'])})" for p in providers]
         figures = [f"{text} {milliseconds(data[key])}" for key, text in _FIGURES if key in data]
-        if "uptime" in data and not (drawn and drawn.uptime):
-            figures.insert(0, f"{data['uptime']:.2f} % uptime over {words.window(data['uptimeWindowSeconds'])}")
         behind = data.get("provider") or ("" if separate else ", ".join(together))
         return {
             "id": data["id"],

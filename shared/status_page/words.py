@@ -71,12 +71,12 @@ def duration(span: timedelta) -> str:
     return " ".join(part for part in (f"{hours} h" if hours else "", f"{rest} min" if rest else "") if part)
 
 
-def window(seconds: int) -> str:
-    """`30 days`, `24 hours`, `5 minutes`."""
-    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds % size == 0 and seconds // size > 1:
-            return many(seconds // size, unit)
-    return many(seconds // 60, "minute")
+def since(begin: datetime, now: datetime, place: tzinfo) -> str:
+    """`since 09:12 UTC today`; of another day than `now` is in, `since 30 Nov`."""
+    local = begin.astimezone(place)
+    if local.date() == now.astimezone(place).date():
+        return f"since {local:%H:%M} {local.tzname()} today"
+    return f"since {local.day} {local:%b}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -150,6 +150,35 @@ class TestHistory:
         html = get(serve(snapshot("operational", [part])) + "/status").text
         assert f"<i></i><span>{told}</span><i></i>Today" in html
 
+    @pytest.mark.parametrize(
+        ("known", "since", "told"),
+        [
+            (1, minutes(55), "100 % uptime since 09:12 UTC today"),
+            (2, timedelta(hours=11), "100 % uptime since 3 Mar"),
+            (23, timedelta(days=22), "100 % uptime since 10 Feb"),
+            (90, timedelta(days=89, hours=2), "100 % uptime since 5 Dec"),
+        ],
+    )
+    def test_where_less_than_90_days_is_known_it_says_since_when(
+        self, serve: Serve, known: int, since: timedelta, told: str
+    ) -> None:
+        begin = NOW.replace(second=0) - since
+        part = component("API", history=history({}, known=known), uptime90=100.0, uptimeSince=begin)
+        url = serve(snapshot("operational", [part]))
+        html = get(url + "/status").text
+        assert f"<i></i><span>{told}</span><i></i>Today" in html
+        assert f'aria-label="The last 90 days: {told}, ' in html
+        health = get(url + HEALTHZ).json()
+        assert health["components"]["API"]["uptime"] == 100.0
+        assert health["uptimeSince"] == {"API": int(begin.timestamp() * 1000)}
+
+    def test_days_of_which_nothing_is_known_in_between_are_not_passed_over(self, serve: Serve) -> None:
+        gap = history({}, known=9)
+        gap["days"][-4] = {"unknown": 86_400}
+        part = component("API", history=gap, uptime90=100.0, uptimeSince=NOW - timedelta(days=8))
+        html = get(serve(snapshot("operational", [part])) + "/status").text
+        assert "<span>100 % uptime in 8 days</span>" in html
+
     def test_without_a_history_there_is_no_drawing(self, serve: Serve) -> None:
         html = get(serve(snapshot("operational", [component("API")])) + "/status").text
         assert '<svg class="days"' not in html

@@ -216,6 +216,13 @@ class TestWhatIsSaid:
         assert body(url, "status")["status"] == {"indicator": "minor", "description": "Status Unknown"}
         assert body(url, "status")["page"]["updated_at"] == "2026-03-04T10:07:30.000Z"
 
+    def test_a_component_begins_when_something_is_known_of_it(self, serve: Serve) -> None:
+        begin = NOW - timedelta(days=8)
+        url = serve(snapshot("operational", components(API={"uptimeSince": begin})))
+        api, auth, *_ = get(url + "/api/v2/components.json").json()["components"]
+        assert (api["created_at"], api["start_date"]) == ("2026-02-24T10:07:30.000Z", "2026-02-24")
+        assert (auth["created_at"], auth["start_date"]) == ("2025-12-05T00:00:00.000Z", "2025-12-05")
+
     def test_of_an_older_snapshot_it_says_what_is_there(self, serve: Serve) -> None:
         old = {k: v for k, v in VIEWS["operational"].items() if k != "maintenances"}
         old["components"] = [{"id": "API", "name": "API", "state": "operational"}]

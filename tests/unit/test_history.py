@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.component import UptimePolicy
-from shared.domain.history import DAYS, HELD, Record, advanced, five, shown, up_and_known
+from shared.domain.history import DAYS, HELD, Record, advanced, five, known_since, shown, up_and_known
 
 START = datetime(2026, 3, 10, 23, 58, 0, tzinfo=UTC)
 
@@ -106,6 +106,32 @@ def test_days_that_are_over_90_days_old_go() -> None:
 def test_a_component_that_is_configured_no_more_goes() -> None:
     record, now = played((0, "operational"))
     assert advanced({"API": record}, {}, now, now) == {}
+
+
+def test_a_record_says_since_when_something_is_known() -> None:
+    record, now = played((0, "unknown"), (60, "unknown"), (90, "degraded"), (150, "operational"), (210, "unknown"))
+    assert known_since(record, now) == at(90)
+
+
+def test_nothing_is_known_since_any_time_before_the_first_answer() -> None:
+    record, now = played((0, "unknown"), (60, "unknown"))
+    assert known_since(record, now) is None
+    assert played((0, "outage"))[0]["knownSince"] == at(0)
+
+
+def test_what_is_known_since_before_the_days_that_are_kept_needs_no_since() -> None:
+    record, _ = played((0, "operational"), (60, "outage"), (120, "operational"))
+    assert known_since(record, at(DAYS * 86_400 - 86_400)) == at(0)
+    assert known_since(record, at(DAYS * 86_400)) is None
+
+
+def test_a_record_of_an_older_release_begins_with_the_first_day_that_it_has() -> None:
+    days = {"2026-03-08": {"unknown": 5}, "2026-03-09": {"operational": 60, "unknown": 9}}
+    record = {"state": "operational", "reason": "answered", "since": at(0), "days": days}
+    assert known_since(record, at(60)) == datetime(2026, 3, 9, tzinfo=UTC)
+    changed = advanced({"API": record}, {"API": ("outage", "timeout")}, at(0), at(60))["API"]
+    assert changed["knownSince"] == datetime(2026, 3, 9, tzinfo=UTC)
+    assert known_since({**record, "days": {}}, at(60)) == at(0)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_every_fault_is_told_with_its_path() -> None:
 
 
 def test_one_metric_cannot_speak_for_two_components_nor_two_components_share_an_id() -> None:
-    source = {"metric": "error_rate", "message": "Bad", "shows": "uptime"}
+    source = {"metric": "error_rate", "message": "Bad"}
     part = {"id": "API", "name": "API", "metrics": [source]}
     (fault,) = faults_of({"page": {"name": "F0"}, "components": [part, part]})
     assert "component API is there 2 times" in fault
@@ -82,6 +82,12 @@ def test_one_figure_cannot_have_two_sources() -> None:
     sources = [{"metric": m, "message": "Bad", "shows": "latency"} for m in ("a", "b")]
     (fault,) = faults_of({"page": {"name": "F0"}, "components": [{"id": "API", "name": "API", "metrics": sources}]})
     assert "API has 2 sources of latency" in fault
+
+
+def test_uptime_is_counted_in_time_and_no_metric_shows_it() -> None:
+    source = {"metric": "error_rate", "message": "Bad", "shows": "uptime"}
+    (fault,) = faults_of({"page": {"name": "F0"}, "components": [{"id": "API", "name": "API", "metrics": [source]}]})
+    assert fault.startswith("components[0].metrics[0].shows: ")
 
 
 def test_a_missing_file_and_no_json_are_told(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.status import ComponentStatus, View, derive, percent_down
+from shared.domain.history import percent_down
+from shared.domain.status import ComponentStatus, View, derive
 from tests.unit.status_scenes import BILLING, COMPONENTS, MEASURED, NO_DATA, NOW, PAST, alert, minutes, run, slo
 
 EVERYWHERE = ("API", "AI_Providers", "Database")
@@ -112,18 +113,18 @@ def test_a_component_that_has_fallen_silent_has_no_data_however_good_its_30_days
     found = view(run(silent))
     api = of(found, "API")
     assert (api.state, api.reason, api.message) == ("no_data", "no_data", "There are no recent measurements")
-    assert (api.figures, api.uptime_window, api.last_check, found.overall) == ({}, None, None, "unknown")
+    assert (api.figures, api.last_check, found.overall) == ({}, None, "unknown")
 
 
 def test_a_single_recent_event_is_a_measurement() -> None:
-    api = of(view(run([slo("error_rate", "API", value=0.0, good=21, total=21, recent=1)])), "API")
-    assert (api.state, api.figures) == ("operational", {"uptime": 100.0})
+    api = of(view(run([slo("api_latency", "API", value=88.0, good=21, total=21, recent=1)])), "API")
+    assert (api.state, api.figures) == ("operational", {"latency": 88})
 
 
 def test_one_silent_slo_of_a_component_hides_only_its_own_figure() -> None:
     slos = [slo("error_rate", "API", value=None, recent=0), slo("api_latency", "API", value=212.4)]
     api = of(view(run(slos)), "API")
-    assert (api.state, api.figures, api.uptime_window) == ("operational", {"latency": 212}, None)
+    assert (api.state, api.figures) == ("operational", {"latency": 212})
 
 
 def test_an_alert_that_fires_still_shows_when_the_app_has_fallen_silent() -> None:
@@ -175,8 +176,7 @@ def test_incidents_are_unresolved_first_and_resolved_ones_leave_after_14_days() 
 
 def test_figures_come_from_the_slos_that_show_them() -> None:
     found = view(run())
-    assert of(found, "API").figures == {"uptime": 99.98, "latency": 212}
-    assert of(found, "API").uptime_window == timedelta(days=30)
+    assert of(found, "API").figures == {"latency": 212}
     assert of(found, "Database").figures == {"writeLatency": 78, "readLatency": 45}
     assert of(found, "AI_Providers").figures == {}
     assert of(found, "API").last_check == NOW - minutes(2.5)

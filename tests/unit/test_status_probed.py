@@ -24,7 +24,7 @@ WRITTEN = {
         {
             "id": "API",
             "name": "API",
-            "metrics": [{"metric": "error_rate", "message": "Some requests are failing", "shows": "uptime"}],
+            "metrics": [{"metric": "error_rate", "message": "Some requests are failing"}],
             "probes": [
                 {
                     "id": "health",
@@ -138,7 +138,7 @@ def test_figures_of_probes_stand_in_for_those_that_nobody_measured() -> None:
         Database={"store": said("operational", figures={"readLatency": 4.56, "writeLatency": 78.9})},
     )
     found = view(entries, last=MEASURED)
-    assert of(found, "API").figures == {"uptime": 99.98, "latency": 123}
+    assert of(found, "API").figures == {"latency": 123}
     assert of(found, "Database").figures == {"readLatency": 4.6, "writeLatency": 79}
 
 
@@ -282,7 +282,7 @@ def test_what_differs_every_minute_is_written_to_component_documents_every_five(
     assert written == [5, 1, 1, 1, 1, 2, 1, 1, 1, 1, 2]
     item = sqlite_store.get("status/components/items/API")
     assert item is not None
-    assert (item.data["metadata"], item.data["lastCheck"]) == ({"latency": 110}, start + minutes(10))
+    assert (item.data["metadata"], item.data["lastCheck"]) == ({"latency": 110, "uptime": 100.0}, start + minutes(10))
 
 
 def test_the_history_goes_on_while_the_page_is_switched_off(sqlite_store: SqliteStore) -> None:
@@ -301,7 +301,7 @@ def test_the_history_goes_on_while_the_page_is_switched_off(sqlite_store: Sqlite
     api = next(c for c in doc.data["components"] if c["id"] == "API")
     today = api["history"]["days"][-1]
     assert {state: today[state] for state in ("operational", "outage")} == {"operational": 60, "outage": 120}
-    assert api["uptime90"] == 33.33
+    assert (api["uptime90"], api["uptimeSince"]) == (33.33, NOW)
     assert sqlite_store.get(HISTORY) is not None
 
 

@@ -92,7 +92,7 @@ def test_the_snapshot_and_the_component_documents_are_written_together(store: Sq
         "name": "API",
         "state": "outage",
         "lastCheck": NOW - minutes(2.5),
-        "metadata": {"latency": 212, "uptime": 99.98},
+        "metadata": {"latency": 212},
     }
     assert len(store.query(Query(ITEMS))) == 6
 
@@ -118,6 +118,25 @@ def test_the_document_of_a_component_that_is_configured_no_more_goes(store: Sqli
     fewer = COMPONENTS.model_copy(update={"components": COMPONENTS.components[:2]})
     publish_status(store, fewer, app_on(store).flags, NOW)
     assert [doc.id for doc in store.query(Query(ITEMS))] == ["API", "Auth"]
+
+
+def test_uptime_is_time_and_no_share_of_requests_and_the_same_wherever_it_is_told(store: SqliteStore) -> None:
+    """Nine minutes of operation and one of an outage, while 99.98 % of the requests of 30 days were good."""
+    fill(store, {"alerts/errors": alert("errors", "error_rate", "critical")})
+    for minute, open_alerts in ((0, ()), (9, ("errors",)), (10, ())):
+        fill(store, {"runs/alertRules": run(alerts=open_alerts)})
+        publish(store, NOW + minutes(minute))
+        if minute == 0:
+            assert not [c for c in snapshot(store)["components"] if "uptime90" in c]  # nothing is known yet
+    app = app_on(store, NOW + minutes(10))
+    health = json.loads(get(app, "/api/status/healthz"))
+    assert health["components"]["API"]["uptime"] == 90.0
+    assert health["uptimeSince"]["API"] == int(NOW.timestamp() * 1000)
+    assert "90.00 % uptime since 10:07 UTC today" in get(app, "/status")
+    item = store.get(f"{ITEMS}/API")
+    assert item is not None
+    assert item.data["metadata"]["uptime"] == 90.0
+    assert "99.98" not in get(app, "/status") + json.dumps(health)
 
 
 def test_a_view_that_was_overtaken_while_it_was_made_does_not_overwrite(store: SqliteStore) -> None:
