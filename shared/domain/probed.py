@@ -23,11 +23,15 @@ _MESSAGES = {
     "feed_outage": "Reports an outage on its own status page",
 }
 _NOT_ANSWERING = "Not responding as it should"
+SILENT = "There are no recent measurements"
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderStatus:
-    """`basis`: feed where only the provider's own status page speaks for it, None where nothing does. Latency in ms."""
+    """`basis`: feed where only the provider's own status page speaks for it, None where nothing does. Latency in ms.
+
+    Without a basis it is `no_data` where its probes say nothing, and `not_monitored` where none is set up.
+    """
 
     provider: Provider
     state: State
@@ -86,10 +90,11 @@ def _words(probed: Probed) -> str:
 
 def provider_status(provider: Provider, probed: Sequence[Probed]) -> ProviderStatus:
     """Our own probes decide; the provider's status page can make it degraded besides, and speaks alone without them."""
-    mine = [p for p in probed if p.provider == provider.name and p.state != "no_data"]
+    set_up = [p for p in probed if p.provider == provider.name]
+    mine = [p for p in set_up if p.state != "no_data"]
     asked = [p for p in mine if p.probe.kind != "feed"]
     if not mine:
-        return ProviderStatus(provider, "no_data")
+        return ProviderStatus(provider, "no_data", SILENT) if set_up else ProviderStatus(provider, "not_monitored")
     worst = _worst([(p.state, p) for p in asked or mine])
     state, cause = worst
     if asked and state == "operational":
@@ -119,6 +124,18 @@ def by_providers(component: Component, providers: Sequence[ProviderStatus]) -> l
     ]
 
 
-def with_component(status: ProviderStatus, state: State, message: str | None) -> ProviderStatus:
-    """A provider that no probe speaks for has the state of the component."""
-    return status if status.basis is not None else ProviderStatus(status.provider, state, message)
+def with_component(
+    status: ProviderStatus, state: State, message: str | None, shared: tuple[State, str | None] | None
+) -> ProviderStatus:
+    """A provider that no probe speaks for has the state of its component, if it has no probes at all.
+
+    With probes that are silent, or not set up, it shares what is said of the whole component (`shared`: the state and
+    the message without what providers say, or None): its trouble, and where none is set up its health too.
+    """
+    if status.basis is not None:
+        return status
+    if not status.provider.probes:
+        return ProviderStatus(status.provider, state, message)
+    if shared is not None and (shared[0] in BAD or status.state == "not_monitored"):
+        return ProviderStatus(status.provider, *shared)
+    return status

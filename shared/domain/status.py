@@ -14,6 +14,7 @@ from typing import Any, Literal
 from shared.domain.component import Component, Components
 from shared.domain.probed import (
     BAD,
+    SILENT,
     Cause,
     Probed,
     ProviderStatus,
@@ -153,10 +154,12 @@ def _status(
     own = [_by_alert(a, component) for a in firing if _owner(a, components) == component.id]
     own += [by_probe(p, component) for p in probed if p.provider is None and p.state in BAD]
     work = next((m for m in works if m.get("status") in IN_FORCE and component.id in (m.get("components") or ())), None)
-    causes = [*told, *([] if work else own)]
+    causes = _worst_first([*told, *([] if work else own)])
+    is_up = bool(measured) or any(p.provider is None and p.state != "no_data" for p in probed)
+    shared = _state_of(causes) or (("operational", None) if is_up else None)
     providers = [provider_status(provider, probed) for provider in component.providers]
     if not work:
-        causes += by_providers(component, providers)
+        causes = _worst_first([*causes, *by_providers(component, providers)])
     times = [p.at for p in probed if p.at] + ([judged_at] if judged_at and measured else [])
     figures = _figures(component, measured, probed)
     known = bool(measured) or any(p.state != "no_data" for p in probed)
@@ -170,13 +173,12 @@ def _status(
             None if silent else max(times, default=None),
             {} if silent else figures,
             work is not None,
-            tuple(with_component(p, state, message) for p in providers),
+            tuple(with_component(p, state, message, shared) for p in providers),
         )
 
-    if causes:
-        causes.sort(key=lambda cause: cause.state != "outage")
-        messages = ". ".join(dict.fromkeys(cause.message for cause in causes))
-        return status(causes[0].state, "; ".join(cause.reason for cause in causes), messages)
+    bad = _state_of(causes)
+    if bad is not None:
+        return status(bad[0], "; ".join(cause.reason for cause in causes), bad[1])
     if work and (known or slos or probed):
         return status("operational", f"maintenance {work.get('id')}", None)
     if known:
@@ -187,8 +189,18 @@ def _status(
             return status("no_data", "excluded", "Not measured at the moment, because of planned work", silent=True)
         if not slos and probed:
             reason = f"probe {component.id}.{probed[0].probe.id}: {probed[0].reason}"
-        return status("no_data", reason, "There are no recent measurements", silent=True)
+        return status("no_data", reason, SILENT, silent=True)
     return status("not_monitored", "no_source", None)
+
+
+def _worst_first(causes: list[Cause]) -> list[Cause]:
+    return sorted(causes, key=lambda cause: cause.state != "outage")
+
+
+def _state_of(causes: Sequence[Cause]) -> tuple[State, str] | None:
+    """The state and the message of these causes, the worst first; None without any."""
+    messages = ". ".join(dict.fromkeys(cause.message for cause in causes))
+    return (causes[0].state, messages) if causes else None
 
 
 def _is_felt(alert: Data, run: Data | None, now: datetime) -> bool:

@@ -61,6 +61,9 @@ def said(state: str, reason: str = "answered", ago: float = 0.5, **more: Any) ->
     return {"state": state, "reason": reason, "checkedAt": NOW - minutes(ago), **more}
 
 
+NOT_SET_UP: Data = {"state": "not_monitored", "reason": "setting_missing"}
+
+
 def probed(**components: dict[str, Data]) -> Data:
     return {"roundAt": NOW, "probes": components}
 
@@ -171,6 +174,25 @@ class TestProviders:
         assert found["Claude"] == ("degraded", "probe")
         found = self.providers(claude=said("outage", "timeout"), claude_feed=said("operational", "feed_operational"))
         assert found["Claude"] == ("outage", "probe")
+
+    def test_without_key_and_feed_it_is_not_monitored_and_one_that_is_silent_has_no_data(self) -> None:
+        found = self.providers(claude=NOT_SET_UP, claude_feed=NOT_SET_UP, openai=said("no_data", "key_refused"))
+        assert found == {"Claude": ("not_monitored", None), "OpenAI": ("no_data", None), "Own": ("no_data", None)}
+        nothing = self.providers(claude=NOT_SET_UP, claude_feed=NOT_SET_UP, openai=NOT_SET_UP)
+        assert set(nothing.values()) == {("not_monitored", None)}
+
+    def test_another_one_says_nothing_of_it_neither_good_nor_bad(self) -> None:
+        for state in ("operational", "outage"):
+            found = self.providers(claude=NOT_SET_UP, claude_feed=NOT_SET_UP, openai=said(state, "timeout"))
+            assert (found["Claude"], found["OpenAI"]) == (("not_monitored", None), (state, "probe"))
+        silent = self.providers(claude=said("no_data", "key_refused"), openai=said("operational"))
+        assert silent["Claude"] == ("no_data", None)
+
+    def test_what_is_said_of_the_whole_component_is_said_of_it_too(self) -> None:
+        down = incident("Down", "critical", ("AI",), NOW)
+        for entry in (NOT_SET_UP, said("no_data", "key_refused")):
+            claude, *_ = of(view(ai(claude=entry, openai=said("operational")), incidents=[down]), "AI").providers
+            assert (claude.state, claude.message) == ("outage", "Affected by a current incident")
 
     def test_a_status_page_that_cannot_be_read_says_nothing(self) -> None:
         found = self.providers(claude=said("operational"), claude_feed=said("no_data", "feed_unreadable"))
