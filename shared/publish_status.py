@@ -13,7 +13,7 @@ from shared import log
 from shared.domain import history
 from shared.domain import snapshot as public_form
 from shared.domain.component import Components
-from shared.domain.status import derive
+from shared.domain.status import View, derive
 from shared.flags import DOCUMENT as FLAGS
 from shared.flags import Flags
 from shared.store.protocol import (
@@ -87,14 +87,16 @@ def publish_status(
     raise Conflict(f"{SNAPSHOT} kept changing: {attempts} attempts")
 
 
-class _Found(NamedTuple):
-    full: Data
-    enabled: bool
-    history: list[Write]
+class Sources(NamedTuple):
+    """`view` is what they make of the components; `records` is their history as it is stored."""
+
+    view: View
+    records: dict[str, history.Record]
+    switches: Doc | None
 
 
-def _load(store: Store, components: Components, flags: Flags, published: datetime | None, now: datetime) -> _Found:
-    """The public view, and whether it may be shown. The flag is read here too, since a cached one may be older."""
+def read_sources(store: Store, components: Components, now: datetime) -> Sources:
+    """All that the view of `now` is derived from, and the view."""
     run, switches, probed, past = store.get_many([RUN, FLAGS, PROBED, HISTORY])
     ids = (run.data.get("openAlerts") or ()) if run else ()
     known = [doc.data for doc in store.get_many([f"alerts/{alert}" for alert in ids]) if doc] if ids else []
@@ -111,7 +113,18 @@ def _load(store: Store, components: Components, flags: Flags, published: datetim
         probed.data if probed else None,
         maintenances,
     )
-    before = past.data["components"] if past else {}
+    return Sources(view, past.data["components"] if past else {}, switches)
+
+
+class _Found(NamedTuple):
+    full: Data
+    enabled: bool
+    history: list[Write]
+
+
+def _load(store: Store, components: Components, flags: Flags, published: datetime | None, now: datetime) -> _Found:
+    """The public view, and whether it may be shown. The flag is read here too, since a cached one may be older."""
+    view, before, switches = read_sources(store, components, now)
     states = {status.component.id: (status.recorded, status.reason[:500]) for status in view.components}
     records = history.advanced(before, states, published, now)
     full = public_form.public(view, components, records, now)

@@ -17,6 +17,7 @@ from functions.ops_api import (
     report,
     silences,
     slos,
+    status,
 )
 from shared.routes import Route, dispatch
 
@@ -45,6 +46,7 @@ ROUTES = (
     Route("/api/ops/notifications/test", {"POST": notifications.test}),
     Route("/api/ops/notifications/{id}", {"GET": notifications.one_notification}),
     Route("/api/ops/notifications/{id}/resend", {"POST": notifications.resend}),
+    Route("/api/ops/status", {"GET": status.components}),
     Route("/api/ops/alerts", {"GET": alerts.all_alerts}),
     Route("/api/ops/alerts/{id}", {"GET": alerts.one_alert}),
     Route("/api/ops/alerts/{id}/acknowledge", {"POST": alerts.acknowledge, "DELETE": alerts.not_acknowledged}),

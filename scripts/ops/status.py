@@ -1,15 +1,19 @@
-"""`status`: at a glance what is broken, what is worked on and what is planned."""
+"""`status`: at a glance what is broken and why, what is worked on and what is planned."""
 
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Mapping
+from datetime import datetime, tzinfo
 from typing import Any
 
 from scripts.ops import incidents, maintenances
-from scripts.ops.asking import as_json
+from scripts.ops.asking import as_json, shown_time
 from scripts.ops.client import Client, printable
 from scripts.ops.screen import Screen, table
+from shared.status_page import words
+from shared.status_page.bars import percent
 
 _COLOURS = {"outage": 5, "degraded": 1, "operational": 3}
 
@@ -20,7 +24,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "status",
         help="components, firing alerts, open incidents, maintenance",
-        description="Show what is broken, what is worked on, and what is planned.",
+        description="Show what is broken and why, what is not set up, what is worked on, and what is planned.",
     )
     command.add_argument("--json", action="store_true", help="the answers as they are")
     command.set_defaults(run=run)
@@ -30,6 +34,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     answer = {
         "health": client.json("/api/status/healthz"),
+        "status": client.json("/api/ops/status"),
         "alerts": client.json("/api/ops/alerts", [("state", "firing")])["alerts"],
         "incidents": client.json(incidents.BASE, [("status", "open")]),
         "maintenances": [
@@ -43,12 +48,8 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
 
 def overview(answer: Answer, screen: Screen) -> list[str]:
     """Components, then what fires, then what is worked on, then what is planned; each only if there is any."""
-    health = answer["health"]
-    lines = [screen.bold(f"The status page says: {health['status']}.")]
-    for name, one in health.get("components", {}).items():
-        state = str(one["status"]) if "status" in one else ", ".join(f"{k} {v['status']}" for k, v in one.items())
-        text = f"  {printable(name):<14} {state.replace('_', ' ')}"
-        lines.append(screen.paint(text, _COLOURS[state]) if state in _COLOURS else screen.dim(text))
+    lines = [screen.bold(f"The status page says: {answer['health']['status']}.")]
+    lines += components(answer["status"], screen)
     alerts = [
         [printable(one["alertId"]), one["severity"], printable(one["reason"]), printable(one["incidentId"] or "–")]
         for one in answer["alerts"]
@@ -59,3 +60,44 @@ def overview(answer: Answer, screen: Screen) -> list[str]:
     if answer["maintenances"]:
         lines += ["", screen.bold("Maintenance"), *maintenances.listed(answer, screen)]
     return lines
+
+
+def components(status: Answer, screen: Screen) -> list[str]:
+    """Of each its state, since when, its uptime, why, and which settings are missing; the same of its providers."""
+    lines = []
+    for one in status["components"]:
+        troubled = one["maintenance"] or one["state"] in ("degraded", "outage")
+        facts = [f"since {shown_time(one['since'], screen)}"] if one["since"] and troubled else []
+        facts += [f"uptime {_uptime(one, status['publishedAt'], screen)}"] if one["uptime"] is not None else []
+        lines += _row(one, screen, "  ", ["maintenance", *facts] if one["maintenance"] else facts)
+        for provider in one["providers"]:
+            told = {**provider, "why": [text for text in provider["why"] if text not in " ".join(one["why"])]}
+            lines += _row(told, screen, "    ", ["by its own status page"] if provider["basis"] == "feed" else [])
+    if any(part["notSetUp"] for one in status["components"] for part in (one, *one["providers"])):
+        lines += [screen.dim("  What each setting is: docs/probes.md")]
+    return lines
+
+
+def _row(one: Answer, screen: Screen, indent: str, facts: list[str]) -> list[str]:
+    state = str(one["state"])
+    head = (
+        f"{indent}{printable(one['name']):<{18 - len(indent)}}{state.replace('_', ' '):<15}{', '.join(facts)}".rstrip()
+    )
+    told = [*one["why"], *(lack["why"] for lack in one["notSetUp"])]
+    below = " " * (len(indent) + 2)
+    texts = [
+        screen.dim(line)
+        for text in told
+        for line in textwrap.wrap(printable(text), screen.width, initial_indent=below, subsequent_indent=below)
+    ]
+    return [screen.paint(head, _COLOURS[state]) if state in _COLOURS else head, *texts]
+
+
+def _uptime(one: Answer, published: str, screen: Screen) -> str:
+    """In the words of the page, with the times of the screen."""
+    if one["uptimeSince"] is None:
+        return percent(one["uptime"])
+    begin = datetime.fromisoformat(one["uptimeSince"]).astimezone(screen.zone)
+    zone: tzinfo | None = begin.tzinfo
+    assert zone is not None
+    return f"{percent(one['uptime'])} {words.since(begin, datetime.fromisoformat(published), zone)}"

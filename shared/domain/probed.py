@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from shared.domain import why
 from shared.domain.component import Component, Provider
 from shared.domain.probe import AnyProbe
 
@@ -30,7 +31,8 @@ SILENT = "There are no recent measurements"
 class ProviderStatus:
     """`basis`: feed where only the provider's own status page speaks for it, None where nothing does. Latency in ms.
 
-    Without a basis it is `no_data` where its probes say nothing, and `not_monitored` where none is set up.
+    Without a basis it is `no_data` where its probes say nothing, and `not_monitored` where none is set up. `why` is
+    internal.
     """
 
     provider: Provider
@@ -38,13 +40,30 @@ class ProviderStatus:
     message: str | None = None
     latency: int | float | None = None
     basis: Literal["probe", "feed"] | None = None
+    why: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
+    """`message` is public; `reason`, which is named, and `why`, in plain words, are internal."""
+
     state: State
     reason: str
     message: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotSetUp:
+    """A probe that cannot ask, since this setting is missing."""
+
+    probe: AnyProbe
+    provider: str | None
+    setting: str
+
+    @property
+    def why(self) -> str:
+        return why.not_set_up(self.probe.id, self.setting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +77,11 @@ class Probed:
     at: datetime | None
     latency: int | float | None
     figures: Data
+    detail: str | None = None
+
+    @property
+    def why(self) -> str:
+        return why.probe(self.probe.id, self.reason, self.detail)
 
 
 def said(component: Component, run: Data | None, now: datetime) -> list[Probed]:
@@ -68,18 +92,32 @@ def said(component: Component, run: Data | None, now: datetime) -> list[Probed]:
         entry = entries.get(component.id, {}).get(probe.id)
         if entry is None or entry["state"] == "not_monitored":
             continue
-        state, reason, at = entry["state"], entry["reason"], entry.get("checkedAt")
-        if at is None or now - at > PROBE_STALE + timedelta(seconds=probe.every_seconds):
-            state, reason = "no_data", "probe_stale"
+        state, reason, at, detail = entry["state"], entry["reason"], entry.get("checkedAt"), entry.get("detail")
+        patience = PROBE_STALE + timedelta(seconds=probe.every_seconds)
+        if at is None or now - at > patience:
+            state, asked = "no_data", entry.get("roundAt")
+            if asked is None or now - asked > patience:  # else the last round says why nothing can be said
+                reason, detail = "probe_stale", None
         fresh = state != "no_data"
         latency = entry.get("latency") if fresh else None
         figures = (entry.get("figures") or {}) if fresh else {}
-        found.append(Probed(probe, provider, state, reason, at if fresh else None, latency, figures))
+        found.append(Probed(probe, provider, state, reason, at if fresh else None, latency, figures, detail))
     return found
 
 
+def not_set_up(component: Component, run: Data | None) -> list[NotSetUp]:
+    """The component's probes that lack a setting, as healthProbe has found."""
+    entries = ((run or {}).get("probes") or {}).get(component.id, {})
+    return [
+        NotSetUp(probe, provider, str(entry.get("detail")))
+        for provider, probe in component.all_probes()
+        if (entry := entries.get(probe.id)) is not None and entry["state"] == "not_monitored"
+    ]
+
+
 def by_probe(probed: Probed, component: Component) -> Cause:
-    return Cause(probed.state, f"probe {component.id}.{probed.probe.id}: {probed.reason}", _words(probed))
+    reason = f"probe {component.id}.{probed.probe.id}: {probed.reason}"
+    return Cause(probed.state, reason, _words(probed), probed.why)
 
 
 def _words(probed: Probed) -> str:
@@ -94,15 +132,21 @@ def provider_status(provider: Provider, probed: Sequence[Probed]) -> ProviderSta
     mine = [p for p in set_up if p.state != "no_data"]
     asked = [p for p in mine if p.probe.kind != "feed"]
     if not mine:
-        return ProviderStatus(provider, "no_data", SILENT) if set_up else ProviderStatus(provider, "not_monitored")
+        silent = tuple(p.why for p in set_up)
+        return (
+            ProviderStatus(provider, "no_data", SILENT, why=silent)
+            if set_up
+            else ProviderStatus(provider, "not_monitored")
+        )
     worst = _worst([(p.state, p) for p in asked or mine])
     state, cause = worst
     if asked and state == "operational":
         feed_state, feed = _worst([(p.state, p) for p in mine])
         state, cause = ("degraded" if feed_state in BAD else "operational"), feed
-    message = _words(cause) if state in BAD else None
+    message, told = (_words(cause), (cause.why,)) if state in BAD else (None, ())
     latencies = [p.latency for p in asked if p.latency is not None]
-    return ProviderStatus(provider, state, message, max(latencies, default=None), "probe" if asked else "feed")
+    latency = max(latencies, default=None)
+    return ProviderStatus(provider, state, message, latency, "probe" if asked else "feed", told)
 
 
 def _worst(states: Sequence[tuple[State, Probed]]) -> tuple[State, Probed]:
@@ -118,6 +162,7 @@ def by_providers(component: Component, providers: Sequence[ProviderStatus]) -> l
             "outage" if all_out else "degraded",
             f"provider {component.id}.{p.provider.name}: {p.state} by {p.basis}",
             f"{p.provider.name}: {p.message}",
+            f"{p.provider.name}: {' '.join(p.why)}",
         )
         for p in known
         if p.state in BAD

@@ -11,16 +11,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from shared.domain import why
 from shared.domain.component import Component, Components
 from shared.domain.probed import (
     BAD,
     SILENT,
     Cause,
+    NotSetUp,
     Probed,
     ProviderStatus,
     State,
     by_probe,
     by_providers,
+    not_set_up,
     provider_status,
     said,
     with_component,
@@ -36,7 +39,8 @@ IN_FORCE = ("in_progress", "verifying")
 
 @dataclass(frozen=True, slots=True)
 class ComponentStatus:
-    """`reason` is internal and names its cause; `message` is public, in plain words, or None.
+    """`message` is public, in plain words, or None. Internal are `reason`, which names the cause, `why`, which tells it
+    in plain words, and `lacks`: probes that are not set up.
 
     `last_check` is the end of the period judged, or the time of the last probe. `figures`: latency, readLatency and
     writeLatency in ms. `maintenance`: one is in force, and what probes and alerts say is expected.
@@ -50,6 +54,8 @@ class ComponentStatus:
     figures: Mapping[str, int | float] = field(default_factory=dict)
     maintenance: bool = False
     providers: tuple[ProviderStatus, ...] = ()
+    why: tuple[str, ...] = ()
+    lacks: tuple[NotSetUp, ...] = ()
 
     @property
     def recorded(self) -> str:
@@ -95,7 +101,8 @@ def derive(
     works = _works(maintenances, now)
     firing = [alert for alert in alerts if alert.get("state") == "firing" and _is_felt(alert, run, now)]
     statuses = tuple(
-        _status(c, components, run, firing, shown, now, said(c, probed, now), works) for c in components.components
+        _status(c, components, run, firing, shown, now, said(c, probed, now), not_set_up(c, probed), works)
+        for c in components.components
     )
     names = frozenset(slo["name"] for slo in (run or {}).get("slos") or ())
     return View(_overall(statuses), statuses, shown, names, works)
@@ -140,6 +147,7 @@ def _status(
     incidents: Sequence[Data],
     now: datetime,
     probed: Sequence[Probed],
+    lacks: Sequence[NotSetUp],
     works: Sequence[Data],
 ) -> ComponentStatus:
     slos = [s for s in (run or {}).get("slos") or () if _owner(s, components) == component.id]
@@ -164,7 +172,7 @@ def _status(
     figures = _figures(component, measured, probed)
     known = bool(measured) or any(p.state != "no_data" for p in probed)
 
-    def status(state: State, reason: str, message: str | None, *, silent: bool = False) -> ComponentStatus:
+    def status(state: State, reason: str, message: str | None, *told: str, silent: bool = False) -> ComponentStatus:
         return ComponentStatus(
             component,
             state,
@@ -174,23 +182,35 @@ def _status(
             {} if silent else figures,
             work is not None,
             tuple(with_component(p, state, message, shared) for p in providers),
+            told,
+            tuple(lacks),
         )
 
     bad = _state_of(causes)
     if bad is not None:
-        return status(bad[0], "; ".join(cause.reason for cause in causes), bad[1])
+        return status(bad[0], "; ".join(cause.reason for cause in causes), bad[1], *(cause.why for cause in causes))
     if work and (known or slos or probed):
-        return status("operational", f"maintenance {work.get('id')}", None)
+        return status("operational", f"maintenance {work.get('id')}", None, why.maintenance(work))
     if known:
-        return status("operational", "nothing_firing" if measured else "probes_answered", None)
-    if slos or probed or (run is None and component.metrics):
-        reason = "never_evaluated" if run is None else "no_data" if fresh else "evaluation_stale"
-        if fresh and slos and all(slo.get("reason") == "excluded" for slo in slos):
-            return status("no_data", "excluded", "Not measured at the moment, because of planned work", silent=True)
-        if not slos and probed:
-            reason = f"probe {component.id}.{probed[0].probe.id}: {probed[0].reason}"
-        return status("no_data", reason, SILENT, silent=True)
-    return status("not_monitored", "no_source", None)
+        if measured:
+            return status("operational", "nothing_firing", None, why.MEASURED)
+        return status("operational", "probes_answered", None, why.ANSWERED)
+    unanswered = [p.why for p in probed]
+    if fresh and slos and all(slo.get("reason") == "excluded" for slo in slos):
+        planned = "Not measured at the moment, because of planned work"
+        return status("no_data", "excluded", planned, why.EXCLUDED, *unanswered, silent=True)
+    if not slos and probed:
+        reason = f"probe {component.id}.{probed[0].probe.id}: {probed[0].reason}"
+        return status("no_data", reason, SILENT, *unanswered, silent=True)
+    if run is None and component.metrics:
+        return status("no_data", "never_evaluated", SILENT, why.NEVER_JUDGED, silent=True)
+    if slos and fresh:
+        names = sorted({str(slo.get("metric")) for slo in slos})
+        return status("no_data", "no_data", SILENT, why.silent(names), *unanswered, silent=True)
+    if slos:
+        return status("no_data", "evaluation_stale", SILENT, why.NOT_JUDGED_LATELY, *unanswered, silent=True)
+    never = () if lacks else (why.NEVER_ASKED if component.all_probes() else why.NO_SOURCE,)
+    return status("not_monitored", "no_source", None, *never)
 
 
 def _worst_first(causes: list[Cause]) -> list[Cause]:
@@ -240,6 +260,7 @@ def _by_alert(alert: Data, component: Component) -> Cause:
         "outage" if alert.get("severity") == "critical" else "degraded",
         f"alert {alert.get('alertId')}: {alert.get('reason')}",
         source.message if source else "Not working as it should",
+        why.alert(alert),
     )
 
 
@@ -248,6 +269,7 @@ def _by_incident(incident: Data) -> Cause:
         "outage" if incident.get("impact") == "critical" else "degraded",
         f"incident {incident.get('id')}",
         "Affected by a current incident",
+        why.incident(incident),
     )
 
 

@@ -159,7 +159,10 @@ def test_maintenance_and_flags_are_led_from_a_terminal(server: DevServer) -> Non
     assert ops(server, *plan, "--visible", typed="n\n").returncode == 2
     name = done(server, *plan, "--visible", typed="y\n")["id"]
     assert done(server, "maintenance", "begin", name, "--yes")["status"] == "in_progress"
-    assert "Move" in ops(server, "status").stdout
+    told = ops(server, "status").stdout
+    assert "Move" in told
+    assert f"The maintenance {name} is in force" in told
+    assert "it needs APP_BASE_URL" in told or "Its probes were not asked yet" in told
     longer = done(server, "maintenance", "extend", name, "--to", (start + timedelta(hours=3)).isoformat(), "--yes")
     assert longer["updates"][-1]["message"].startswith("Now planned until")
     assert ops(server, "maintenance", "cancel", name, "--yes").returncode == 2
