@@ -182,7 +182,7 @@ def _status(
             {} if silent else figures,
             work is not None,
             tuple(with_component(p, state, message, shared) for p in providers),
-            told,
+            ((why.maintenance(work),) if work else ()) + told,
             tuple(lacks),
         )
 
@@ -190,7 +190,7 @@ def _status(
     if bad is not None:
         return status(bad[0], "; ".join(cause.reason for cause in causes), bad[1], *(cause.why for cause in causes))
     if work and (known or slos or probed):
-        return status("operational", f"maintenance {work.get('id')}", None, why.maintenance(work))
+        return status("operational", f"maintenance {work.get('id')}", None)
     if known:
         if measured:
             return status("operational", "nothing_firing", None, why.MEASURED)
