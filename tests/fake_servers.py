@@ -346,6 +346,7 @@ def pagerduty_faults(received: Received) -> list[str]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = False
+    request_queue_size = 128  # the default of 5 turns away who comes with many others: that is a fault of its own
     context: ssl.SSLContext | None = None
 
     def finish_request(self, request: Any, client_address: Any) -> None:

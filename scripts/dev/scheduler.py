@@ -9,7 +9,8 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -52,27 +53,39 @@ class Scheduler:
 
     def run(self, function_id: str) -> Answer:
         """Run it now, after a run that is under way. Raises `Busy` if that one takes longer than the function may."""
-        function = self.functions[function_id]
-        if not self._locks[function_id].acquire(timeout=function.timeout):
+        with self._turn(self.functions[function_id]):
+            return self._call(self.functions[function_id], self._clock.now())
+
+    @contextmanager
+    def _turn(self, function: Function) -> Iterator[bool]:
+        """Gives whether another run had to end first."""
+        lock = self._locks[function.id]
+        waits = not lock.acquire(blocking=False)
+        if waits and not lock.acquire(timeout=function.timeout):
             raise Busy
         try:
-            return self._call(function, self._clock.now())
+            yield waits
         finally:
-            self._locks[function_id].release()
+            lock.release()
 
     def _keep(self, function: Function) -> None:
-        self._attempt(function)
+        due = self._clock.now()
         while True:
-            due = next(function.ticks(self._clock.now()))
             while (left := self._clock.real_seconds_until(due)) > 0:
                 time.sleep(min(left, _LONGEST_NAP))
-            self._attempt(function)
+            waited = self._attempt(function)
+            # A run by hand may put this one off beyond the next tick, which is then made up for: at once, and once.
+            due = next(function.ticks(due if waited else self._clock.now()))
 
-    def _attempt(self, function: Function) -> None:
+    def _attempt(self, function: Function) -> bool:
+        """Whether it had to wait for a run by hand."""
         try:
-            self.run(function.id)
+            with self._turn(function) as waited:
+                self._call(function, self._clock.now())
+            return waited
         except Busy:
             self._console.tell("schedule", function.id, "the run before is not over yet; left out", "yellow")
+            return False
 
     def _call(self, function: Function, now: datetime) -> Answer:
         started = time.monotonic()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from shared.domain.probe import AnyProbe, Expect, FeedProbe, JsonCondition, at_path
+from shared.domain.probe import ROUND_SECONDS, AnyProbe, Expect, FeedProbe, JsonCondition, at_path
 
 # good: as it should be. slow: that, but beyond `slowMs`. impaired, out: what it told us itself. failed: no answer, or
 # not the one that is expected. unknown: nothing can be said, for instance because our key was refused.
@@ -91,9 +91,14 @@ def _entry(entry: Entry, state: str, before: str | None, at: datetime) -> Entry:
 
 
 def is_due(entry: Entry | None, probe: AnyProbe, at: datetime) -> bool:
-    """Whether the probe's own pause is over; a few seconds early counts, since rounds are not exact."""
+    """Whether the probe's own pause is over; a few seconds early counts, since rounds are not exact.
+
+    One that is asked in every round is: a run by hand just before takes nothing from the schedule's next one.
+    """
     last = entry.get("roundAt") if entry else None
-    return last is None or at - last >= timedelta(seconds=probe.every_seconds) - APART
+    if last is None or probe.every_seconds <= ROUND_SECONDS:
+        return True
+    return at - last >= timedelta(seconds=probe.every_seconds) - APART  # type: ignore[no-any-return]
 
 
 def judged(expect: Expect, status: int, body: bytes, certificate_ends: datetime | None, now: datetime) -> Finding:

@@ -6,7 +6,7 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -107,6 +107,58 @@ def test_two_runs_of_a_function_never_overlap(slow: Slow, pem: bytes) -> None:
         thread.join()
     assert len(slow.calls) == 4
     assert slow.most_at_once == 1
+
+
+class ClockByHand:
+    """Shows what it is set to."""
+
+    speed = 1.0
+
+    def __init__(self) -> None:
+        self.shown = NOW
+        self.stands = False
+
+    def now(self) -> datetime:
+        return self.shown
+
+    def real_seconds_until(self, moment: datetime) -> float:
+        left = (moment - self.shown).total_seconds()
+        return 3600.0 if self.stands else min(left, 0.01)
+
+
+class Watched:
+    """A lock that says when somebody has found it taken."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.found_taken = threading.Event()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if not blocking and self._lock.locked():
+            self.found_taken.set()
+        return self._lock.acquire(blocking, timeout)
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def test_a_run_by_hand_that_is_under_way_at_a_tick_takes_no_tick_away(slow: Slow, pem: bytes) -> None:
+    """The schedule's run waits for it until the next tick has passed too: both are made, and then it waits."""
+    clock, lock = ClockByHand(), Watched()
+    runner = scheduler(slow, pem, clock)  # type: ignore[arg-type]
+    runner._locks["alertRules"] = lock  # type: ignore[assignment]
+    by_hand = threading.Thread(target=runner.run, args=("alertRules",))
+    by_hand.start()
+    slow.entered.acquire()
+    runner.start()
+    assert lock.found_taken.wait(30)
+    clock.shown = NOW + timedelta(seconds=70)
+    slow.go.set()
+    until(lambda: len(slow.calls) >= 3)
+    by_hand.join()
+    time.sleep(0.1)
+    clock.stands = True
+    assert (len(slow.calls), slow.most_at_once) == (3, 1)
 
 
 def test_a_run_that_does_not_end_keeps_others_away(slow: Slow, pem: bytes) -> None:

@@ -322,6 +322,17 @@ def test_an_older_round_never_overwrites_a_newer_one(world: World) -> None:
     assert world.snapshot()["publishedAt"] == NOW + timedelta(minutes=5, seconds=30)
 
 
+def test_a_run_by_hand_between_two_minutes_leaves_out_no_round_of_the_schedule(local: World) -> None:
+    with FakeSlack(OK) as server:
+        local.one(server.url)
+        local.run()
+        by_hand = local.clock.now - timedelta(seconds=33)
+        run_health_probe(local.app(), by_hand)  # its rounds are 33 and 3 s before the next minute
+        report = local.run()
+        assert (report.rounds, report.asked, report.overtaken) == (2, 2, False)
+        assert len(server.received) == 6
+
+
 def test_two_runs_at_once_count_a_round_once(local: World) -> None:
     with FakeSlack(failing(500)) as server:
         local.one(server.url)

@@ -112,6 +112,14 @@ def test_a_probe_with_a_longer_pause_is_due_after_it() -> None:
     assert is_due(None, slow, START)
 
 
+def test_a_run_by_hand_just_before_takes_nothing_from_the_next_round_and_counts_with_it_as_one() -> None:
+    entry = after(FAILED)
+    assert is_due(entry, probe(), START + timedelta(seconds=1))
+    at_once = advanced(entry, probe(), FAILED, START + timedelta(seconds=1))
+    assert (entry["failures"], at_once["failures"]) == (1, 1)
+    assert advanced(at_once, probe(), FAILED, START + timedelta(seconds=31))["failures"] == 2
+
+
 @given(st.lists(st.sampled_from([GOOD, SLOW, FAILED]), min_size=1, max_size=30))
 def test_an_outage_needs_its_rounds_and_so_does_a_recovery(found: list[Finding]) -> None:
     entry = after(*found)
