@@ -16,7 +16,7 @@ import random
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from shared.domain import grouping
 from shared.domain import notification as outbox
 from shared.domain.grouping import LogChange, Message, Waiting
 from shared.domain.notification import Data, Outcome
+from shared.episodes import Episodes
 from shared.flags import FlagsUnknown
 from shared.notification_policy import PolicyLoader
 from shared.notify.registry import configured, senders
@@ -40,7 +41,6 @@ __all__ = ["COLLECTION", "Delivered", "dead_letters", "deliver_due"]
 
 PAGE = 300  # open items a query
 MOST_OPEN = 20_000  # that are looked at in one pass
-EARLIER = 10  # notifications before a resolve that are looked at
 
 
 @dataclass(slots=True)
@@ -104,6 +104,7 @@ class _Run:
         self.throttled: dict[str, float] = {}  # channel → when it takes more, by app.monotonic
         self.done = Delivered()
         self.records = DeliveryRecords(app.store, self.tell)
+        self.episodes = Episodes(app.store)
         self.found: dict[str, Doc] = {}  # everything open, by id, as this pass read it
 
     def moment(self) -> datetime:
@@ -153,6 +154,7 @@ class _Run:
         """Send what leads its lane, as few messages; then what comes after it, until nothing moves any more."""
         while lanes and not self.is_throttled(channel) and not self.over():
             heads: dict[str, Doc] = {}
+            self.look_back(channel, lanes.values())
             for lane, waiting in list(lanes.items()):
                 head = self.head(waiting)
                 if head is None:
@@ -167,6 +169,13 @@ class _Run:
                     waiting.popleft()
                 else:
                     del lanes[lane]  # it waits
+
+    def look_back(self, channel: str, lanes: Iterable[deque[Doc]]) -> None:
+        """Look up at once what was told before those that may turn out to be pointless."""
+        moment = self.moment()
+        if self.reason_to_withhold(channel) is None:
+            due = [waiting for waiting in lanes if waiting and waiting[0].data["dueAt"] <= moment]
+            self.episodes.look_up(waiting[0] for waiting in due if _may_be_pointless(waiting))
 
     def head(self, waiting: deque[Doc]) -> Doc | None:
         """The lane's first item, if it is to be sent now. Those before it that end without being sent are closed."""
@@ -214,7 +223,7 @@ class _Run:
             held = self.held(doc, moment)
             if held is not None:
                 return [(doc, held)]
-        if data["kind"] in ("resolve", "acknowledge") and outbox.resolve_is_pointless(self.earlier(doc)):
+        if data["kind"] in ("resolve", "acknowledge") and outbox.resolve_is_pointless(self.episodes.before(doc)):
             return [(doc, outbox.cancel(data, "trigger_not_sent"))]
         is_over = any(later.data["kind"] == "resolve" for later in waiting)
         if is_over and data["kind"] in ("repeat", "acknowledge") and outbox.untried(data):
@@ -311,12 +320,6 @@ class _Run:
     def reason_to_withhold(self, channel: str) -> str | None:
         return outbox.withhold_reason(channel, self.app.flags.all(), self.configured)
 
-    def earlier(self, doc: Doc) -> list[Data]:
-        """The lane's items before this one, the latest first."""
-        lane, seq = doc.data["lane"], doc.data["seq"]
-        query = Query(COLLECTION, (("lane", "==", lane), ("seq", "<", seq)), (("seq", "desc"),), EARLIER)
-        return [earlier.data for earlier in self.store.query(query)]
-
     def resolved_before_sent(self, doc: Doc, waiting: deque[Doc]) -> list[Doc]:
         """This trigger up to its resolve, if all that was over before anybody heard of it."""
         resolve_at = next((n for n, d in enumerate(waiting) if d.data["kind"] == "resolve"), None)
@@ -325,7 +328,7 @@ class _Run:
         episode = [doc, *(waiting[n] for n in range(1, resolve_at + 1))]
         if not all(outbox.untried(d.data) for d in episode):
             return []
-        if not outbox.nobody_was_told(outbox.episode_before(self.earlier(doc))):
+        if not outbox.nobody_was_told(outbox.episode_before(self.episodes.before(doc))):
             return []
         return episode
 
@@ -336,3 +339,8 @@ class _Run:
         now = self.app.monotonic()
         waits = [until - now for until in self.throttled.values() if now < until < self.end]
         return min(waits, default=None)
+
+
+def _may_be_pointless(waiting: deque[Doc]) -> bool:
+    """Whether it matters to the first of a lane what was told before it."""
+    return waiting[0].data["kind"] in ("resolve", "acknowledge") or any(d.data["kind"] == "resolve" for d in waiting)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from shared.domain.inhibition import Inhibitors
 from shared.domain.matcher import Labels, labels_of
 from shared.domain.notification_policy import NotificationPolicy
 from shared.domain.quiet import HELD_KINDS, MAINTENANCE_IN_FORCE, Hold, Quiet, maintained
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 AGE_SECONDS = 8.0  # what is known of silences may be so old: then they are as fast as kill switches
 MOST_FIRING = 1000
 MOST_MAINTENANCES = 100
+_NOTHING = Inhibitors((), ())
 
 
 class QuietReader:
@@ -29,14 +31,14 @@ class QuietReader:
         self.policy = policy
         self._monotonic = monotonic
         self._quiet: Quiet | None = None
-        self._firing: list[Labels] | None = None
+        self._firing: Inhibitors | None = None
         self._read_at = 0.0
 
     def hold(self, channel: str, alert_id: str, rule: str, facts: Mapping[str, Any], now: datetime) -> Hold | None:
         """Why what begins or goes on is not told on this channel now, or None. Raises `StoreError`."""
         labels = labels_of(alert_id, rule, facts)
         quiet = self._current(now)
-        firing = self._all_firing() if quiet.needs_firing(labels) else ()
+        firing = self._all_firing() if quiet.needs_firing(labels) else _NOTHING
         return quiet.hold(channel, labels, firing, now)
 
     def hold_of(self, notification: Mapping[str, Any], now: datetime) -> Hold | None:
@@ -57,10 +59,10 @@ class QuietReader:
             )
         return self._quiet
 
-    def _all_firing(self) -> list[Labels]:
+    def _all_firing(self) -> Inhibitors:
         if self._firing is None:
             docs = self.store.query(Query("alerts", (("state", "==", "firing"),), limit=MOST_FIRING))
-            self._firing = [_labels(doc) for doc in docs]
+            self._firing = Inhibitors(self.policy.inhibitions, map(_labels, docs))
         return self._firing
 
 

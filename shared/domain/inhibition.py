@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shared.domain.matcher import Labels, Matcher, all_match
 
@@ -26,25 +27,42 @@ class Inhibition:
     def concerns(self, labels: Labels) -> bool:
         return all_match(self.target, labels)
 
-    def holds(self, source: Labels, target: Labels) -> bool:
-        """Whether `source`, which fires, holds `target` back."""
-        if not (all_match(self.source, source) and self.concerns(target)):
-            return False
-        if any(source.get(name, "") != target.get(name, "") for name in self.equal):
-            return False
-        both = all_match(self.source, target) and all_match(self.target, source)
-        return not both
+    def values(self, labels: Labels) -> tuple[str, ...]:
+        """Of the labels that source and target must have in common."""
+        return tuple(labels.get(name, "") for name in self.equal)
 
 
-def inhibited_by(
-    rules: Sequence[Inhibition], target: Labels, firing: Iterable[Labels]
-) -> tuple[Inhibition, str] | None:
-    """The rule, and the id of the firing alert that holds this one back; None if nothing does."""
-    concerned = [rule for rule in rules if rule.concerns(target)]
-    if not concerned:
-        return None
-    for source in sorted(firing, key=lambda labels: labels.get("alertId", "")):
-        for rule in concerned:
-            if source.get("alertId") != target.get("alertId") and rule.holds(source, target):
-                return rule, source.get("alertId", "")
-    return None
+class Inhibitors:
+    """What may hold alerts back now. Sorted once, since in a storm each of thousands is asked for, and fires itself."""
+
+    def __init__(self, rules: Sequence[Inhibition], firing: Iterable[Labels]) -> None:
+        self._rules = rules
+        self._sources: list[dict[tuple[str, ...], _Sources]] = [{} for _ in rules]
+        for labels in sorted(firing, key=lambda labels: labels.get("alertId", "")):
+            for rule, sources in zip(rules, self._sources, strict=True):
+                if all_match(rule.source, labels):
+                    of = sources.setdefault(rule.values(labels), _Sources([], []))
+                    of.every.append(labels)
+                    if not rule.concerns(labels):
+                        of.one_sided.append(labels)
+
+    def of(self, target: Labels) -> tuple[Inhibition, str] | None:
+        """The rule, and the id of the first firing alert that holds this one back; None if nothing does."""
+        found: tuple[Inhibition, str] | None = None
+        for rule, sources in zip(self._rules, self._sources, strict=True):
+            own = sources.get(rule.values(target))
+            if own is None or not rule.concerns(target):
+                continue
+            able = own.one_sided if all_match(rule.source, target) else own.every
+            others = (name for source in able if (name := source.get("alertId", "")) != target.get("alertId", ""))
+            first = next(others, None)
+            if first is not None and (found is None or first < found[1]):
+                found = rule, first
+        return found
+
+
+class _Sources(NamedTuple):
+    """Of one rule, with the same values of `equal`, by id. `one_sided`: those that do not match the target as well."""
+
+    every: list[Labels]
+    one_sided: list[Labels]

@@ -30,6 +30,7 @@ KEPT_FIRST, KEPT_LAST = 5, 20  # attempts that stay in the record
 DEAD_LETTERS = "dead-letters"  # the alert that tells of dead letters
 GROUP_FIELDS = ("groupId", "groupKey", "members", "addsTo")  # of what goes out with others: see grouping.py
 KEPT_RESENDS = 20
+MOST_EARLIER = 10  # notifications before one that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +212,17 @@ def nobody_was_told(episode: Sequence[Data]) -> bool:
 def episode_before(earlier: Iterable[Data]) -> list[Data]:
     """Of a lane's notifications before a point, the latest first: those since the last resolve."""
     return list(takewhile(lambda data: data["kind"] != "resolve", earlier))
+
+
+def ids_before(data: Data) -> list[str] | None:
+    """The ids that those before it in its lane and of the same firing have if they exist, the latest first.
+
+    None where the firing is not known, or began too many notifications ago.
+    """
+    first, seq = data["facts"].get("firingSeq"), data["seq"]
+    if not isinstance(first, int) or not 0 <= seq - first <= MOST_EARLIER:
+        return None
+    return [f"{data['alertId']}-{n}-{data['channel']}" for n in range(seq - 1, first - 1, -1)]
 
 
 def resolve_is_pointless(earlier: Iterable[Data]) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from shared.domain.inhibition import inhibited_by
+from shared.domain.inhibition import Inhibitors
 from shared.domain.matcher import Labels
 from shared.domain.notification_policy import NotificationPolicy
 from shared.domain.silence import Silence, silenced_by
@@ -45,8 +45,8 @@ class Quiet:
         """Whether it must be known which other alerts fire."""
         return any(rule.concerns(labels) for rule in self.policy.inhibitions)
 
-    def hold(self, channel: str, labels: Labels, firing: Iterable[Labels], now: datetime) -> Hold | None:
-        """Why this alert is not told on this channel now, or None. `firing`: the labels of all alerts that fire."""
+    def hold(self, channel: str, labels: Labels, firing: Inhibitors, now: datetime) -> Hold | None:
+        """Why this alert is not told on this channel now, or None. `firing`: of all alerts that fire."""
         if labels.get("rule") in ALWAYS_TOLD:
             return None
         silence = silenced_by(self.silences, labels, now)
@@ -58,7 +58,7 @@ class Quiet:
         for mute in self.policy.mutes:
             if mute.concerns(channel, labels) and self.policy.schedule(mute.schedule).covers(now):
                 return Hold("mute_schedule", mute.schedule)
-        found = inhibited_by(self.policy.inhibitions, labels, firing)
+        found = firing.of(labels)
         return Hold("inhibited", found[1]) if found else None
 
 

@@ -327,3 +327,39 @@ def test_nobody_open_is_left_after_all_this(bench: Bench) -> None:
     bench.deliver()
     bench.deliver()
     assert bench.store.count(Query(COLLECTION, (("open", "==", True),))) == 0
+
+
+class Counting(Wrapped):
+    """Counts how often it is called: each is a way to Firestore and back."""
+
+    calls = 0
+
+    def get(self, path: str) -> Any:
+        self.calls += 1
+        return super().get(path)
+
+    def get_many(self, paths: Sequence[str]) -> Any:
+        self.calls += 1
+        return super().get_many(paths)
+
+    def query(self, query: Query) -> Any:
+        self.calls += 1
+        return super().query(query)
+
+    def commit(self, writes: Sequence[Write]) -> None:
+        self.calls += 1
+        super().commit(writes)
+
+
+@pytest.mark.parametrize("count", [3, 30])
+def test_what_clears_together_takes_as_many_calls_however_many_it_is(bench: Bench, count: int) -> None:
+    """Else the time of a run would be over before its first message, in every run anew."""
+    many(bench, count, firingSeq=1)
+    bench.deliver()
+    ends = [add_one(bench, f"alert{n:04}", 2, "resolve", firingSeq=1) for n in range(count)]
+    counting = Counting(bench.store)
+    bench.app = bench.app_over(counting)
+    assert bench.deliver().delivered == count
+    assert bench.slack.shown_ids[1:] == ends[:1]
+    # Is anything due, all that is open, the flags, what was told before, the log; the claim, the outcome read and told.
+    assert counting.calls == 8

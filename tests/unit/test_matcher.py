@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.inhibition import Inhibition, inhibited_by
-from shared.domain.matcher import Matcher, labels_of, matcher, parse
+from shared.domain.inhibition import Inhibition, Inhibitors
+from shared.domain.matcher import Labels, Matcher, all_match, labels_of, matcher, parse
 from shared.domain.silence import Silence, matcher_faults, silenced_by, time_faults
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -95,6 +97,12 @@ def rule(source: str, target: str, *equal: str) -> Inhibition:
     return Inhibition("r", (parse(source),), (parse(target),), equal)
 
 
+def inhibited_by(
+    rules: Sequence[Inhibition], target: Labels, firing: Sequence[Labels]
+) -> tuple[Inhibition, str] | None:
+    return Inhibitors(rules, firing).of(target)
+
+
 OUTAGE_MUTES = rule('severity="critical"', 'metric=~".*latency"', "component")
 
 
@@ -140,3 +148,32 @@ def test_while_something_is_held_back_somebody_who_holds_it_is_told(
     held = [alert for alert in firing if inhibited_by([one], alert, firing)]
     sources = [alert for alert in firing if one.source[0].matches(alert)]
     assert not held or any(source not in held for source in sources)
+
+
+def told_plainly(rules: Sequence[Inhibition], target: Labels, firing: Sequence[Labels]) -> set[tuple[str, str]]:
+    """By the words of the rule, each against each: (alert that holds it back, name of the rule), of the first alert."""
+    found = [
+        (source["alertId"], one.name)
+        for source in firing
+        for one in rules
+        if source["alertId"] != target["alertId"]
+        and all_match(one.source, source)
+        and all_match(one.target, target)
+        and all(source.get(name, "") == target.get(name, "") for name in one.equal)
+        and not (all_match(one.source, target) and all_match(one.target, source))
+    ]
+    return {pair for pair in found if pair[0] == min(found)[0]}
+
+
+@given(
+    st.lists(RULES, max_size=3),
+    st.lists(LABELS, max_size=4, unique_by=lambda labels: labels["alertId"]),
+    LABELS,
+)
+def test_sorted_firing_alerts_hold_back_what_each_by_itself_would(
+    rules: list[Inhibition], firing: list[dict[str, str]], target: dict[str, str]
+) -> None:
+    named = [replace(one, name=f"r{n}") for n, one in enumerate(rules)]
+    found = inhibited_by(named, target, firing)
+    plainly = told_plainly(named, target, firing)
+    assert (found and (found[1], found[0].name)) == (min(plainly) if plainly else None)
