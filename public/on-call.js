@@ -285,8 +285,10 @@ async function incident(id) {
   const timeline = node("ol");
   for (const entry of [...known.updates].reverse()) {
     const item = node("li");
-    const seen = entry.public ? "public" : "internal";
+    const other = entry.public ? entry.publicMessage : null; // what the public reads in the place of a text for the team
+    const seen = entry.public && !other ? "public" : "internal";
     item.append(line("", node("strong", words(entry.status)), " ", time(entry.timestamp)), node("p", entry.message), node("p", `${entry.author}, ${seen}`, "soft"));
+    if (other) item.append(node("p", `The public reads: ${other}`, "soft"));
     timeline.append(item);
   }
   const named = node("span");

@@ -16,6 +16,7 @@ from shared.domain.catch_up import SLOT
 from shared.domain.incident_policy import SHIPPED, IncidentPolicy
 from shared.domain.notification import Kind, withhold_reason
 from shared.domain.quiet import HELD_KINDS, Hold
+from shared.domain.timeline import lasted
 from shared.evaluation import Evaluation
 from shared.firings import begun, ended
 from shared.quiet import QuietReader
@@ -213,9 +214,8 @@ class AlertWrites:
         if doc is None:
             return []
         since = facts.get("firedAt") or doc.data["startedAt"]  # what a person opened may have begun long before
-        minutes = max(1, round((self.now - since).total_seconds() / 60))
         which = f" {name}" if len(doc.data["alertIds"]) > 1 else ""
-        message = f"The alert{which} cleared after {minutes} min: {told_briefly(facts)}."
+        message = f"The alert{which} cleared after {lasted(self.now - since)}: {told_briefly(facts)}."
         after = incident_alerts.cleared(doc.data, name, message, self.now, self.policy)
         return incidents.automated(doc, doc.path, after, "cleared", self.now)
 

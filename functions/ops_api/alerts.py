@@ -52,7 +52,7 @@ def all_alerts(app: App, request: Request, now: datetime, _: Mapping[str, str]) 
     if state not in OPEN:
         closed, cursor = _closed(app.store, state, slo, limit, after)
         found += closed
-    return answer({"alerts": [_alert(doc) for doc in found], "cursor": cursor})
+    return answer({"alerts": [{**_alert(doc), **_next(app, doc)} for doc in found], "cursor": cursor})
 
 
 def one_alert(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
@@ -96,8 +96,10 @@ def _holds(app: App, doc: Doc, now: datetime) -> dict[str, Any]:
 
 
 def _next(app: App, doc: Doc) -> dict[str, Any]:
-    due = follow_up.times(doc.data, app.part(PolicyLoader).policy)
-    return {"next": {name: _iso(moment) for name, moment in due.items()}}
+    """When it is passed on, to which further channels, and repeated, unless somebody has it by then."""
+    policy = app.part(PolicyLoader).policy
+    due = {name: _iso(moment) for name, moment in follow_up.times(doc.data, policy).items()}
+    return {"next": {**due, "escalatesTo": follow_up.further(doc.data, policy)}}
 
 
 def acknowledge(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:

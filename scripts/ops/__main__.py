@@ -12,6 +12,7 @@ from scripts.ops import (
     costs,
     exclusions,
     flags,
+    inbox,
     incidents,
     maintenances,
     metrics,
@@ -27,7 +28,7 @@ from scripts.ops import (
 from scripts.ops.client import CannotAsk, Client
 from scripts.ops.screen import Screen
 
-OF_INCIDENTS = (status, incidents, alerts, silences, runbook, maintenances)
+OF_INCIDENTS = (status, incidents, alerts, inbox, silences, runbook, maintenances)
 COMMANDS = (*OF_INCIDENTS, metrics, slos, exclusions, report, flags, notify, costs, usage, reconcile)
 
 _EPILOG = """\

@@ -1,4 +1,4 @@
-"""`alert`: take an alert on, give it back, or see why nobody was paged."""
+"""`alert`: what fires and who has it; take an alert on, give it back, or see why nobody was paged."""
 
 from __future__ import annotations
 
@@ -7,29 +7,38 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from scripts.ops.asking import as_json
-from scripts.ops.client import Client, printable
+from scripts.ops.asking import as_json, shown_time
+from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.screen import Screen, table
 
 BASE = "/api/ops/alerts"
+OPEN = ("firing", "pending")
+STATES = (*OPEN, "resolved", "ok")
+_COLOURS = {"critical": 5, "high": 5, "warning": 1}
 Answer = Mapping[str, Any]
 
 
 def add_to(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "alert",
-        help="take an alert on, or see who was told and why not",
-        description="Acknowledge an alert (ack), give it back (unack), or show what each channel was told (why).",
+        help="what fires, take an alert on, or see who was told and why not",
+        description="List what fires (list), acknowledge an alert (ack), give it back (unack), or show what each"
+        " channel was told and what comes next (why).",
     )
-    command.add_argument("action", choices=("ack", "unack", "why"))
-    command.add_argument("id", help="of the alert, such as api-availability-threshold")
+    command.add_argument("action", choices=("list", "ack", "unack", "why"))
+    command.add_argument("id", nargs="?", help="of the alert, such as api-availability-threshold; not for list")
     command.add_argument("--note", help="of ack: for those who come after you")
+    command.add_argument("--state", choices=STATES, help="of list: only these; firing and pending unless said")
     command.add_argument("--json", action="store_true", help="the answer as it is")
     command.set_defaults(run=run)
     return command
 
 
 def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    if options.action == "list":
+        return _list(options, client, screen)
+    if not options.id:
+        raise CannotAsk(f"Name one: `alert {options.action} ID`; `alert list` has them.", WRONG)
     path = f"{BASE}/{quote(options.id, safe='')}"
     if options.action == "why":
         answer = client.json(path)
@@ -42,6 +51,48 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     if options.action == "why":
         return "\n".join(why(answer, screen))
     return taken(answer) if options.action == "ack" else given_back(answer)
+
+
+# --- what there is
+
+
+def _list(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    """The interface gives the open ones with the last of the others; those are asked for by name."""
+    if options.id:
+        raise CannotAsk("`alert list` takes no id; `alert why ID` shows one.", WRONG)
+    answer = client.json(BASE, [("state", options.state)] if options.state else [("limit", "1")])
+    if not options.state:
+        answer = {"alerts": [one for one in answer["alerts"] if one["state"] in OPEN], "cursor": None}
+    return as_json(answer) if options.json else "\n".join(listed(answer, screen))
+
+
+def listed(answer: Answer, screen: Screen) -> list[str]:
+    """What fires first; the columns that matter less come last, since a narrow screen leaves them out."""
+    alerts = answer["alerts"]
+    if not alerts:
+        return ["Nothing."]
+    rows = [
+        [
+            printable(one["alertId"]), one["state"], one["severity"] or "", shown_time(one["since"], screen),
+            _taker(one), shown_time(one["next"]["escalates"], screen), printable(one["incidentId"] or "–"),
+        ]
+        for one in alerts
+    ]  # fmt: skip
+    heads = ["alert", "state", "severity", "since", "acknowledged by", "passed on", "incident"]
+    head, *lines = table(screen, heads, rows, (), kept=(0, 3, 5))
+    for n, one in enumerate(alerts):
+        if one["state"] == "firing" and one["severity"] in _COLOURS:
+            lines[n] = screen.paint(lines[n], _COLOURS[one["severity"]])
+    return [head, *lines, *(["", screen.dim("There are more.")] if answer["cursor"] else [])]
+
+
+def _taker(one: Answer) -> str:
+    if one["acknowledged"]:
+        return printable(str(one["acknowledged"]["by"]))
+    return "nobody" if one["state"] == "firing" else "–"
+
+
+# --- one of them
 
 
 def taken(answer: Answer) -> str:
@@ -60,13 +111,39 @@ def given_back(answer: Answer) -> str:
 
 
 def why(answer: Answer, screen: Screen) -> list[str]:
-    """A line for each channel: what became of its last notification, and what would hold it back now."""
+    """A line for each channel: what became of its last notification, and what would hold it back now; what is next."""
     rows = []
     for channel, told in sorted(answer["told"].items()):
         hold = answer["holds"].get(channel)
-        now = f"{hold['reason']} {hold['by'] or ''}".strip() if hold else "nothing"
-        rows.append([channel, told["kind"] or "", told["state"], told["reason"] or "", printable(now)])
-    head = f"{printable(answer['alertId'])}: {answer['state']}, {printable(answer['reason'])}"
-    taken = answer["acknowledged"]
-    lines = [head, f"acknowledged by {printable(taken['by'])}"] if taken else [head]
-    return [*lines, *table(screen, ["channel", "last", "state", "reason", "held now by"], rows, (0, 1, 2, 3))]
+        now = f"{_words(hold['reason'])} {hold['by'] or ''}".strip() if hold else "nothing"
+        rows.append([channel, told["kind"] or "", told["state"], _words(told["reason"]), printable(now)])
+    lines = [
+        f"{printable(answer['alertId'])}: {answer['state']}, {printable(_words(answer['reason']))},"
+        f" since {shown_time(answer['since'], screen)}"
+    ]
+    if answer["acknowledged"]:
+        by, note = answer["acknowledged"]["by"], answer["acknowledged"]["note"]
+        at = shown_time(answer["acknowledged"]["at"], screen)
+        lines.append(f"acknowledged by {printable(by)} at {at}{f': {printable(note)}' if note else ''}")
+    if answer["incidentId"]:
+        lines.append(f"incident {printable(answer['incidentId'])}")
+    heads = ["channel", "last", "state", "reason", "held now by"]
+    told_to = ["", *table(screen, heads, rows, (), kept=(0, 1, 2, 3))] if rows else ["Nothing was told to any channel."]
+    return [*lines, *told_to, "", f"next: {coming(answer, screen)}"]
+
+
+def coming(answer: Answer, screen: Screen) -> str:
+    """What the alert does by itself if nobody does anything."""
+    due = answer["next"]
+    if answer["state"] != "firing":
+        return "nothing; it does not fire"
+    if answer["acknowledged"]:
+        return "nothing, since somebody has it; its end is told"
+    to = f" to {', '.join(due['escalatesTo'])}" if due["escalatesTo"] else ""
+    said = [f"passed on{to} at {shown_time(due['escalates'], screen)}"] if due["escalates"] else []
+    said += [f"repeated at {shown_time(due['repeats'], screen)}"] if due["repeats"] else []
+    return ", ".join(said) or "nothing; it was passed on to everybody, and its end is told"
+
+
+def _words(reason: str | None) -> str:
+    return (reason or "").replace("_", " ")

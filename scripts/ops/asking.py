@@ -12,6 +12,7 @@ from typing import Any
 from scripts.ops.chart import local
 from scripts.ops.client import WRONG, CannotAsk
 from scripts.ops.screen import Screen
+from shared.domain.timeline import lasted
 
 
 def add_answers(command: argparse.ArgumentParser) -> None:
@@ -52,9 +53,5 @@ def shown_time(text: str | None, screen: Screen) -> str:
 
 
 def shown_span(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    minutes = timedelta(seconds=seconds) // timedelta(minutes=1)
-    return (
-        f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min" if minutes else f"{seconds:g} s"
-    )
+    """As timelines say it: `17 min`, `2 h 5 min`; whole units, rounded down."""
+    return "–" if seconds is None else lasted(timedelta(seconds=seconds))

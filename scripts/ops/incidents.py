@@ -92,9 +92,8 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         ]
         for one in answer["incidents"]
     ]  # fmt: skip
-    head, *lines = table(
-        screen, ["id", "impact", "status", "seen", "started", "took", "title"], rows, (0, 4), wrapped=6
-    )
+    heads = ["id", "impact", "status", "seen", "started", "took", "title"]
+    head, *lines = table(screen, heads, rows, (5,), wrapped=6, kept=(0, 4))
     more = ["", screen.dim("There are more: ask for a shorter time.")] if answer["cursor"] else []
     return [head, *lines, *more]
 
@@ -122,24 +121,36 @@ def shown(one: Answer, screen: Screen) -> list[str]:
     ):
         facts += [f"{name}: {text}"] if text else []
     for item in one["actionItems"]:
-        facts.append(f"to do {item['id']}: {item['title']} ({item['owner'] or 'nobody'}, {item['state']})")
-    rows = [
-        [
-            shown_time(u["timestamp"], screen), u["status"], "public" if u["public"] else "team",
-            printable(u["author"]), printable(" ".join(u["message"].split())),
-        ]
-        for u in one["updates"]
-    ]  # fmt: skip
+        facts.append(f"to do {_item(item)}")
+    rows = [row for update in one["updates"] for row in _entry(update, screen)]
     earlier = [screen.dim(f"{one['earlierUpdates']} earlier entries are left out.")] if one["earlierUpdates"] else []
     return [
         screen.paint(printable(one["title"]), _COLOURS[one["impact"]]),
         *(line for fact in facts for line in textwrap.wrap(printable(fact), screen.width)),
         "",
         *earlier,
-        *table(screen, ["time", "status", "for", "who", "message"], rows, (0,), wrapped=4),
+        *table(screen, ["time", "status", "for", "who", "message"], rows, (), wrapped=4, kept=(0, 1, 2)),
         "",
         screen.dim(f"next: {', '.join(one['allowed'])}"),
     ]
+
+
+def _entry(update: Answer, screen: Screen) -> list[list[str]]:
+    """What the team reads and, where that is something else, below it what the public does."""
+    said, outside = update["message"], update.get("publicMessage")
+    seen = "public" if update["public"] and not outside else "team"
+    row = [shown_time(update["timestamp"], screen), update["status"], seen, printable(update["author"]), _line(said)]
+    return [row, ["", "", "public", "", _line(outside)]] if update["public"] and outside else [row]
+
+
+def _line(text: str) -> str:
+    return printable(" ".join(text.split()))
+
+
+def _item(item: Answer) -> str:
+    """`1: Watch the age of secrets (ada, due 2031-01-31, open)`."""
+    due = f", due {item['dueAt'][:10]}" if item["dueAt"] else ""
+    return f"{item['id']}: {item['title']} ({item['owner'] or 'nobody'}{due}, {item['state'].replace('_', ' ')})"
 
 
 def _stats(options: argparse.Namespace, client: Client, screen: Screen) -> str:
@@ -239,11 +250,20 @@ def _todo(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     if options.item:
         if not body:
             raise CannotAsk("`incident todo --item N` needs something to change, such as --state done.", WRONG)
-        return _told(client.change("PATCH", f"{path}/{quote(options.item, safe='')}", body, once()), options, screen)
+        return _stored(client.change("PATCH", f"{path}/{quote(options.item, safe='')}", body, once()), options)
     needed(options, "incident todo", title="--title")
     if options.state:
         raise CannotAsk("--state is of an item that is there: name it by --item.", WRONG)
-    return _told(client.change("POST", path, body, once()), options, screen)
+    return _stored(client.change("POST", path, body, once()), options)
+
+
+def _stored(answer: Answer, options: argparse.Namespace) -> str:
+    """The item as it stands now; a new one has the highest number."""
+    if options.json:
+        return as_json(answer)
+    items = answer["actionItems"]
+    item = next(i for i in items if str(i["id"]) == options.item) if options.item else items[-1]
+    return f"{printable(answer['id'])}, to do {printable(_item(item))}."
 
 
 def _audience(options: argparse.Namespace) -> dict[str, bool]:

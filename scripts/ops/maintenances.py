@@ -105,7 +105,7 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         ]
         for one in answer["maintenances"]
     ]  # fmt: skip
-    return table(screen, ["id", "status", "from", "until", "seen", "of", "title"], rows, (0, 2, 3), wrapped=6)
+    return table(screen, ["id", "status", "from", "until", "seen", "of", "title"], rows, (), wrapped=6, kept=(0, 2, 3))
 
 
 def _told(answer: Answer, options: argparse.Namespace, screen: Screen) -> str:

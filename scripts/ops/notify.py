@@ -84,7 +84,7 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         ]
         for one in answer["notifications"]
     ]  # fmt: skip
-    lines = table(screen, ["at", "id", "kind", "state", "tries", "reason"], rows, (4,), wrapped=1)
+    lines = table(screen, ["at", "id", "kind", "state", "tries", "reason"], rows, (4,), kept=(0, 1))
     return [*lines, "", screen.dim("There are more.")] if answer["cursor"] else lines
 
 

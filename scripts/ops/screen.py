@@ -91,18 +91,20 @@ def table(
     rows: Sequence[Sequence[str]],
     numbers: Sequence[int],
     wrapped: int | None = None,
+    kept: Sequence[int] = (),
 ) -> list[str]:
-    """Lines of a table. Columns in `numbers` are set to the right.
+    """Lines of a table. Columns in `numbers` are set to the right; they and those in `kept`, as ids are, are never cut.
 
     To fit the screen, unless it takes tables whole, the column `wrapped` goes on in further lines, and then the widest
     of the others are cut; where that is not enough, the last columns are left out.
     """
     widths = [max(width_of(row[n]) for row in (heads, *rows)) for n in range(len(heads))]
     while sum(widths) + 2 * (len(widths) - 1) > screen.width and not screen.whole:
-        widest = max((n for n in range(len(widths)) if n not in (*numbers, wrapped)), key=lambda n: widths[n])
+        cuttable = [n for n in range(len(widths)) if n not in (*numbers, *kept, wrapped)]
+        widest = max(cuttable, key=lambda n: widths[n], default=None)
         if wrapped is not None and wrapped < len(widths) and widths[wrapped] > _WRAPPED:
             widths[wrapped] -= 1
-        elif widths[widest] > _SHORTEST:
+        elif widest is not None and widths[widest] > _SHORTEST:
             widths[widest] -= 1
         else:
             widths.pop()

@@ -75,7 +75,7 @@ def matched(shown: Answer, screen: Screen) -> list[str]:
     if not shown["alerts"]:
         return ["No known alert matches."]
     rows = [[printable(one["alertId"]), one["state"]] for one in shown["alerts"]]
-    return table(screen, ["alert", "state"], rows, (0, 1))
+    return table(screen, ["alert", "state"], rows, (), kept=(0,))
 
 
 def listed(answer: Answer, screen: Screen) -> list[str]:
@@ -88,4 +88,6 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         ]
         for one in answer["silences"]
     ]  # fmt: skip
-    return table(screen, ["id", "state", "until (UTC)", "matchers", "by", "comment"], rows, (0, 1, 2), wrapped=5)
+    return table(
+        screen, ["id", "state", "until (UTC)", "matchers", "by", "comment"], rows, (), wrapped=5, kept=(0, 1, 2)
+    )

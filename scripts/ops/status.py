@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import Any
 
-from scripts.ops import incidents, maintenances
+from scripts.ops import alerts, incidents, maintenances
 from scripts.ops.asking import as_json, shown_time
 from scripts.ops.client import Client, printable
-from scripts.ops.screen import Screen, table
+from scripts.ops.screen import Screen
 from shared.status_page import words
 from shared.status_page.bars import percent
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     answer = {
         "health": client.json("/api/status/healthz"),
         "status": client.json("/api/ops/status"),
-        "alerts": client.json("/api/ops/alerts", [("state", "firing")])["alerts"],
+        "alerts": client.json(alerts.BASE, [("state", "firing")])["alerts"],
         "incidents": client.json(incidents.BASE, [("status", "open")]),
         "maintenances": [
             one
@@ -50,12 +50,7 @@ def overview(answer: Answer, screen: Screen) -> list[str]:
     """Components, then what fires, then what is worked on, then what is planned; each only if there is any."""
     lines = [screen.bold(f"The status page says: {answer['health']['status']}.")]
     lines += components(answer["status"], screen)
-    alerts = [
-        [printable(one["alertId"]), one["severity"], printable(one["reason"]), printable(one["incidentId"] or "–")]
-        for one in answer["alerts"]
-    ]
-    lines += ["", screen.bold("Firing")]
-    lines += table(screen, ["alert", "severity", "reason", "incident"], alerts, ()) if alerts else ["Nothing."]
+    lines += ["", screen.bold("Firing"), *alerts.listed({"alerts": answer["alerts"], "cursor": None}, screen)]
     lines += ["", screen.bold("Open incidents"), *incidents.listed(answer["incidents"], screen)]
     if answer["maintenances"]:
         lines += ["", screen.bold("Maintenance"), *maintenances.listed(answer, screen)]

@@ -39,6 +39,14 @@ def next_follow_up(alert: Mapping[str, Any], policy: NotificationPolicy, now: da
     return None
 
 
+def further(alert: Mapping[str, Any], policy: NotificationPolicy) -> list[str]:
+    """The channels that the next escalation tells and that do not know of the alert yet."""
+    if times(alert, policy)["escalates"] is None:
+        return []
+    step = policy.escalation[alert["severity"]][alert.get("escalated") or 0]
+    return [channel for channel in step.channels if channel not in alert["channels"]]
+
+
 def times(alert: Mapping[str, Any], policy: NotificationPolicy) -> dict[str, datetime | None]:
     """When the next escalation and the next repetition are due, for who asks; None if none is."""
     if alert["state"] != "firing" or alert.get("acknowledged") or alert.get("firedAt") is None:

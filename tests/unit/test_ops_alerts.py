@@ -75,10 +75,11 @@ def test_an_alert_is_told_with_what_it_was_judged_by(ops: Ops) -> None:
         "resolvedAt": None,
     }
     assert (body["firingSeq"], body["markedFalse"]) == (1, None)
-    why = {name: body.pop(name) for name in ("told", "holds", "next")}
+    why = {name: body.pop(name) for name in ("told", "holds")}
     assert why["told"]["slack"]["state"] == "pending"
     assert why["holds"]["slack"] == {"reason": "not_configured", "by": None, "until": None}
-    assert why["next"] == {"escalates": "2026-03-10T12:17:30Z", "repeats": "2026-03-10T16:02:30Z"}
+    due = {"escalates": "2026-03-10T12:17:30Z", "repeats": "2026-03-10T16:02:30Z"}
+    assert body["next"] == {**due, "escalatesTo": ["pagerduty"]}  # email knows of it
     assert ops.get(PATH).json == {"alerts": [body], "cursor": None}
 
 

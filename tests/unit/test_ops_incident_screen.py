@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 from shared.store.sqlite import SqliteStore
+from tests.core import NOW
 from tests.incidents_api import Desk, desk
 from tests.ops_cli import cli
-from tests.unit.test_alerting import Watch
+from tests.unit.test_alerting import IN_SLOT, SLOT, Watch
 from tests.unit.test_incident_alerts import FIRST, broken, burning, well
 
 
@@ -63,3 +65,57 @@ def test_what_no_longer_fires_is_resolved_without_a_question(watch: Watch) -> No
         on_call.wait(minutes=6)
         done = cli(on_call.ops, "incident", "resolve", FIRST)
         assert (done.code, done.err, done.out) == (0, "", f"{FIRST}: critical, resolved, not public.\n")
+
+
+def test_what_automation_wrote_for_the_team_is_told_from_what_the_public_reads(on_call: Desk) -> None:
+    on_call.edit(FIRST, publicVisible=True)
+    on_call.update(FIRST, "We are looking\ninto it.")
+    shown = cli(on_call.ops, "incident", "show", FIRST, width=300).lines
+    begin = shown.index(next(line for line in shown if line.startswith("time ")))
+    entries = shown[begin + 1 : begin + 5]
+    assert [" ".join(line.split()[:5]) for line in entries] == [
+        "2026-03-10 12:02 investigating team f0-ops",
+        "public Found by our monitoring.",
+        "2026-03-10 12:02 investigating team f0-ops",
+        "2026-03-10 12:02 investigating public local-admin",
+    ]
+    assert "Opened by the alert" in entries[0]
+    assert entries[3].endswith("We are looking into it.")
+    column = {line.index(word) for line, word in zip(entries, ("team", "public", "team", "public"), strict=True)}
+    assert len(column) == 1  # text stands left, below its head
+
+
+def test_the_same_span_reads_the_same_everywhere(watch: Watch) -> None:
+    watch.data["slos"][0]["alert"]["burn_rates"] = False
+    broken(watch, 0)
+    watch.requests(1000, 0, IN_SLOT + SLOT)
+    watch.run(NOW + SLOT - timedelta(seconds=31))
+    with desk(watch.store, NOW + SLOT) as on_call:
+        (entry,) = [u for u in on_call.incident(FIRST)["updates"] if u["status"] == "resolved"]
+        assert entry["message"].startswith("The alert cleared after 4 min:")
+        assert entry["publicMessage"].endswith("Resolved after 4 min.")
+        assert "resolved after 4 min." in cli(on_call.ops, "incident", "show", FIRST).out
+        assert cli(on_call.ops, "incident", "list").lines[1].split()[6:8] == ["4", "min"]
+
+
+def test_an_id_stands_left(on_call: Desk) -> None:
+    name = on_call.open(title="A short id")
+    lines = cli(on_call.ops, "incident", "list", width=300).lines
+    assert sorted(line.split()[0] for line in lines[1:]) == sorted([FIRST, name])
+    assert all(not line.startswith(" ") for line in lines)
+
+
+def test_a_todo_says_what_was_stored(on_call: Desk) -> None:
+    def todo(*arguments: str) -> str:
+        return cli(on_call.ops, "incident", "todo", FIRST, *arguments).out
+
+    assert todo("--title", "Watch the age of secrets", "--owner", "ada", "--due", "2031-01-31") == (
+        f"{FIRST}, to do 1: Watch the age of secrets (ada, due 2031-01-31, open).\n"
+    )
+    assert todo("--title", "Write it down") == f"{FIRST}, to do 2: Write it down (nobody, open).\n"
+    assert todo("--item", "1", "--state", "in_progress") == (
+        f"{FIRST}, to do 1: Watch the age of secrets (ada, due 2031-01-31, in progress).\n"
+    )
+    assert "to do 2: Write it down (nobody, open)" in cli(on_call.ops, "incident", "show", FIRST).out
+    gone = cli(on_call.ops, "incident", "todo", FIRST, "--item", "9", "--state", "done")
+    assert (gone.code, "no action item of this number" in gone.err) == (2, True)
