@@ -59,6 +59,9 @@ _UNAVAILABLE = {
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
+# A broken connection says one of these, and may say it again until the next one stands.
+_BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+_READ_PAUSES = (0.05, 0.2, 0.5)  # seconds before a read is asked again; a reconnect waits for 0.1
 _MAX_REQUEST_BYTES = 10 * 1024 * 1024  # a larger one would be refused for ever
 
 
@@ -172,17 +175,19 @@ class FirestoreStore:
     def _stream(
         self, call: Callable[[_Calls], Callable[..., Iterable[Any]]], request: Any, routed_by: str, name: str
     ) -> list[Any]:
-        """All answers to a read; if the connection breaks it is asked once more, on what is left of the deadline."""
+        """All answers to a read; if the connection breaks it is asked again, on what is left of the deadline."""
         body = _body(request)
         metadata = self._metadata(routed_by, name)
         end = time.monotonic() + self._deadline
-        for last in (False, True):
+        pauses = iter(_READ_PAUSES)
+        while True:
             try:
                 return list(call(self._connected())(body, timeout=end - time.monotonic(), metadata=metadata))
             except grpc.RpcError as error:
-                if last or error.code() is not grpc.StatusCode.UNAVAILABLE:
+                pause = next(pauses, None)
+                if error.code() not in _BROKEN or pause is None or time.monotonic() + pause >= end:
                     raise _translated(error) from error
-        raise AssertionError
+            time.sleep(pause)
 
     def _metadata(self, routed_by: str, name: str) -> list[tuple[str, str]]:
         routing = f"{routed_by}={quote(name)}"

@@ -21,7 +21,7 @@ def silent_server() -> Iterator[str]:
 
 class LossyProxy:
     """Passes HTTP/2 through to `target` until `lose_next_reply`: then one call reaches the server, but its reply is
-    swallowed and the connection cut. `lost` counts such replies."""
+    swallowed and the connection cut. `lost` counts such replies. The next `cut_next` connections are cut as they come."""
 
     def __init__(self, target: str) -> None:
         host, _, port = target.rpartition(":")
@@ -29,6 +29,7 @@ class LossyProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.lost = 0
+        self.cut_next = 0
         self._armed = threading.Event()
         self._sockets = [self._listener]
         self._threads: list[threading.Thread] = []
@@ -54,6 +55,10 @@ class LossyProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self.cut_next:
+                self.cut_next -= 1
+                _cut(client)
+                continue
             server = socket.create_connection(self._target)
             self._sockets += [client, server]
             self._start(self._requests, client, server)

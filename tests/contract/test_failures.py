@@ -94,6 +94,17 @@ def test_firestore_asks_a_read_again_when_the_connection_breaks(proxied: tuple[F
     assert store.meter.reads == 1
 
 
+def test_firestore_asks_a_read_again_until_the_connection_stands(proxied: tuple[FirestoreStore, LossyProxy]) -> None:
+    store, proxy = proxied
+    store.commit([Put(A, {"n": 1})])
+    proxy.lose_next_reply()
+    proxy.cut_next = 2
+    doc = store.get(A)
+    assert doc is not None
+    assert doc.data == {"n": 1}
+    assert (proxy.lost, proxy.cut_next, store.meter.reads) == (1, 0, 1)
+
+
 def test_firestore_sends_a_commit_once(proxied: tuple[FirestoreStore, LossyProxy]) -> None:
     store, proxy = proxied
     store.commit([Put(A, {"n": 0})])
