@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -318,10 +320,23 @@ def problems(*places: str) -> set[tuple[str, str]]:
     return found
 
 
-def calls(path: Path, name: str) -> Iterator[ast.Call]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name:
-            yield node
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def calls_in(path: Path) -> dict[str, list[ast.Call]]:
+    """Every call of a file by the last name of what is called."""
+    found: dict[str, list[ast.Call]] = defaultdict(list)
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            found[node.func.id if isinstance(node.func, ast.Name) else node.func.attr].append(node)
+    return found
+
+
+def calls(path: Path, name: str) -> list[ast.Call]:
+    return calls_in(path).get(name, [])
 
 
 def test_every_error_code_is_described_with_its_status_and_no_other() -> None:
@@ -339,8 +354,9 @@ def words_in(node: ast.AST) -> set[str]:
 
 
 def functions_in(path: str, *names: str) -> list[ast.FunctionDef]:
-    tree = ast.parse((ROOT / path).read_text())
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in names]
+    found = [
+        node for node in ast.walk(tree_of(ROOT / path)) if isinstance(node, ast.FunctionDef) and node.name in names
+    ]
     assert len(found) == len(names)
     return found
 
