@@ -21,8 +21,7 @@ def silent_server() -> Iterator[str]:
 
 class LossyProxy:
     """Passes HTTP/2 through to `target` until `lose_next_reply`: then one call reaches the server, but its reply is
-    swallowed and the connection cut. `lost` counts such replies. So many as `cut_next` says of the connections that come
-    then are cut at once."""
+    swallowed and the connection cut. `lost` counts such replies. The next `cut_next` connections are cut as well."""
 
     def __init__(self, target: str) -> None:
         host, _, port = target.rpartition(":")
