@@ -46,13 +46,13 @@ def all_incidents(app: App, request: Request, now: datetime, _: Mapping[str, str
     limit, after = asked.limit(), asked.place(lists.by_time(incidents.COLLECTION))
     asked.done()
     found, place = incidents.listed(app.store, wanted, limit, after)
-    summaries = [shown.summary(doc.id, doc.data, now) for doc in found]
+    summaries = [shown.summary(doc.id, doc.data, now, app.settings.public_url) for doc in found]
     return answer({"incidents": summaries, "cursor": lists.cursor(place)})
 
 
 def one_incident(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     doc = found(app, path)
-    return tagged(shown.incident(doc.id, doc.data, now), Edited(doc.path, doc.data))
+    return tagged(shown.incident(doc.id, doc.data, now, app.settings.public_url), Edited(doc.path, doc.data))
 
 
 def timeline(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
@@ -262,5 +262,6 @@ def refusal(refused: Refused, what: str = "incident") -> Problem:
 
 def told(app: App, edited: Edited, now: datetime, status: int = 200) -> Response:
     """The incident after the change, once the public view has it too. `published` false: that follows in a minute."""
-    body: dict[str, Any] = shown.incident(edited.path.rpartition("/")[2], edited.data, now)
+    name, page = edited.path.rpartition("/")[2], app.settings.public_url
+    body: dict[str, Any] = shown.incident(name, edited.data, now, page)
     return tagged({**body, "published": published(app, now)}, edited, status)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import urljoin
 
 from shared.bodies import outward
 from shared.domain.incident import allowed_from
 from shared.domain.incident_alerts import firing
 from shared.domain.incident_stats import Life, life_of
+from shared.domain.snapshot import public_id
+from shared.domain.status import is_shown
 from shared.domain.timeline import count
+from shared.status_page.told import link
 
 FIELDS = (
     "title", "impact", "status", "components", "startedAt", "identifiedAt", "mitigatedAt", "resolvedAt", "rootCause",
@@ -20,23 +24,24 @@ FIELDS = (
 ENTRY = ("timestamp", "status", "message", "author", "public", "publicMessage", "corrects")
 
 
-def incident(name: str, data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """The whole of it, with as many of its entries as its document holds: the newest."""
+def incident(name: str, data: Mapping[str, Any], now: datetime, page: str) -> dict[str, Any]:
+    """The whole of it, with as many of its entries as its document holds: the newest. `page`: the status page."""
     first = int(data.get("earlierUpdates") or 0)
     return {
-        **summary(name, data, now),
+        **summary(name, data, now, page),
         "updates": [entry(first + n, update) for n, update in enumerate(data["updates"])],
         "earlierUpdates": first,
     }
 
 
-def summary(name: str, data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """Without its entries, but for the last one."""
+def summary(name: str, data: Mapping[str, Any], now: datetime, page: str) -> dict[str, Any]:
+    """Without its entries, but for the last one. `publicUrl` is null where the public does not see it."""
     last = data["updates"][-1] if data["updates"] else None
     total = count(data)
     return {
         "id": name,
         **{field: outward(data.get(field)) for field in FIELDS},
+        "publicUrl": urljoin(page, link(public_id(name, data))) if is_shown(data, now) else None,
         "firingAlertIds": firing(data),
         "allowed": list(allowed_from(data["status"])),
         "times": times(life_of(data, now)),

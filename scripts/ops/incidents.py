@@ -94,8 +94,12 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
     ]  # fmt: skip
     heads = ["id", "impact", "status", "seen", "started", "took", "title"]
     head, *lines = table(screen, heads, rows, (5,), wrapped=6, kept=(0, 4))
+    public = [
+        f"{printable(one['id'])}: {printable(one['publicUrl'])}" for one in answer["incidents"] if one["publicUrl"]
+    ]
+    seen = ["", screen.dim("On the status page:"), *public] if public else []
     more = ["", screen.dim("There are more: ask for a shorter time.")] if answer["cursor"] else []
-    return [head, *lines, *more]
+    return [head, *lines, *seen, *more]
 
 
 def _show(options: argparse.Namespace, client: Client, screen: Screen) -> str:
@@ -127,6 +131,7 @@ def shown(one: Answer, screen: Screen) -> list[str]:
     return [
         screen.paint(printable(one["title"]), _COLOURS[one["impact"]]),
         *(line for fact in facts for line in textwrap.wrap(printable(fact), screen.width)),
+        *([printable(one["publicUrl"])] if one["publicUrl"] else []),
         "",
         *earlier,
         *table(screen, ["time", "status", "for", "who", "message"], rows, (), wrapped=4, kept=(0, 1, 2)),
@@ -303,7 +308,8 @@ def _told(answer: Answer, options: argparse.Namespace, screen: Screen) -> str:
     late = "" if answer["published"] else "\nThe status page could not be renewed yet; it follows within a minute."
     seen = "public" if answer["publicVisible"] else "not public"
     fires = f"\n{_still_firing(answer)}" if answer["status"] == "resolved" and answer["firingAlertIds"] else ""
-    return f"{printable(answer['id'])}: {answer['impact']}, {answer['status']}, {seen}.{fires}{late}"
+    page = f"\n{printable(answer['publicUrl'])}" if answer["publicUrl"] else ""
+    return f"{printable(answer['id'])}: {answer['impact']}, {answer['status']}, {seen}.{page}{fires}{late}"
 
 
 def _path(options: argparse.Namespace) -> str:

@@ -186,7 +186,7 @@ def _incident(incident: Mapping[str, Any], view: View, components: Components) -
         names = ", ".join(component.name for component in affected)
         title = f"A problem with {names}" if names else "A problem"
     return {
-        "id": _public_id(incident),
+        "id": public_id(incident["id"], incident),
         "title": shortened(title, MAX_TITLE),
         "impact": incident.get("impact") or "low",
         "status": status,
@@ -203,9 +203,8 @@ def _last_time(incident: Mapping[str, Any]) -> Any:
     return incident.get("statusSince") or incident["startedAt"]
 
 
-def _public_id(incident: Mapping[str, Any]) -> str:
-    """The incident's id; a fingerprint of it where automation made it from the name of an alert."""
-    name: str = incident["id"]
+def public_id(name: str, incident: Mapping[str, Any]) -> str:
+    """The incident's id, `name`; a fingerprint of it where automation made it from the name of an alert."""
     return hashlib.sha256(name.encode()).hexdigest()[:20] if incident.get("autoCreated") else name
 
 

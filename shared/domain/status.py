@@ -109,11 +109,17 @@ def derive(
 
 
 def _shown(incidents: Sequence[Data], now: datetime) -> tuple[Data, ...]:
-    public = [i for i in incidents if i.get("publicVisible") is True]
+    public = [i for i in incidents if is_shown(i, now)]
     public.sort(key=lambda i: i["startedAt"], reverse=True)
     active = [i for i in public if i.get("status") != "resolved"]
-    resolved = [i for i in public if i.get("status") == "resolved"]
-    return (*active, *(i for i in resolved if now - (i.get("resolvedAt") or i["startedAt"]) <= RECENT))
+    return (*active, *(i for i in public if i.get("status") == "resolved"))
+
+
+def is_shown(incident: Data, now: datetime) -> bool:
+    """Whether the public sees it: it may, and it is under way or was resolved within 14 days."""
+    if incident.get("publicVisible") is not True:
+        return False
+    return incident.get("status") != "resolved" or now - (incident.get("resolvedAt") or incident["startedAt"]) <= RECENT
 
 
 def _works(maintenances: Sequence[Data], now: datetime) -> tuple[Data, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.dev_server import ROOT, DevServer
 
@@ -114,7 +115,11 @@ def test_what_the_public_would_see_is_asked_about_and_only_a_yes_is_one(server: 
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "Open an incident that everybody can see: Seen by all?" in refused.stderr
     assert "Seen by all" not in ops(server, "incident", "list").stdout
-    name = done(server, *opening, typed="y\n")["id"]
+    opened = ops(server, *opening, typed="y\n").stdout
+    name, page = opened.partition(":")[0], opened.splitlines()[-1]
+    assert "Seen by all" in requests.get(page, timeout=20).text
+    for reading in (("incident", "show", name), ("incident", "list"), ("status",)):
+        assert page in ops(server, *reading).stdout
     asked = ops(server, "incident", "update", name, "-m", "For everybody.", typed="n\n")
     assert (asked.returncode, "For everybody." in asked.stderr) == (2, True)
     quiet = ops(server, "incident", "update", name, "-m", "For the team.", "--internal")

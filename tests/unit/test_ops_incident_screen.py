@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -119,3 +120,19 @@ def test_a_todo_says_what_was_stored(on_call: Desk) -> None:
     assert "to do 2: Write it down (nobody, open)" in cli(on_call.ops, "incident", "show", FIRST).out
     gone = cli(on_call.ops, "incident", "todo", FIRST, "--item", "9", "--state", "done")
     assert (gone.code, "no action item of this number" in gone.err) == (2, True)
+
+
+def test_where_the_public_sees_it_the_address_is_told(on_call: Desk) -> None:
+    """The page of what an alert opened does not give away the alert's name."""
+    hidden = cli(on_call.ops, "incident", "show", FIRST)
+    assert "http" not in hidden.out
+    on_call.edit(FIRST, publicVisible=True, title="Some requests fail")
+    page = on_call.incident(FIRST)["publicUrl"]
+    assert re.fullmatch(r"https?://[^/]+/status/incidents/[0-9a-f]{20}", page)
+    for command in (("show", FIRST), ("list",), ("update", FIRST, "-m", "On it.", "--yes")):
+        assert page in cli(on_call.ops, "incident", *command, width=60).out
+    on_call.wait(days=1)
+    on_call.update(FIRST, "All works.", "resolved")
+    assert on_call.incident(FIRST)["publicUrl"] == page
+    on_call.wait(days=15)
+    assert on_call.incident(FIRST)["publicUrl"] is None
