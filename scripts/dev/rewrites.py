@@ -1,4 +1,4 @@
-"""What Firebase Hosting does with a path: a file of its `public` folder, else the first rewrite that fits."""
+"""What Firebase Hosting does with a path: it redirects, sends a file of `public`, or asks the rewrite that fits."""
 
 from __future__ import annotations
 
@@ -22,9 +22,17 @@ class Rewrite:
 
 
 @dataclass(frozen=True, slots=True)
+class Redirect:
+    pattern: re.Pattern[str]
+    destination: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hosting:
     public: Path
     rewrites: tuple[Rewrite, ...]
+    redirects: tuple[Redirect, ...] = ()
 
     def file(self, path: str) -> Path | None:
         """The file that answers `path`; for a folder its index.html."""
@@ -35,6 +43,9 @@ class Hosting:
         if found.is_dir():
             found /= "index.html"
         return found if found.is_file() else None
+
+    def redirect(self, path: str) -> Redirect | None:
+        return next((r for r in self.redirects if r.pattern.fullmatch(path)), None)
 
     def rewrite(self, path: str) -> Rewrite | None:
         return next((r for r in self.rewrites if r.pattern.fullmatch(path)), None)
@@ -49,7 +60,10 @@ def load(path: Path) -> Hosting:
         function = entry.get("function")
         function_id = function["functionId"] if isinstance(function, dict) else function
         rewrites.append(Rewrite(pattern, function_id, entry.get("destination")))
-    return Hosting(path.parent / hosting.get("public", "public"), tuple(rewrites))
+    redirects = tuple(
+        Redirect(glob(entry["source"]), entry["destination"], entry["type"]) for entry in hosting.get("redirects", [])
+    )
+    return Hosting(path.parent / hosting.get("public", "public"), tuple(rewrites), redirects)
 
 
 def glob(source: str) -> re.Pattern[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flask import Request, Response
-from werkzeug.utils import send_file
+from werkzeug.utils import redirect, send_file
 
 from scripts.dev import inbox_page, pagerduty, slack
 from scripts.dev.clock import Clock
@@ -62,6 +62,9 @@ class Site:
         request = Request(environ)
         try:
             self._refuse_strangers(request)
+            elsewhere = self._hosting.redirect(request.path)
+            if elsewhere is not None:
+                return redirect(elsewhere.destination, elsewhere.status)(environ, start_response)
             target = self._function_for(request, environ)
             if target is not None:
                 return self._call(target, environ, start_response)

@@ -104,6 +104,12 @@ def test_what_no_rewrite_answers_is_not_found(server: DevServer) -> None:
     assert server.get("/api/nothing").status_code == 404
 
 
+def test_the_root_leads_to_the_status_page(server: DevServer) -> None:
+    page = server.get("/")
+    assert [reply.status_code for reply in (*page.history, page)] == [302, 200]
+    assert page.url == f"{server.url}/status"
+
+
 def test_of_a_refused_requests_path_the_terminal_does_not_show_who_it_names(server: DevServer) -> None:
     headers = {"Authorization": f"Bearer {server.key}"}
     assert server.post("/api/metrics/heartbeat/bob@canary.io", headers=headers).status_code == 400

@@ -52,7 +52,9 @@ def hosting(tmp_path: Path) -> rewrites.Hosting:
         {"regex": "/v[12]/metrics", "function": {"functionId": "metricsIngest"}},
         {"source": "/admin/**", "destination": "/admin.html"},
     ]
-    (tmp_path / "firebase.json").write_text(json.dumps({"hosting": {"public": "web", "rewrites": entries}}))
+    moved = [{"source": "/old", "destination": "/new", "type": 301}]
+    written = {"hosting": {"public": "web", "redirects": moved, "rewrites": entries}}
+    (tmp_path / "firebase.json").write_text(json.dumps(written))
     (tmp_path / "web" / "docs").mkdir(parents=True)
     (tmp_path / "web" / "docs" / "index.html").write_text("docs")
     (tmp_path / "secret").write_text("no")
@@ -100,3 +102,16 @@ def test_a_schedule_that_is_no_cron_expression_is_named_with_its_function(tmp_pa
     (tmp_path / "functions.yaml").write_text(text)
     with pytest.raises(ValueError, match="alertRules"):
         manifest.load(tmp_path / "functions.yaml")
+
+
+def test_a_redirect_says_where_to_and_how(hosting: rewrites.Hosting) -> None:
+    found = hosting.redirect("/old")
+    assert found is not None
+    assert (found.destination, found.status) == ("/new", 301)
+    assert hosting.redirect("/old/er") is None
+
+
+def test_whoever_comes_to_the_root_is_led_to_the_status_page() -> None:
+    found = rewrites.load(ROOT / "firebase.json").redirect("/")
+    assert found is not None
+    assert (found.destination, found.status) == ("/status", 302)
