@@ -195,7 +195,24 @@ async function alerts() {
     );
     list.append(item);
   }
-  page("Open alerts", open.length ? list : node("p", "Nothing fires now."), asOf());
+  const due = await besides("/api/incidents?postmortem=due&limit=20");
+  page("Open alerts", open.length ? list : node("p", "Nothing fires now."), ...owed(due?.incidents || []), asOf());
+}
+
+/** The post-mortems that are to be written. */
+function owed(incidents) {
+  const list = node("ul");
+  for (const one of incidents) {
+    const item = node("li");
+    item.append(line("", link(one.title, "incidents", one.id)), line("soft", ...postmortem(one)));
+    list.append(item);
+  }
+  return incidents.length ? [heading("Post-mortems due"), list] : [];
+}
+
+function postmortem(one) {
+  if (one.postmortemState === "written") return ["written ", time(one.postmortemAt)];
+  return [one.postmortemState === "overdue" ? "overdue since " : "due ", time(one.postmortemDueAt)];
 }
 
 const alertName = (alert) => (alert.burn ? `${alert.sloName} (${alert.rule})` : alert.sloName);
@@ -304,12 +321,24 @@ async function incident(id) {
       ["In the hands of", known.acknowledged && line("", `${known.acknowledged.by}, since `, time(known.acknowledged.at))],
       ["Alerts", named.childNodes.length ? named : null],
       ["Runbook", known.runbook ? link(known.runbook, "runbooks", known.runbook) : null],
+      ["Post-mortem", known.postmortemState && line("", ...postmortem(known))],
     ]),
+    ...todo(known.actionItems || []),
     heading("Timeline, newest first"),
     timeline,
     ...(known.earlierUpdates ? [line("soft", `Entries before these that are not shown: ${known.earlierUpdates}.`)] : []),
     asOf(),
   );
+}
+
+function todo(items) {
+  const list = node("ul");
+  for (const item of items) {
+    const by = item.dueAt ? [", due ", item.dueAt.slice(0, 10)] : [];
+    list.append(node("li", line("", node("strong", `${item.id} `), item.title)));
+    list.lastChild.append(line("soft", `${item.owner || "nobody"}, ${words(item.state)}`, ...by));
+  }
+  return items.length ? [heading("To do"), list] : [];
 }
 
 async function runbook(name) {

@@ -13,6 +13,7 @@ from shared.announcing import taken_on
 from shared.audited import Edited, Intent
 from shared.domain import in_hand, incident_alerts
 from shared.domain.incident import OPEN
+from shared.domain.postmortem import standing
 from shared.domain.timeline import AUTHOR
 from shared.store.protocol import Create, Data, Doc, Query, Store, Write, cursor_of, size_of
 
@@ -122,11 +123,14 @@ def timeline(store: Store, path: str, incident: Mapping[str, Any]) -> Iterator[D
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a list is to hold. `status` may be `open`; `text` is looked for in what people wrote, whatever its case."""
+    """What a list is to hold. `text` is looked for in what people wrote, whatever its case. `postmortem`: how it stands
+    at that time; one that is overdue is due, too.
+    """
 
     statuses: Sequence[str] = ()
     impact: str | None = None
     component: str | None = None
+    postmortem: tuple[str, datetime] | None = None
     text: str | None = None
     start: datetime | None = None
     end: datetime | None = None
@@ -136,6 +140,11 @@ class Wanted:
             return False
         if self.component is not None and self.component not in incident["components"]:
             return False
+        if self.postmortem is not None:
+            wanted, now = self.postmortem
+            found = standing(incident, now)
+            if found != wanted and (found, wanted) != ("overdue", "due"):
+                return False
         return self.text is None or self.text.casefold() in _written(incident).casefold()
 
     def query(self, limit: int, after: tuple[Any, ...] | None) -> Query:

@@ -14,7 +14,7 @@ from shared.audit_list import audit_of
 from shared.audited import Edited, Intent
 from shared.bodies import intent_of, invalid, read_body, refusals, tagged
 from shared.components import load_components
-from shared.domain import action_item, incident
+from shared.domain import action_item, incident, postmortem
 from shared.domain.timeline import Refused, count
 from shared.http import Problem, answer
 from shared.incident_policy import incident_policy
@@ -24,7 +24,7 @@ from shared.store.protocol import Data, Doc
 if TYPE_CHECKING:
     from shared.bootstrap import App
 
-PARAMETERS = ("status", "impact", "component", "text", "from", "to", "limit", "cursor")
+PARAMETERS = ("status", "impact", "component", "postmortem", "text", "from", "to", "limit", "cursor")
 Decide = Callable[[Data, Intent], Data | None]
 
 
@@ -35,8 +35,11 @@ def all_incidents(app: App, request: Request, now: datetime, _: Mapping[str, str
     """The latest first, each with its last entry only."""
     asked = lists.Asked(request, PARAMETERS)
     status = asked.choice("status", ("open", *incident.STATUSES))
+    written_up = asked.choice("postmortem", postmortem.STANDINGS)
+    status = status or ("resolved" if written_up in ("due", "overdue") else None)
     wanted = incidents.Wanted(
         statuses=incident.OPEN if status == "open" else (status,) if status else (),
+        postmortem=(written_up, now) if written_up else None,
         impact=asked.choice("impact", incident.IMPACTS),
         component=asked.text("component"),
         text=asked.text("text"),

@@ -13,6 +13,7 @@ from functions.incidents_api.incidents import found
 from shared import postmortems
 from shared.audited import Edited, rev_of
 from shared.bodies import Body, intent_of, outward, read_body, refusals, tagged
+from shared.domain.postmortem import with_items
 from shared.domain.scrub import scrub_text
 from shared.http import no_store
 
@@ -28,10 +29,11 @@ class Written(Body):
 
 
 def read(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
-    """JSON, or the Markdown alone where that is what is accepted."""
+    """JSON, or the Markdown alone where that is accepted. An edited one has the action items as they are now."""
     doc = found(app, path)
     kept = postmortems.stored(app.store, doc)
-    markdown = kept.data["markdown"] if kept else postmortems.generated(app, doc, now)
+    items = doc.data["actionItems"]
+    markdown = with_items(kept.data["markdown"], items) if kept else postmortems.generated(app, doc, now)
     if request.accept_mimetypes.best_match(["application/json", MARKDOWN]) == MARKDOWN:
         return no_store(Response(markdown, content_type=f"{MARKDOWN}; charset=utf-8"))
     version = Edited(doc.path, {"rev": rev_of(kept)})
@@ -46,7 +48,8 @@ def write(app: App, request: Request, now: datetime, path: Mapping[str, str]) ->
     with refusals():
         kept = postmortems.keep(app.store, doc, body.markdown, intent)
     fresh = found(app, path)
-    return tagged(_shown(fresh.data, kept.data["markdown"], now, edited=True), kept)
+    markdown = with_items(kept.data["markdown"], fresh.data["actionItems"])
+    return tagged(_shown(fresh.data, markdown, now, edited=True), kept)
 
 
 def _shown(data: Mapping[str, Any], markdown: str, now: datetime, *, edited: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from shared.bodies import outward
 from shared.domain.incident import allowed_from
 from shared.domain.incident_alerts import firing
 from shared.domain.incident_stats import Life, life_of
+from shared.domain.postmortem import standing
 from shared.domain.snapshot import public_id
 from shared.domain.status import is_shown
 from shared.domain.timeline import count
@@ -43,6 +44,7 @@ def summary(name: str, data: Mapping[str, Any], now: datetime, page: str) -> dic
         **{field: outward(data.get(field)) for field in FIELDS},
         "publicUrl": urljoin(page, link(public_id(name, data))) if is_shown(data, now) else None,
         "firingAlertIds": firing(data),
+        "postmortemState": standing(data, now),
         "allowed": list(allowed_from(data["status"])),
         "times": times(life_of(data, now)),
         "updateCount": total,

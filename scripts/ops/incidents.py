@@ -5,22 +5,22 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from scripts.ops.asking import add_answers, as_json, confirm, needed, once, shown_span, shown_time
+from scripts.ops.asking import add_answers, as_json, confirm, needed, once, shown_span
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
+from scripts.ops.incident_screen import item_told, listed, postmortems, shown
 from scripts.ops.screen import Screen, table
 
 BASE = "/api/incidents"
 IMPACTS = ("low", "medium", "high", "critical")
 ITEM_STATES = ("open", "in_progress", "done", "cancelled")
+POSTMORTEMS = ("due", "overdue", "written")
 STATUSES = ("investigating", "identified", "mitigating", "resolved")
 _EDITED_FROM = re.compile(r'\n*<!-- edited from version ("[0-9a-f]{16}") -->\s*\Z')
-_COLOURS = {"critical": 5, "high": 5, "medium": 1, "low": 3}
 
 Answer = Mapping[str, Any]
 
@@ -46,6 +46,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     seen = command.add_mutually_exclusive_group()
     seen.add_argument("--visible", action="store_true", help="of open and edit: the status page shows it")
     seen.add_argument("--hidden", action="store_true", help="of edit: the status page does not show it")
+    command.add_argument("--postmortem", choices=POSTMORTEMS, help="of list: only those whose post-mortem is so")
     command.add_argument("--text", help="of list: what its title or timeline has")
     command.add_argument("--from", dest="start", metavar="TIME", help="of list and stats: ISO 8601, or =-7d")
     command.add_argument("--to", dest="end", metavar="TIME", help="likewise")
@@ -75,87 +76,17 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
 
 def _list(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     asked = [("status", options.status), ("impact", options.impact), ("text", options.text)]
-    asked += [("from", options.start), ("to", options.end), ("limit", "50")]
+    asked += [("postmortem", options.postmortem), ("from", options.start), ("to", options.end), ("limit", "50")]
     asked += [("component", name) for name in options.component or ()]
     answer = client.json(BASE, [(name, value) for name, value in asked if value])
-    return as_json(answer) if options.json else "\n".join(listed(answer, screen))
-
-
-def listed(answer: Answer, screen: Screen) -> list[str]:
-    """The latest first."""
-    if not answer["incidents"]:
-        return ["There are none."]
-    rows = [
-        [
-            printable(one["id"]), one["impact"], one["status"], "public" if one["publicVisible"] else "internal",
-            shown_time(one["startedAt"], screen), shown_span(one["times"]["toResolve"]), printable(one["title"]),
-        ]
-        for one in answer["incidents"]
-    ]  # fmt: skip
-    heads = ["id", "impact", "status", "seen", "started", "took", "title"]
-    head, *lines = table(screen, heads, rows, (5,), wrapped=6, kept=(0, 4))
-    public = [
-        f"{printable(one['id'])}: {printable(one['publicUrl'])}" for one in answer["incidents"] if one["publicUrl"]
-    ]
-    seen = ["", screen.dim("On the status page:"), *public] if public else []
-    more = ["", screen.dim("There are more: ask for a shorter time.")] if answer["cursor"] else []
-    return [head, *lines, *seen, *more]
+    if options.json:
+        return as_json(answer)
+    return "\n".join((postmortems if options.postmortem else listed)(answer, screen))
 
 
 def _show(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     answer = client.json(_path(options))
     return as_json(answer) if options.json else "\n".join(shown(answer, screen))
-
-
-def shown(one: Answer, screen: Screen) -> list[str]:
-    """What it is, and its timeline."""
-    seen = "on the status page" if one["publicVisible"] else "for the team only"
-    times = one["times"]
-    facts = [
-        f"{one['impact']} impact, {one['status']}, {seen}. {', '.join(one['components']) or 'No component'}.",
-        f"Started {shown_time(one['startedAt'], screen)}; acknowledged after {shown_span(times['toAcknowledge'])}; "
-        f"{'resolved after ' + shown_span(times['toResolve']) if one['resolvedAt'] else 'not resolved'}.",
-    ]
-    held = one["acknowledged"]
-    facts += [f"in the hands of {held['by']} since {shown_time(held['at'], screen)}"] if held else []
-    for name, text in (
-        ("alerts", ", ".join(one["alertIds"])),
-        ("runbook", one["runbook"]),
-        ("cause", one["rootCause"]),
-    ):
-        facts += [f"{name}: {text}"] if text else []
-    for item in one["actionItems"]:
-        facts.append(f"to do {_item(item)}")
-    rows = [row for update in one["updates"] for row in _entry(update, screen)]
-    earlier = [screen.dim(f"{one['earlierUpdates']} earlier entries are left out.")] if one["earlierUpdates"] else []
-    return [
-        screen.paint(printable(one["title"]), _COLOURS[one["impact"]]),
-        *(line for fact in facts for line in textwrap.wrap(printable(fact), screen.width)),
-        *([printable(one["publicUrl"])] if one["publicUrl"] else []),
-        "",
-        *earlier,
-        *table(screen, ["time", "status", "for", "who", "message"], rows, (), wrapped=4, kept=(0, 1, 2)),
-        "",
-        screen.dim(f"next: {', '.join(one['allowed'])}"),
-    ]
-
-
-def _entry(update: Answer, screen: Screen) -> list[list[str]]:
-    """What the team reads and, where that is something else, below it what the public does."""
-    said, outside = update["message"], update.get("publicMessage")
-    seen = "public" if update["public"] and not outside else "team"
-    row = [shown_time(update["timestamp"], screen), update["status"], seen, printable(update["author"]), _line(said)]
-    return [row, ["", "", "public", "", _line(outside)]] if update["public"] and outside else [row]
-
-
-def _line(text: str) -> str:
-    return printable(" ".join(text.split()))
-
-
-def _item(item: Answer) -> str:
-    """`1: Watch the age of secrets (ada, due 2031-01-31, open)`."""
-    due = f", due {item['dueAt'][:10]}" if item["dueAt"] else ""
-    return f"{item['id']}: {item['title']} ({item['owner'] or 'nobody'}{due}, {item['state'].replace('_', ' ')})"
 
 
 def _stats(options: argparse.Namespace, client: Client, screen: Screen) -> str:
@@ -268,7 +199,7 @@ def _stored(answer: Answer, options: argparse.Namespace) -> str:
         return as_json(answer)
     items = answer["actionItems"]
     item = next(i for i in items if str(i["id"]) == options.item) if options.item else items[-1]
-    return f"{printable(answer['id'])}, to do {printable(_item(item))}."
+    return f"{printable(answer['id'])}, to do {printable(item_told(item))}."
 
 
 def _audience(options: argparse.Namespace) -> dict[str, bool]:

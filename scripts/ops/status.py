@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import Any
 
-from scripts.ops import alerts, incidents, maintenances
+from scripts.ops import alerts, incident_screen, incidents, maintenances
 from scripts.ops.asking import as_json, shown_time
 from scripts.ops.client import Client, printable
 from scripts.ops.screen import Screen
@@ -42,18 +42,21 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
             for status in ("in_progress", "verifying", "scheduled")
             for one in client.json(maintenances.BASE, [("status", status)])["maintenances"]
         ],
+        "postmortems": client.json(incidents.BASE, [("postmortem", "due")]),
     }
     return as_json(answer) if options.json else "\n".join(overview(answer, screen))
 
 
 def overview(answer: Answer, screen: Screen) -> list[str]:
-    """Components, then what fires, then what is worked on, then what is planned; each only if there is any."""
+    """Components, then what fires, then what is worked on, then what is planned, and what is to be written."""
     lines = [screen.bold(f"The status page says: {answer['health']['status']}.")]
     lines += components(answer["status"], screen)
     lines += ["", screen.bold("Firing"), *alerts.listed({"alerts": answer["alerts"], "cursor": None}, screen)]
-    lines += ["", screen.bold("Open incidents"), *incidents.listed(answer["incidents"], screen)]
+    lines += ["", screen.bold("Open incidents"), *incident_screen.listed(answer["incidents"], screen)]
     if answer["maintenances"]:
         lines += ["", screen.bold("Maintenance"), *maintenances.listed(answer, screen)]
+    if answer["postmortems"]["incidents"]:
+        lines += ["", screen.bold("Post-mortems due"), *incident_screen.postmortems(answer["postmortems"], screen)]
     return lines
 
 

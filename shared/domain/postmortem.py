@@ -16,6 +16,11 @@ from shared.domain.incident import OPEN
 from shared.domain.incident_stats import Life
 from shared.domain.timeline import AUTHOR, lasted
 
+STANDINGS = ("due", "overdue", "written")
+ITEMS = "<!-- action items, as they are now: change them with `incident todo` -->"
+ITEMS_END = "<!-- end of the action items -->"
+_BLOCK = re.compile(rf"{re.escape(ITEMS)}\n(.*?){re.escape(ITEMS_END)}", re.DOTALL)
+_OURS = re.compile(r"$|\| # \||\|---|\| \d+ \||\| \| _what will keep")  # a line of our table
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
@@ -89,9 +94,31 @@ def written(
         "",
         "## Action items",
         "",
-        *_items(incident["actionItems"]),
+        _block(incident["actionItems"]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def standing(incident: Mapping[str, Any], now: datetime) -> str | None:
+    """due, overdue or written; None while none is asked for."""
+    if incident.get("postmortemAt") is not None:
+        return "written"
+    due = incident.get("postmortemDueAt")
+    return None if due is None else "overdue" if now > due else "due"
+
+
+def with_items(markdown: str, items: Sequence[Mapping[str, Any]]) -> str:
+    """What somebody has edited, with the action items as they are now.
+
+    The table between our marks is replaced, unless people wrote more into it than its rows. Then, and where there is
+    none, another one follows at the end: nothing that people wrote is left out.
+    """
+    if not items:
+        return markdown
+    for found in _BLOCK.finditer(markdown):
+        if all(_OURS.match(line) for line in found[1].splitlines()):
+            return markdown[: found.start()] + _block(items) + markdown[found.end() :]
+    return f"{markdown.rstrip()}\n\n## Action items as they are now\n\n{_block(items)}\n"
 
 
 def plain(text: str) -> str:
@@ -156,6 +183,10 @@ def _detection(incident: Mapping[str, Any], life: Life, detected: Sequence[Detec
     if first is not None and first > incident["startedAt"]:
         told += ["", f"The first alert fired {lasted(first - incident['startedAt'])} after it had begun."]
     return [*told, "", "_Could it have been found earlier?_"]
+
+
+def _block(items: Sequence[Mapping[str, Any]]) -> str:
+    return "\n".join([ITEMS, "", *_items(items), "", ITEMS_END])
 
 
 def _items(items: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -105,6 +105,23 @@ def test_what_others_wrote_is_text_and_never_markup(server: DevServer, page: Any
     assert page.locator("img").count() == 0
 
 
+def test_what_is_to_be_written_and_done_after_an_incident_is_shown(server: DevServer, page: Any) -> None:
+    headers = admin(server)
+    made = server.post("/api/incidents", json={"title": "Orders failed", "impact": "high"}, headers=headers).json()[
+        "id"
+    ]
+    item = {"title": "Watch the age of secrets", "owner": "ada", "dueAt": "2031-01-31T00:00:00Z"}
+    assert server.post(f"/api/incidents/{made}/actions", json=item, headers=headers).status_code == 201
+    assert server.post(f"/api/incidents/{made}/resolve", json={}, headers=headers).status_code == 200
+    page.goto(f"{server.url}/on-call/alerts")
+    page.get_by_role("heading", level=2, name="Post-mortems due").wait_for()
+    page.get_by_role("link", name="Orders failed").click()
+    page.get_by_text("Post-mortem").wait_for()
+    shown = page.locator("main").inner_text()
+    assert re.search(r"Post-mortem\s+due 2026-12-02 \d\d:\d\d UTC", shown)
+    assert re.search(r"1 Watch the age of secrets\s+ada, open, due 2031-01-31", shown)
+
+
 @pytest.mark.parametrize(
     ("path", "said"),
     [
@@ -208,7 +225,9 @@ def test_away_from_this_machine_one_signs_in_first_and_an_old_token_is_renewed(p
     assert asked == []
     page.get_by_role("button", name="Sign in with Google").click()
     page.get_by_text("Nothing fires now.").wait_for()
-    assert asked == [("/api/ops/alerts", "Bearer old"), ("/api/ops/alerts", "Bearer new")]
+    assert asked == [
+        (path, bearer) for path in ("/api/ops/alerts", "/api/incidents") for bearer in ("Bearer old", "Bearer new")
+    ]
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("heading", level=1, name="You are signed out").wait_for()
 

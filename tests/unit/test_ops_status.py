@@ -87,6 +87,7 @@ def shown(ops: Ops, width: int = 100) -> list[str]:
         "alerts": [],
         "incidents": {"incidents": [], "cursor": None},
         "maintenances": [],
+        "postmortems": {"incidents": [], "cursor": None},
     }
     return overview(answer, screen)
 

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from shared.domain.incident_stats import life_of, means
-from shared.domain.postmortem import plain
+from shared.domain.postmortem import plain, with_items
 from shared.postmortems import remind
 from shared.store.protocol import Create, Query, Store, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
 from tests.incidents_api import Desk, desk
 from tests.ops_api import ops_api
+from tests.ops_cli import cli
 from tests.unit.test_alerting import API, Watch
 from tests.unit.test_incident_alerts import broken, well
 
@@ -193,3 +194,61 @@ def test_incidents_are_counted_by_the_month_in_which_they_began(on_call: Desk) -
     assert found["all"]["inState"]["investigating"] == whole + 1800
     march = on_call.read("/api/incidents/stats", **{"from": "2026-03-01T00:00:00Z"})
     assert [row["month"] for row in march["months"]] == ["2026-03"]
+
+
+# --- due, and its action items
+
+
+def test_how_a_post_mortem_stands_is_shown_and_asked_for(on_call: Desk) -> None:
+    name = on_call.open()
+    assert on_call.incident(name)["postmortemState"] is None
+    on_call.post(f"/api/incidents/{name}/resolve")
+    other = on_call.open(impact="low")
+    on_call.post(f"/api/incidents/{other}/resolve")
+
+    def ids(how: str) -> list[str]:
+        return [one["id"] for one in on_call.read("/api/incidents", postmortem=how)["incidents"]]
+
+    assert (on_call.incident(name)["postmortemState"], ids("due"), ids("overdue")) == ("due", [name], [])
+    line = cli(on_call.ops, "incident", "list", "--postmortem", "due").lines[1]
+    assert line.split()[:6] == [name, "critical", "due", "2026-03-12", "12:02", "–"]
+    assert "post-mortem: due 2026-03-12 12:02" in cli(on_call.ops, "incident", "show", name).out
+    on_call.wait(hours=49)
+    assert (on_call.incident(name)["postmortemState"], ids("due"), ids("overdue")) == ("overdue", [name], [name])
+    assert "post-mortem: overdue since 2026-03-12 12:02" in cli(on_call.ops, "incident", "show", name).out
+    on_call.call("PUT", f"/api/incidents/{name}/postmortem", {"markdown": "Short."}, If_Match="*")
+    assert (on_call.incident(name)["postmortemState"], ids("due"), ids("written")) == ("written", [], [name])
+    assert on_call.ops.get("/api/incidents", {"postmortem": "soon"}).status == 400
+
+
+def test_an_edited_one_is_read_with_its_action_items_as_they_are_now(on_call: Desk) -> None:
+    name = on_call.open()
+    path = f"/api/incidents/{name}/postmortem"
+    on_call.post(f"/api/incidents/{name}/actions", {"title": "Watch the age of secrets", "owner": "ada"}, 201)
+    draft = on_call.call("GET", path)
+    text = draft.json["markdown"] + "\nThat is all.\n"
+    on_call.call("PUT", path, {"markdown": text}, If_Match=draft.headers["ETag"])
+    assert on_call.read(path)["markdown"] == text
+    on_call.call("PATCH", f"/api/incidents/{name}/actions/1", {"state": "done"})
+    on_call.post(f"/api/incidents/{name}/actions", {"title": "Rotate them"}, 201)
+    now = on_call.call("GET", path)
+    assert now.json["markdown"] == text.replace(
+        "| 1 | Watch the age of secrets | ada | – | open |",
+        "| 1 | Watch the age of secrets | ada | – | done |\n| 2 | Rotate them | – | – | open |",
+    )
+    kept = on_call.call("PUT", path, {"markdown": now.json["markdown"]}, If_Match=now.headers["ETag"])
+    assert kept.json["markdown"] == now.json["markdown"]
+
+
+def test_nothing_that_people_wrote_among_the_items_is_left_out() -> None:
+    item = {"id": 1, "title": "Watch", "owner": None, "dueAt": None, "state": "open"}
+    assert with_items("Short.", []) == "Short."
+    added = with_items("Short.\n", [item])
+    assert added.startswith("Short.\n\n## Action items as they are now\n\n<!-- action items")
+    assert with_items(added, [item]) == added
+    assert with_items(added, [{**item, "state": "done"}]) == added.replace("| open |", "| done |")
+    theirs = added.replace("| open |", "| open |\n| | and tell support | bob | | |")
+    both = with_items(theirs, [{**item, "state": "done"}])
+    assert both.startswith(theirs.rstrip())
+    assert both.count("| 1 | Watch | – | – | done |") == 1
+    assert with_items(both, [item]).count("| 1 | Watch | – | – | done |") == 0

@@ -1,0 +1,108 @@
+"""Incidents as a terminal shows them: a list, one with its timeline, and how their post-mortems stand."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from scripts.ops.asking import shown_span, shown_time
+from scripts.ops.client import printable
+from scripts.ops.screen import Screen, table
+
+_COLOURS = {"critical": 5, "high": 5, "medium": 1, "low": 3}
+
+Answer = Mapping[str, Any]
+
+
+def listed(answer: Answer, screen: Screen) -> list[str]:
+    """The latest first."""
+    if not answer["incidents"]:
+        return ["There are none."]
+    rows = [
+        [
+            printable(one["id"]), one["impact"], one["status"], "public" if one["publicVisible"] else "internal",
+            shown_time(one["startedAt"], screen), shown_span(one["times"]["toResolve"]), printable(one["title"]),
+        ]
+        for one in answer["incidents"]
+    ]  # fmt: skip
+    heads = ["id", "impact", "status", "seen", "started", "took", "title"]
+    head, *lines = table(screen, heads, rows, (5,), wrapped=6, kept=(0, 4))
+    public = [
+        f"{printable(one['id'])}: {printable(one['publicUrl'])}" for one in answer["incidents"] if one["publicUrl"]
+    ]
+    seen = ["", screen.dim("On the status page:"), *public] if public else []
+    more = ["", screen.dim("There are more: ask for a shorter time.")] if answer["cursor"] else []
+    return [head, *lines, *seen, *more]
+
+
+def postmortems(answer: Answer, screen: Screen) -> list[str]:
+    """How the post-mortems of incidents stand, in their order."""
+    if not answer["incidents"]:
+        return ["There are none."]
+    rows = [
+        [
+            printable(one["id"]), one["impact"], one["postmortemState"] or "–",
+            *(shown_time(one[name], screen) for name in ("postmortemDueAt", "postmortemAt")), printable(one["title"]),
+        ]
+        for one in answer["incidents"]
+    ]  # fmt: skip
+    head, *lines = table(
+        screen, ["id", "impact", "post-mortem", "due", "written", "title"], rows, (), wrapped=5, kept=(0, 2, 3, 4)
+    )
+    more = ["", screen.dim("There are more: ask for a shorter time.")] if answer["cursor"] else []
+    return [head, *lines, *more]
+
+
+def shown(one: Answer, screen: Screen) -> list[str]:
+    """What it is, and its timeline."""
+    seen = "on the status page" if one["publicVisible"] else "for the team only"
+    times = one["times"]
+    facts = [
+        f"{one['impact']} impact, {one['status']}, {seen}. {', '.join(one['components']) or 'No component'}.",
+        f"Started {shown_time(one['startedAt'], screen)}; acknowledged after {shown_span(times['toAcknowledge'])}; "
+        f"{'resolved after ' + shown_span(times['toResolve']) if one['resolvedAt'] else 'not resolved'}.",
+    ]
+    held = one["acknowledged"]
+    facts += [f"in the hands of {held['by']} since {shown_time(held['at'], screen)}"] if held else []
+    for name, text in (
+        ("alerts", ", ".join(one["alertIds"])),
+        ("runbook", one["runbook"]),
+        ("cause", one["rootCause"]),
+    ):
+        facts += [f"{name}: {text}"] if text else []
+    written = {"due": f"due {shown_time(one['postmortemDueAt'], screen)}", "written": "written"}
+    written["overdue"] = f"overdue since {shown_time(one['postmortemDueAt'], screen)}"
+    facts += [f"post-mortem: {written[one['postmortemState']]}"] if one["postmortemState"] else []
+    for item in one["actionItems"]:
+        facts.append(f"to do {item_told(item)}")
+    rows = [row for update in one["updates"] for row in _entry(update, screen)]
+    earlier = [screen.dim(f"{one['earlierUpdates']} earlier entries are left out.")] if one["earlierUpdates"] else []
+    return [
+        screen.paint(printable(one["title"]), _COLOURS[one["impact"]]),
+        *(line for fact in facts for line in textwrap.wrap(printable(fact), screen.width)),
+        *([printable(one["publicUrl"])] if one["publicUrl"] else []),
+        "",
+        *earlier,
+        *table(screen, ["time", "status", "for", "who", "message"], rows, (), wrapped=4, kept=(0, 1, 2)),
+        "",
+        screen.dim(f"next: {', '.join(one['allowed'])}"),
+    ]
+
+
+def _entry(update: Answer, screen: Screen) -> list[list[str]]:
+    """What the team reads and, where that is something else, below it what the public does."""
+    said, outside = update["message"], update.get("publicMessage")
+    seen = "public" if update["public"] and not outside else "team"
+    row = [shown_time(update["timestamp"], screen), update["status"], seen, printable(update["author"]), _line(said)]
+    return [row, ["", "", "public", "", _line(outside)]] if update["public"] and outside else [row]
+
+
+def _line(text: str) -> str:
+    return printable(" ".join(text.split()))
+
+
+def item_told(item: Answer) -> str:
+    """`1: Watch the age of secrets (ada, due 2031-01-31, open)`."""
+    due = f", due {item['dueAt'][:10]}" if item["dueAt"] else ""
+    return f"{item['id']}: {item['title']} ({item['owner'] or 'nobody'}{due}, {item['state'].replace('_', ' ')})"
