@@ -1,6 +1,6 @@
 # Everything that one needs is made by the targets themselves; only Python 3.11 or later must be there.
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test check bench clean
+.PHONY: help install dev demo test check bench clean
 
 PYTHON := .venv/bin/python
 READY := .venv/.ready
@@ -10,6 +10,8 @@ WORKERS ?= auto
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY) ## Install what is needed into .venv, which all the others do by themselves
 
 dev: $(READY) ## Serve everything on one local port (PORT=8080, DATA=.f0ops); Ctrl-C stops it
 	@exec $(PYTHON) -m scripts.dev --port $(PORT) --data-dir $(DATA)

@@ -1,7 +1,7 @@
 """`make bench`: every figure with its limit, each ratio against a baseline measured in the same run.
 
-python -m bench [ingest] [otlp] [fold] [evaluate] [serve] [cold] [record] [cost] [slo] [backtest] [status] [probes]
-                [usage] [delivery]
+.venv/bin/python -m bench [ingest] [otlp] [fold] [evaluate] [serve] [cold] [record] [cost] [slo] [backtest] [status]
+                          [probes] [usage] [delivery]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What Lighthouse says of the status page. Needs Node 18 or later with npm, and a Chromium; not part of `make bench`.
 
-python -m bench.lighthouse          a phone, as Lighthouse takes it, and a desktop; both should have 100 four times
+.venv/bin/python -m bench.lighthouse    a phone, as Lighthouse takes it, and a desktop; both should have 100 four times
 
 The performance is that of this machine too, which Lighthouse slows down fourfold for a phone: let nothing else run.
 """

@@ -1,6 +1,6 @@
 """A load generator in a process of its own: keep-alive connections, one request after the other on each.
 
-    python -m bench.load PORT CONNECTIONS SECONDS FILE    (FILE: JSON list of requests, base64)
+    .venv/bin/python -m bench.load PORT CONNECTIONS SECONDS FILE    (FILE: JSON list of requests, base64)
 
 Prints {requests, seconds, p99_ms, failures}.
 """

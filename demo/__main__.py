@@ -1,4 +1,4 @@
-"""`python -m demo`: a shop under load, slowed and broken, and what F0 Ops makes of it, in a minute or two.
+"""`.venv/bin/python -m demo`: a shop under load, slowed and broken, and what F0 Ops makes of it, in a minute or two.
 
 It runs a local server of its own with a throw-away folder, so a `make dev` beside it is left alone. Exit code 0 only if
 the whole story was seen, 1 if something did not come, 130 after Ctrl-C.
@@ -147,7 +147,7 @@ def _wait_until_up(process: Process, is_up: Callable[[], bool]) -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog=".venv/bin/python -m demo", description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, default=8090, help="for F0 Ops; the shop takes the next one (default 8090)")
     parser.add_argument("--fast", action="store_const", dest="speed", const=60.0, default=40.0, help="faster still")
     options = parser.parse_args()

@@ -111,7 +111,8 @@ def require_free(port: int, what: str) -> None:
             trial.bind(("127.0.0.1", port))
         except OSError as error:
             raise PortInUse(
-                f"Port {port} is in use, and {what} needs it. Choose another: python -m demo --port {port + 10}"
+                f"Port {port} is in use, and {what} needs it. Choose another:"
+                f" .venv/bin/python -m demo --port {port + 10}"
             ) from error
 
 

@@ -1,6 +1,6 @@
 """A small web shop, as a user of F0 Ops would write one: a Flask application that sends its own metrics.
 
-    OPS_URL=http://127.0.0.1:8080 OPS_KEY=… python -m gunicorn --threads 8 'demo.shop:create_app()'
+    OPS_URL=http://127.0.0.1:8080 OPS_KEY=… .venv/bin/python -m gunicorn --threads 8 'demo.shop:create_app()'
 
 GET /api/orders · POST /api/orders · GET /api/users/<id> · POST /api/agent · GET /api/health
 

@@ -1,4 +1,4 @@
-"""What would have alerted: `python -m scripts.backtest` replays history through proposed SLOs, beside today's."""
+"""What would have alerted: replays history through proposed SLOs, beside today's (docs/SLO.md)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ exit codes:
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.backtest",
+        prog=".venv/bin/python -m scripts.backtest",
         description="When the alerts of proposed SLOs would have fired, beside those in force.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

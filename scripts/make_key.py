@@ -1,4 +1,4 @@
-"""Make a key: `python -m scripts.make_key`. Senders get the key; INGEST_KEYS, or for usage USAGE_KEYS, its hash."""
+"""Make a key: senders get the key; INGEST_KEYS, or for usage USAGE_KEYS, its hash."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Writes the generated part of docs/SLO_DEFINITIONS.md from config/ and the report's targets.
 
-`python -m scripts.slo_definitions` prints it; `--write` puts it into the page, between its two marks.
+`.venv/bin/python -m scripts.slo_definitions` prints it; `--write` puts it into the page, between its two marks.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from shared.domain.slo import Slo
 from shared.slo_loader import load_burn_windows, load_file, load_registry
 
 PAGE = ROOT / "docs" / "SLO_DEFINITIONS.md"
-BEGIN = "<!-- made by `python -m scripts.slo_definitions --write`; do not change by hand -->"
+BEGIN = "<!-- made by `.venv/bin/python -m scripts.slo_definitions --write`; do not change by hand -->"
 END = "<!-- made until here -->"
 _SILENCE = {"keep": "keeps the alert as it is", "ok": "counts as within the limit", "alert": "raises the alert"}
 _UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"))
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m scripts.slo_definitions", description=__doc__)
+    parser = argparse.ArgumentParser(prog=".venv/bin/python -m scripts.slo_definitions", description=__doc__)
     parser.add_argument("--write", action="store_true", help="put it into docs/SLO_DEFINITIONS.md")
     text = generated(ROOT / "config")
     if parser.parse_args(argv).write:

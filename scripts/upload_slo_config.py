@@ -1,4 +1,4 @@
-"""Put SLOs in force: `python -m scripts.upload_slo_config`. Checks, shows what would change, asks, writes a version."""
+"""Put SLOs in force: checks, shows what would change, asks, writes a version (docs/SLO.md)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ exit codes:
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.upload_slo_config",
+        prog=".venv/bin/python -m scripts.upload_slo_config",
         description="Put SLOs in force, as a new version.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

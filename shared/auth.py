@@ -140,7 +140,7 @@ def bearer(request: Request) -> str | None:
 
 @cache
 def _tell_that_no_key_is_set(setting: str, what: str) -> None:
-    log.error(f"{setting} is empty: {what} is refused; make a key with `python -m scripts.make_key`")
+    log.error(f"{setting} is empty: {what} is refused; make a key with `.venv/bin/python -m scripts.make_key`")
 
 
 def unauthorized(detail: str) -> Problem:

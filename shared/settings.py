@@ -273,7 +273,8 @@ class _Reader:
         keys = self.words(name)
         for n, key in enumerate(keys):
             if not _HASH.fullmatch(key):
-                fault = f"{name}[{n}] is not a SHA-256 hash in hex: make one with `python -m scripts.make_key`"
+                how = "make one with `.venv/bin/python -m scripts.make_key`"
+                fault = f"{name}[{n}] is not a SHA-256 hash in hex: {how}"
                 self.faults.append(fault)
         if len(keys) > 2:
             self.faults.append(f"{name} has more than two keys: one in use and the next one are enough")

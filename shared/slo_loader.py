@@ -1,7 +1,7 @@
 """The SLO configuration in force: the document `config/slo` if there is one, else `config/slo.json`.
 
 A broken document is told with every fault; the last good one (`config/slo_last_good`, else the file) stays in force.
-`python -m scripts.upload_slo_config` writes the document, and with it `config/slo/versions/{n}`.
+`.venv/bin/python -m scripts.upload_slo_config` writes the document, and with it `config/slo/versions/{n}`.
 """
 
 from __future__ import annotations

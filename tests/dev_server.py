@@ -33,7 +33,7 @@ Found = TypeVar("Found")
 
 
 class DevServer:
-    """`python -m scripts.dev` on a free port with the data in `folder`. Its output is in `output()`."""
+    """`.venv/bin/python -m scripts.dev` on a free port with the data in `folder`. Its output is in `output()`."""
 
     def __init__(self, folder: Path, *arguments: str, **env: str) -> None:
         self._log = (folder.parent / f"{folder.name}.{time.monotonic_ns()}.log").open("wb")

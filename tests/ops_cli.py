@@ -1,4 +1,4 @@
-"""`python -m scripts.ops` within this process, against a function over a real socket: what it says, its exit code."""
+"""`./ops` within this process, against a function over a real socket: what it says, its exit code."""
 
 from __future__ import annotations
 

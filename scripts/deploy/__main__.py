@@ -1,4 +1,4 @@
-"""`python -m scripts.deploy --project P [--dry-run]`: deploy every function with gcloud. See docs/deploy.md."""
+"""`scripts.deploy --project P [--dry-run]`: deploy every function with gcloud. See docs/deploy.md."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m scripts.deploy", description=__doc__)
+    parser = argparse.ArgumentParser(prog=".venv/bin/python -m scripts.deploy", description=__doc__)
     parser.add_argument("--project", required=True, type=_project, help="id of the Google Cloud project")
     parser.add_argument("--region", type=_region, help="instead of the regions in functions.yaml")
     parser.add_argument("--only", nargs="+", default=[], metavar="ID", help="these functions and their jobs alone")
@@ -77,7 +77,8 @@ def main(argv: Sequence[str]) -> int:
         run.run(steps, arguments.first, ROOT, partial(_upsert, target.project), _say)
     except run.StepFailed as failure:
         again = [*_without_from(argv), "--from", str(failure.number)]
-        _say(f"{failure}\nThe steps before it are done. Resume with:\n  python -m scripts.deploy {shlex.join(again)}")
+        command = f".venv/bin/python -m scripts.deploy {shlex.join(again)}"
+        _say(f"{failure}\nThe steps before it are done. Resume with:\n  {command}")
         return 1
     _say("done")
     return 0

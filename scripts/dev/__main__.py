@@ -1,4 +1,4 @@
-"""`python -m scripts.dev`: every function of functions.yaml on one local port, over SQLite, with its schedules."""
+"""What `make dev` runs: every function of functions.yaml on one local port, over SQLite, with its schedules."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m scripts.dev", description="Serve every function on one port.")
+    parser = argparse.ArgumentParser(prog=".venv/bin/python -m scripts.dev", description="Serve every function.")
     port = os.environ.get("PORT") or "8080"
     parser.add_argument("--port", default=port, help="default: the variable PORT, else 8080; 0 takes a free one")
     parser.add_argument("--data-dir", default=".f0ops", help="where the data stays over restarts (default: .f0ops)")

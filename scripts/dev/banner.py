@@ -43,7 +43,7 @@ def banner(plan: Plan, key: str, last: datetime | None) -> str:
 
 def _look(url: str) -> str:
     """The command that draws a metric, which takes the usual address by itself."""
-    command = ".venv/bin/python -m scripts.ops metrics api_latency"
+    command = "./ops metrics api_latency"
     return command if url == LOCAL else f"{command} --url {url}"
 
 

@@ -1,1 +1,1 @@
-"""`python -m scripts.ops`: what admins ask F0 Ops, from a terminal."""
+"""`./ops`: what admins ask F0 Ops, from a terminal."""

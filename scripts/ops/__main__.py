@@ -1,4 +1,4 @@
-"""`python -m scripts.ops COMMAND`: one module a command, which adds its own arguments and runs."""
+"""`./ops COMMAND`: one module a command, which adds its own arguments and runs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str], env: Mapping[str, str], screen: Screen) -> int:
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.ops",
+        prog="./ops",
         description="Ask F0 Ops as an admin.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

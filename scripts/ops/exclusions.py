@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     if options.json:
         return as_json(answer)
     rounded = " It was widened to whole 5 minutes." if answer["rounded"] else ""
-    undo = f"Undo it: python -m scripts.ops exclude cancel {printable(answer['id'])}"
+    undo = f"Undo it: ./ops exclude cancel {printable(answer['id'])}"
     return f"Excluded {_words(answer, screen)}.{rounded}\n{screen.dim(undo)}"
 
 

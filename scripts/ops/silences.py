@@ -57,7 +57,7 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     answer = client.change("POST", BASE, wanted, once())
     if options.json:
         return as_json(answer)
-    undo = f"End it: python -m scripts.ops silence expire {printable(answer['id'])}"
+    undo = f"End it: ./ops silence expire {printable(answer['id'])}"
     return f"Silenced until {answer['endsAt'][:16].replace('T', ' ')} UTC.\n{screen.dim(undo)}"
 
 

@@ -66,7 +66,7 @@ def overview(answer: Answer, screen: Screen) -> list[str]:
     heads = ["SLO", "SLI", "objective", "budget left", "1h", "6h", "forecast", "state"]
     head, *lines = table(screen, heads, rows, (1, 2, 3, 4, 5))
     told = [_alarming(slo, line, screen) for slo, line in zip(answer["slos"], lines, strict=True)]
-    hint = _wrapped(f"One of them: python -m scripts.ops slos {answer['slos'][0]['id']}", screen.width)
+    hint = _wrapped(f"One of them: ./ops slos {answer['slos'][0]['id']}", screen.width)
     return [head, *told, "", *map(screen.dim, hint), *_facts(answer, screen)]
 
 

@@ -13,7 +13,7 @@ try:
 except ImportError as error:  # it is not among what is deployed
     raise ConfigError(
         "OpenSLO",
-        ["(the whole): reading YAML needs PyYAML, which is not installed: `python -m pip install PyYAML`"],
+        ["(the whole): reading YAML needs PyYAML, which is not installed: `.venv/bin/python -m pip install PyYAML`"],
     ) from error
 
 

@@ -42,8 +42,8 @@ def first_step(facts: Mapping[str, Any]) -> str | None:
     name = str(facts.get("sloId"))
     if name == DEAD_LETTERS:
         return (
-            "See what was not delivered (python -m scripts.ops notify list --state dead), mend the channel and try it"
-            " (… notify test CHANNEL), then send again what is still of use (… notify resend ID)."
+            "See what was not delivered (./ops notify list --state dead), mend the channel and try it"
+            " (./ops notify test CHANNEL), then send again what is still of use (./ops notify resend ID)."
         )
     if name == COUNTING:
         return (

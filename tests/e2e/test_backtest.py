@@ -1,4 +1,4 @@
-"""`python -m scripts.backtest` as an operator has it, on both stores."""
+"""`scripts.backtest` as an operator has it, on both stores."""
 
 from __future__ import annotations
 

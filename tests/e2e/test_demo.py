@@ -1,4 +1,4 @@
-"""The shop and its metrics client for real, and `python -m demo` as a user runs it."""
+"""The shop and its metrics client for real, and `.venv/bin/python -m demo` as a user runs it."""
 
 from __future__ import annotations
 

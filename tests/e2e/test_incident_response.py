@@ -24,7 +24,7 @@ COMMANDS = [
     for block in re.findall(r"^ *```sh\n(.*?)^ *```$", PAGE, re.DOTALL | re.MULTILINE)
     for line in block.splitlines()
 ]
-PREFIX = ".venv/bin/python -m scripts.ops "
+PREFIX = "./ops "
 
 
 @pytest.fixture(scope="module")

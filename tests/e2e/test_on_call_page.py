@@ -165,7 +165,7 @@ def test_an_acknowledge_that_fails_says_so_and_can_be_pressed_again(server: DevS
 
 
 def test_axe_finds_nothing_to_complain_about_in_light_and_dark(server: DevServer, browser: Any) -> None:
-    reason = "axe-playwright-python is not installed: python -m pip install -r requirements-dev.txt"
+    reason = "axe-playwright-python is not installed: .venv/bin/python -m pip install -r requirements-dev.txt"
     axe = Path(pytest.importorskip("axe_playwright_python", reason=reason).__file__).parent / "axe.min.js"
     context = browser.new_context(bypass_csp=True, viewport={"width": 390, "height": 800})
     page = context.new_page()

@@ -1,4 +1,4 @@
-"""`python -m scripts.ops` as an admin has it: a real process against a real server, with its exit codes."""
+"""`./ops` as an admin has it: a real process against a real server, with its exit codes."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def newcomer(server: DevServer) -> str:
     )
     assert sent.returncode == 0
     assert server.run("alertRules").status_code == 200
-    (look,) = re.findall(r"^  Metrics +\S+python -m scripts\.ops (.*)$", banner, re.MULTILINE)
+    (look,) = re.findall(r"^  Metrics +\./ops (.*)$", banner, re.MULTILINE)
     return ops(*look.split()).stdout
 
 

@@ -1,4 +1,4 @@
-"""`python -m scripts.ops exclude`: a real process that asks before it changes anything, against a real server."""
+"""`./ops exclude`: a real process that asks before it changes anything, against a real server."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_an_exclusion_is_added_listed_and_cancelled_after_a_clear_yes(server: De
     words, undo = done.stdout.splitlines()
     assert re.fullmatch(r"Excluded 20.* to 20.* of all SLOs\.( It was widened to whole 5 minutes\.)?", words)
     (one,) = listed(server)
-    assert undo == f"Undo it: python -m scripts.ops exclude cancel {one['id']}"
+    assert undo == f"Undo it: ./ops exclude cancel {one['id']}"
 
     head, line = exclude(server, "list").stdout.splitlines()
     assert head.split() == ["id", "from", "minutes", "of", "state", "reason"]

@@ -1,4 +1,4 @@
-"""`python -m scripts.ops silence` and `alert`: real processes against a real server."""
+"""`./ops silence` and `alert`: real processes against a real server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_silence_is_made_after_a_clear_yes_listed_and_expired(server: DevServe
     done = ops(server, *ADD, typed="yes\n")
     assert done.returncode == 0, done.stderr
     (one,) = json.loads(ops(server, "silence", "list", "--json").stdout)["silences"]
-    assert done.stdout.splitlines()[1] == f"End it: python -m scripts.ops silence expire {one['id']}"
+    assert done.stdout.splitlines()[1] == f"End it: ./ops silence expire {one['id']}"
     assert "moving the database" in ops(server, "silence", "list").stdout
     assert "Expired" in ops(server, "silence", "expire", one["id"]).stdout
     assert ops(server, "silence", "list").stdout == "Nothing is silenced.\n"

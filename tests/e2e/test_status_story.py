@@ -103,7 +103,7 @@ AXE = "axe_playwright_python"
 
 def test_axe_finds_nothing_to_complain_about(tmp_path: Path, browser: Any) -> None:
     """All rules that axe has, light and dark, on every kind of page, with all that can be opened open."""
-    reason = "axe-playwright-python is not installed: python -m pip install -r requirements-dev.txt"
+    reason = "axe-playwright-python is not installed: .venv/bin/python -m pip install -r requirements-dev.txt"
     axe = Path(pytest.importorskip(AXE, reason=reason).__file__).parent / "axe.min.js"
     found: dict[str, list[str]] = {}
     others = ["history", "incidents/payments", "incidents/move", "incidents/none"]
@@ -130,7 +130,7 @@ def test_axe_finds_nothing_to_complain_about(tmp_path: Path, browser: Any) -> No
 
 
 def test_axe_finds_nothing_in_a_navigation_with_a_badge(tmp_path: Path, browser: Any) -> None:
-    reason = "axe-playwright-python is not installed: python -m pip install -r requirements-dev.txt"
+    reason = "axe-playwright-python is not installed: .venv/bin/python -m pip install -r requirements-dev.txt"
     axe = Path(pytest.importorskip(AXE, reason=reason).__file__).parent / "axe.min.js"
     html = f"<!doctype html><html lang=en><title>Shop</title><body>{BADGE}<main><h1>Shop</h1></main>"
     found = {}

@@ -289,7 +289,7 @@ print(json.dumps(service_checker.check_service_status("f0", service_checker.SERV
 
 @pytest.mark.skipif(
     importlib.util.find_spec("statuspage_prometheus_exporter") is None,
-    reason="statuspage-prometheus-exporter is not installed: python -m pip install -r requirements-dev.txt",
+    reason="statuspage-prometheus-exporter is not installed: .venv/bin/python -m pip install -r requirements-dev.txt",
 )
 @pytest.mark.parametrize(("view", "status"), [("operational", 1), ("outage", 0), ("maintenance", 0)])
 def test_a_published_client_reads_it_unmodified(serve: Serve, tmp_path: Path, view: str, status: int) -> None:

@@ -1,4 +1,4 @@
-"""`python -m scripts.upload_slo_config` as an operator has it: real processes on both stores, with their exit codes."""
+"""`scripts.upload_slo_config` as an operator has it: real processes on both stores, with their exit codes."""
 
 from __future__ import annotations
 

@@ -450,5 +450,6 @@ esac
     told = capsys.readouterr().out
     assert "step 1 (function statusApi in us-central1) failed: gcloud ended with exit code 7" in told
     assert (
-        f"python -m scripts.deploy --project ops-prod --only statusApi --env-file {tmp_path}/settings --from 1" in told
+        ".venv/bin/python -m scripts.deploy --project ops-prod --only statusApi"
+        f" --env-file {tmp_path}/settings --from 1" in told
     )

@@ -56,7 +56,7 @@ def test_a_planted_fault_in_a_gcloud_command_is_found(command: str, fault: str) 
 
 
 def test_the_table_of_functions_is_the_manifest() -> None:
-    assert table(MANIFEST) in DEPLOY, f"run `python -m scripts.manifest` and copy its table:\n{table(MANIFEST)}"
+    assert table(MANIFEST) in DEPLOY, f"run scripts.manifest and copy its table:\n{table(MANIFEST)}"
 
 
 def test_every_secret_and_every_api_is_made_on_the_page() -> None:

@@ -173,7 +173,7 @@ def test_every_reason_against_opentelemetry_that_is_described_is_given() -> None
 
 
 def test_the_costs_in_the_guide_are_those_of_its_operations() -> None:
-    """The operations are measured by `python -m bench cost`, which takes minutes; what follows from them is checked."""
+    """The operations are measured by `bench cost`, which takes minutes; what follows from them is checked."""
     heads = ("metrics", *KINDS[:3], "by TTL", "a million", "one document each", "a day", "with the free quota")
     for what, *cells in table(METRICS, *heads):
         million = {kind: float(cell.replace(",", "")) for kind, cell in zip(KINDS, cells, strict=False)}
@@ -491,6 +491,29 @@ def test_every_module_that_is_run_exists() -> None:
         for module in re.findall(r"python -m ([\w.]+)", page):
             path = ROOT / module.replace(".", "/")
             assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), f"{name}: {module}"
+
+
+def with_another_python(text: str) -> list[str]:
+    """The commands of a text that need what `make` installs, and name a Python that may not have it."""
+    found = re.findall(r"(?<![\w$}\"'])[\w./]*python3?(?:\.\d+)? -m [\w.]+", text)
+    return [command for command in found if not command.startswith(".venv/bin/python -m ")]
+
+
+def test_a_command_with_another_python_is_found() -> None:
+    text = "`python -m a`, (python3 -m scripts.b), venv/bin/python -m c, .venv/bin/python -m d, $PYTHON -m e, ./ops f"
+    assert with_another_python(text) == ["python -m a", "python3 -m scripts.b", "venv/bin/python -m c"]
+
+
+def test_every_command_that_is_written_anywhere_works_once_make_has_installed_what_is_needed() -> None:
+    """In pages, messages and usage texts alike: what admins ask is `./ops`, all else `.venv/bin/python -m …`."""
+    tops = ("config", "demo", "bench", "docs", "functions", "public", "runbooks", "scripts", "shared", "tests")
+    files = [path for top in tops for path in (ROOT / top).rglob("*") if path.suffix in (".py", ".md", ".html", ".js")]
+    files += [path for path in ROOT.iterdir() if path.is_file() and path.name not in (".git", ".env")]
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text(errors="replace") for path in files}
+    here = "tests/unit/test_docs.py"  # which has the planted ones
+    assert {name: found for name, text in texts.items() if name != here and (found := with_another_python(text))} == {}
+    pages = {name: text for name, text in texts.items() if name.endswith(".md")}
+    assert [name for name, text in pages.items() if "python -m scripts.ops" in text] == []
 
 
 def test_the_deploy_command_of_the_readme_shows_what_would_be_done() -> None:

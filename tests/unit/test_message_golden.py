@@ -1,4 +1,4 @@
-"""Every channel's whole message in every scene. `python -m tests.unit.test_message_golden` renews the golden files."""
+"""Every channel's whole message in every scene. To renew them: `.venv/bin/python -m tests.unit.test_message_golden`."""
 
 from __future__ import annotations
 

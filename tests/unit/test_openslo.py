@@ -308,7 +308,7 @@ def test_without_pyyaml_it_says_how_to_get_it(tmp_path: Path) -> None:
         [sys.executable, "-c", code, *argv], cwd=CONFIG.parent, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
-    assert "needs PyYAML, which is not installed: `python -m pip install PyYAML`" in done.stderr
+    assert "needs PyYAML, which is not installed: `.venv/bin/python -m pip install PyYAML`" in done.stderr
 
 
 def places_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""`python -m scripts.ops alert` and `inbox` as somebody on call has them, against the real function."""
+"""`./ops alert` and `inbox` as somebody on call has them, against the real function."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The terminal's chart and tables, whole as golden files, and what holds for all of them.
 
-To renew the golden files after a change that is meant: `RENEW_GOLDEN=1 python -m pytest tests/unit/test_ops_chart.py`,
-then look at the difference.
+To renew the golden files after a change that is meant, and then look at the difference:
+`RENEW_GOLDEN=1 .venv/bin/python -m pytest tests/unit/test_ops_chart.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`scripts.ops costs`, `usage` and `reconcile` against the served API, and what a terminal shows."""
+"""`./ops costs`, `usage` and `reconcile` against the served API, and what a terminal shows."""
 
 from __future__ import annotations
 

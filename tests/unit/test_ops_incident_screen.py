@@ -1,4 +1,4 @@
-"""`python -m scripts.ops incident` as somebody on call has it: what it shows, asks and answers."""
+"""`./ops incident` as somebody on call has it: what it shows, asks and answers."""
 
 from __future__ import annotations
 

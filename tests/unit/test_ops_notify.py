@@ -1,4 +1,4 @@
-"""`python -m scripts.ops notify` against the real function: exit codes, and what the terminal shows."""
+"""`./ops notify` against the real function: exit codes, and what the terminal shows."""
 
 from __future__ import annotations
 

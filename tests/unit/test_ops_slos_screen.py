@@ -1,6 +1,6 @@
 """What the terminal shows of SLOs, whole as golden files, and what holds for all of it.
 
-To renew the golden files after a change that is meant: `RENEW_GOLDEN=1 python -m pytest
+To renew the golden files after a change that is meant: `RENEW_GOLDEN=1 .venv/bin/python -m pytest
 tests/unit/test_ops_slos_screen.py`, then look at the difference.
 """
 

@@ -21,7 +21,7 @@ JUNK = [  # what a working folder may hold besides
     ".f0ops/store.db", "node_modules/a/index.js", "web/src/main.ts", "tests/unit/test_a.py", "demo/app.py",
     "bench/b.py", "scripts/deploy/plan.py", "docs/deploy.md", "public/index.html", "shared/__pycache__/log.pyc",
     "firebase-debug.log", "functions/.env", "functions.yaml", "firebase.json", "pyproject.toml", "README.md",
-    "requirements-dev.txt", ".mypy_cache/x", "shared/store/.coverage", "config/slo.local", "firestore.rules",
+    "requirements-dev.txt", "ops", ".mypy_cache/x", "shared/store/.coverage", "config/slo.local", "firestore.rules",
 ]  # fmt: skip
 WANTED = [
     "main.py", "requirements.txt", "functions/__init__.py", "functions/alert_rules/handler.py", "shared/log.py",

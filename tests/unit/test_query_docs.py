@@ -42,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
 def run(example: str, url: str) -> str:
     """What the commands of an example print, with this server in the place of the one shown."""
     commands = [line[2:] for line in example.splitlines() if line.startswith("$ ")]
-    script = "\n".join(["set -e", *commands]).replace(LOCAL, url).replace(".venv/bin/python ", f"{sys.executable} ")
+    script = "\n".join(["set -e", *commands]).replace(LOCAL, url).replace("./ops ", f"{sys.executable} -m scripts.ops ")
     env = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "OPS_URL": url, "TZ": "UTC"}
     done = subprocess.run(
         ["bash", "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
@@ -62,7 +62,7 @@ def test_the_curl_of_the_page_gets_the_answer_that_is_shown(server: DevServer) -
 
 
 def test_the_command_of_the_page_draws_a_chart(server: DevServer) -> None:
-    (example,) = [text for text in EXAMPLES if "scripts.ops" in text]
+    (example,) = [text for text in EXAMPLES if "./ops " in text]
     told = run(example, server.url)
     assert told.startswith("api_latency p95, ")
     assert "within 1 %" in told

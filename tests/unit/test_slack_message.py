@@ -1,4 +1,4 @@
-"""What people read in Slack. `python -m tests.unit.test_slack_message` renews the golden files."""
+"""What people read in Slack. `.venv/bin/python -m tests.unit.test_slack_message` renews the golden files."""
 
 from __future__ import annotations
 

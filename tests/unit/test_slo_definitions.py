@@ -25,7 +25,7 @@ def with_slo(folder: Path, **slo: Any) -> str:
 
 def test_the_page_is_that_of_the_configuration() -> None:
     page = PAGE.read_text()
-    assert page == put_into(page, generated(CONFIG)), "run `python -m scripts.slo_definitions --write`"
+    assert page == put_into(page, generated(CONFIG)), "run `.venv/bin/python -m scripts.slo_definitions --write`"
 
 
 def test_every_slo_and_every_success_metric_is_on_the_page() -> None:

@@ -56,7 +56,7 @@ def test_the_curl_of_the_page_gets_the_answer_that_is_shown(server: DevServer) -
 
 
 def test_the_command_of_the_page_prints_what_is_shown(server: DevServer) -> None:
-    (example,) = [text for text in EXAMPLES if "scripts.ops" in text]
+    (example,) = [text for text in EXAMPLES if "./ops " in text]
     assert run(example, server.url) == example.partition("\n")[2]
 
 
