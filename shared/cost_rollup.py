@@ -30,6 +30,7 @@ from shared.domain.usage import day_of, user_key
 from shared.notify.registry import configured
 from shared.spending import SpendingAlerts, load_spending
 from shared.store.protocol import Doc, Put, Query, Store
+from shared.unknown_plans import tell_unknown_plans
 from shared.usage_record import tell_metric
 from shared.usage_segments import fold_usage
 
@@ -125,6 +126,7 @@ def judge(app: App, changed: Iterable[Doc], now: datetime) -> SpendingAlerts:
     by_day = {day: parts_in(doc) for day, doc in zip(days, docs, strict=True)}
     firing = [doc for doc in app.store.query(FIRING) if doc.id.startswith("cost-")]
     known_firing = {doc.id for doc in firing}
+    tell_unknown_plans(app.store, by_day, app.part(accounts_for).plans, now)
     alerts = SpendingAlerts(app.store, policy, app.flags.all(), configured(app), known_firing, now)
     accounts = {doc.id: doc for doc in [*changed, *_accounts_of(app.store, firing)]}
     for finding in [*_of_all(by_day, policy, now), *_of_users(app.store, accounts.values(), policy, now)]:

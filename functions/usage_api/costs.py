@@ -19,6 +19,7 @@ from shared.domain.ledger import Part
 from shared.domain.spending import RATE_DAYS, forecast
 from shared.http import Problem, answer
 from shared.spending import load_spending
+from shared.unknown_plans import unknown_plans
 from shared.usage_record import tell_metric
 from shared.usage_segments import fold_usage
 
@@ -106,7 +107,7 @@ def _rows(app: App, days: list[str]) -> list[tuple[str, Part]]:
 
 
 def overview(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
-    """This month: what it has cost, what it will have cost at its end, the budget, and what has no price."""
+    """This month: what it has cost, what it will have cost at its end, the budget, what has no price, unknown plans."""
     require_dashboard(app)
     complete = bring_up_to_date(app, now)
     today = now.astimezone(UTC).date()
@@ -125,5 +126,6 @@ def overview(app: App, request: Request, now: datetime, _: Mapping[str, str]) ->
             "forecast_usd": plain(Decimal(round(expected * 10_000)) / 10_000),
             "budget_usd": None if budget is None else plain(budget),
             "unpriced_models": sorted({part.model for part in month if part.unpriced_calls}),
+            "unknown_plans": unknown_plans(month, app.part(accounts_for).plans),
         }
     )

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from functions.usage_api.body import json_object
-from shared.accounts import Erasing
+from shared.accounts import Erasing, accounts_for
 from shared.domain.provider_response import NoUsage, read_response
 from shared.domain.usage import Tokens, Usage, parse_usage
 from shared.http import Problem, answer
+from shared.unknown_plans import plan_warnings
 from shared.usage_record import record
 
 if TYPE_CHECKING:
@@ -32,13 +33,19 @@ def take(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Res
         raise Problem(413, "too_many_events", f"at most {MAX_EVENTS} events in a body")
     usages: list[Usage] = []
     rejected: list[dict[str, Any]] = []
+    warnings: list[dict[str, Any]] = []
+    plans = app.part(accounts_for).plans
     for index, one in enumerate(listed):
         found = read_event(one, now)
-        if isinstance(found, Usage):
-            usages.append(found)
-        else:
+        if not isinstance(found, Usage):
             rejected.append({"index": index, "reasons": found})
+            continue
+        usages.append(found)
+        if reasons := plan_warnings(plans, found.plan):
+            warnings.append({"index": index, "reasons": reasons})
     result: dict[str, Any] = {"accepted": len(usages), "rejected": rejected}
+    if warnings:
+        result["warnings"] = warnings
     if usages:
         try:
             recorded = record(app, usages, now)

@@ -59,6 +59,7 @@ def set_override(app: App, request: Request, now: datetime, path: Mapping[str, s
 def shown(account: Account, standings: Sequence[Standing]) -> dict[str, Any]:
     return {
         "plan": account.plan_name,
+        "limits_of": account.plans.holding(account.told_plan, account.override),
         "override": account.override.model_dump(mode="json", by_alias=True, exclude_unset=True),
         "quota_pct": account.percent_used(),
         "reservations": len(account.holds),

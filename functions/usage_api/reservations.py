@@ -26,6 +26,7 @@ from shared.domain.usage import MOST_TOKENS, STANDARD, Usage, count_of, is_uid, 
 from shared.flags import FlagsUnknown
 from shared.http import Problem, answer
 from shared.store.protocol import StoreError
+from shared.unknown_plans import plan_warnings
 from shared.usage_record import tell_metric
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def reserve(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> 
         detail = "this user has too many reservations that are neither settled nor released; they expire by themselves"
         raise Problem(429, "too_many_reservations", detail, headers={"Retry-After": "60"})
     made, until = step.at or now, step.until or now + lasts
-    response = answer(_granted(step, made, until, step.reason, checked=True), 201)
+    granted = _granted(step, made, until, step.reason, checked=True)
+    response = answer(granted | _warned(accounts, step.plan), 201)
     response.headers.update(rate_headers(step.standings, now))
     return response
 
@@ -72,6 +74,7 @@ def reserve(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> 
 def settle(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     """What the call used: `tokens` or `response`, as in an event. Again it changes nothing more."""
     body = json_object(request, app)
+    accounts = app.part(accounts_for)
     made, request_id = _read_id(path["id"])
     if "time" in body or "requestId" in body:
         refuse([f"{name}: is the reservation's" for name in ("time", "requestId") if name in body])
@@ -81,11 +84,12 @@ def settle(app: App, request: Request, now: datetime, path: Mapping[str, str]) -
         raise AssertionError
     step = Settle(request_id, found)
     try:
-        app.part(accounts_for).do(found.uid, step, now)
+        accounts.do(found.uid, step, now)
     except Erasing:
         raise being_erased() from None
     tell_metric(app, [found], now)
-    response = answer({"reservationId": path["id"], "reason": step.reason, "day": found.day})
+    settled = {"reservationId": path["id"], "reason": step.reason, "day": found.day}
+    response = answer(settled | _warned(accounts, found.plan))
     response.headers.update(rate_headers(step.standings, now))
     return response
 
@@ -184,6 +188,11 @@ def _granted(step: Reserve, made: datetime, until: datetime, reason: str, *, che
         "expiresAt": until.isoformat(),
         "held": {"calls": 1, "tokens": step.amount.tokens, "costUsd": plain(step.amount.cost)} if checked else None,
     }
+
+
+def _warned(accounts: Accounts, plan: str | None) -> dict[str, Any]:
+    warnings = plan_warnings(accounts.plans, plan)
+    return {"warnings": warnings} if warnings else {}
 
 
 def _on_failure(accounts: Accounts, step: Reserve, now: datetime, error: Exception) -> Response:

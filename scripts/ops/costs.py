@@ -65,6 +65,9 @@ def ahead(month: Answer, screen: Screen) -> list[str]:
     lines = [f"{month['month']}: {spent} so far, {usd(month['forecast_usd'])} expected at its end{limit}."]
     if month["unpriced_models"]:
         lines.append(screen.paint(f"Without a price: {printable(', '.join(month['unpriced_models']))}.", 1))
+    if month["unknown_plans"]:
+        named = ", ".join(f"{plan} ({calls:,})" for plan, calls in month["unknown_plans"].items())
+        lines.append(screen.paint(f"Plans that config/plans.json does not know (calls): {printable(named)}.", 1))
     return lines
 
 

@@ -71,6 +71,8 @@ def _unpriced(day: Answer) -> int:
 def standing(quota: Answer, screen: Screen) -> list[str]:
     """Each limit, used, held and left."""
     head = f"plan {printable(quota['plan'])}" + (", with limits of this user alone" if quota["override"] else "")
+    if quota["limits_of"] != quota["plan"]:
+        head += f", which config/plans.json does not know: the limits of {printable(quota['limits_of'])} hold"
     rows = [[s["limit"], s["used"], s["held"], s["left"], s["most"], s["resetsAt"][:16]] for s in quota["limits"]]
     if not rows:
         return [head, screen.dim("No limits.")]

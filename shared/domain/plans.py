@@ -74,7 +74,12 @@ class Plans(BaseModel):
             raise ValueError(f"default: {self.default!r} is none of {', '.join(self.plans)}")
         return self
 
+    def holding(self, told: str | None, override: Override) -> str:
+        """The name of the plan whose limits hold for a user who is on plan `told`."""
+        named = override.plan or told
+        return named if named in self.plans else self.default
+
     def plan(self, told: str | None, override: Override) -> Plan:
         """What holds for a user who is on plan `told`."""
-        plan = self.plans.get(override.plan or told or self.default, self.plans[self.default])
+        plan = self.plans[self.holding(told, override)]
         return Plan(day=override.day.over(plan.day), month=override.month.over(plan.month))
