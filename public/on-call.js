@@ -279,6 +279,7 @@ const where = (labels) => Object.entries(labels || {}).map(([name, value]) => `,
 
 function budget(left) {
   if (left === null) return "not known yet";
+  if (left <= -1) return `${number(Math.round((1 - left) * 10) / 10)} × the whole budget is spent`;
   if (left < 0) return `overspent by ${number(Math.ceil(-left * 100))} %`;
   return `${number(Math.floor(left * 100))} % is left`;
 }

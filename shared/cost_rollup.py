@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from shared import log
-from shared.accounts import Accounts, Erasing, accounts_for
+from shared.accounts import Accounts, Erasing, accounts_for, day_path
 from shared.cost_days import costs_path, month_path, parts_in, roll_up, rows_of, shard_path
 from shared.domain.account_work import Expire, Reprice
 from shared.domain.cost import add
-from shared.domain.ledger import Part
-from shared.domain.price import Priced, rates_of
+from shared.domain.cost_day import SHARDS
+from shared.domain.ledger import Part, cells_of
+from shared.domain.price import Priced, PriceSource, Unpriced, rates_of
 from shared.domain.spending import (
     ORGANISATION,
     Finding,
     Scope,
     Spending,
+    UnpricedModel,
     budget_findings,
     forecast_finding,
     forgotten_finding,
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 PAGE = 100
 FIRING = Query("alerts", (("state", "==", "firing"),), limit=1000)
 UNPRICED_DAYS = 35  # as far back as usage may come
+LOOKED_AT = 20  # users of a shard, for the tiers of what has no price
 REPRICED = "runs/repricing"
 
 Costs = dict[str, Decimal]  # by day
@@ -131,10 +135,14 @@ def judge(app: App, changed: Iterable[Doc], now: datetime) -> SpendingAlerts:
     accounts = {doc.id: doc for doc in [*changed, *_accounts_of(app.store, firing)]}
     for finding in [*_of_all(by_day, policy, now), *_of_users(app.store, accounts.values(), policy, now)]:
         alerts.apply(finding)
-    known = set(_unpriced(by_day))
+    unpriced = _unpriced(by_day)
+    for model in unpriced.values():
+        finding = unpriced_finding(model, UNPRICED_DAYS)
+        if finding.id not in known_firing:  # only a message needs the tiers, which are read for it
+            alerts.apply(unpriced_finding(_with_tiers(app.store, model, app.part(accounts_for).prices), UNPRICED_DAYS))
     for doc in firing:
-        if doc.id.startswith("cost-unpriced-") and doc.data["labels"]["model"] not in known:
-            alerts.apply(unpriced_finding(doc.data["labels"]["model"], 0, UNPRICED_DAYS))
+        if doc.id.startswith("cost-unpriced-") and doc.data["labels"]["model"] not in unpriced:
+            alerts.apply(unpriced_finding(UnpricedModel(doc.data["labels"]["model"]), UNPRICED_DAYS))
     late = forgotten_finding(sum(doc.data["expired"].get(day_of(now), 0) for doc in accounts.values()), policy)
     if late and (late.firing or any(doc.id == late.id and day_of(doc.data["firedAt"]) < day_of(now) for doc in firing)):
         alerts.apply(late)  # a run sees only accounts that have changed, so what has fired today stands for today
@@ -165,7 +173,7 @@ def _of_all(by_day: Mapping[str, list[Part]], policy: Spending, now: datetime) -
             found += [spike] if spike else []
     expected = forecast_finding(costs[ORGANISATION], today, policy)
     found += [expected] if expected else []
-    return found + [unpriced_finding(model, calls, UNPRICED_DAYS) for model, calls in _unpriced(by_day).items()]
+    return found
 
 
 def _of_users(store: Store, changed: Iterable[Doc], policy: Spending, now: datetime) -> list[Finding]:
@@ -188,13 +196,38 @@ def _of_users(store: Store, changed: Iterable[Doc], policy: Spending, now: datet
     return found
 
 
-def _unpriced(by_day: Mapping[str, list[Part]]) -> dict[str, int]:
-    calls: dict[str, int] = defaultdict(int)
-    for parts in by_day.values():
+def _unpriced(by_day: Mapping[str, list[Part]]) -> dict[str, UnpricedModel]:
+    """By the model's own id: what of it has no price, since when, and why (the reason of the last day)."""
+    found: dict[str, UnpricedModel] = {}
+    for day, parts in sorted(by_day.items()):
         for part in parts:
-            if part.unpriced_calls:
-                calls[part.model] += part.unpriced_calls
-    return dict(calls)
+            if not part.unpriced_calls:
+                continue
+            before = found.get(part.model) or UnpricedModel(part.model, since=day)
+            found[part.model] = replace(
+                before,
+                calls=before.calls + part.unpriced_calls,
+                tokens=before.tokens + part.unpriced_tokens,
+                reason=part.reason or before.reason,
+                providers=tuple(sorted({*before.providers, part.provider})),
+            )
+    return found
+
+
+def _with_tiers(store: Store, found: UnpricedModel, prices: PriceSource) -> UnpricedModel:
+    """Rows do not tell tiers, users' days do. Only those of the first day are looked at: one is enough to be told."""
+    if found.reason != "no_price_for_tier":
+        return found
+    tiers: set[str] = set()
+    for shard in store.get_many([shard_path(found.since, f"{n:02d}") for n in range(SHARDS)]):
+        rows = rows_of(shard).items()
+        uids = [uid for uid, parts in rows if uid and any(p.model == found.model and p.unpriced_calls for p in parts)]
+        for day in store.get_many([day_path(uid, found.since) for uid in uids[:LOOKED_AT]]):
+            for provider, model, _, tier, _ in cells_of(day.data) if day else ():
+                rates = rates_of(prices, provider, model, date.fromisoformat(found.since), tier)
+                if isinstance(rates, Unpriced) and rates.model == found.model:
+                    tiers.add(tier)
+    return replace(found, tiers=tuple(sorted(tiers)))
 
 
 def _last(now: datetime, days: int) -> list[str]:

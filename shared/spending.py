@@ -91,7 +91,7 @@ class SpendingAlerts:
         before: Mapping[str, Any] = doc.data if doc else {}
         seq = before.get("seq", 0) + 1
         fired_at = self._now if finding.firing else before["firedAt"]
-        facts = self._facts(finding, fired_at)
+        facts = spending_facts(finding, fired_at, self._now)
         kind: Kind = "trigger" if finding.firing else "resolve"
         told: Data = {}
         writes: list[Write] = []
@@ -118,28 +118,30 @@ class SpendingAlerts:
         }
         return [over(doc, path, alert), *writes]
 
-    def _facts(self, finding: Finding, fired_at: datetime) -> Data:
-        """In the words that every channel has; numbers as they are shown, since the exact ones are in the summaries."""
-        return {
-            "sloId": finding.id,
-            "sloName": finding.name,
-            "severity": finding.severity,
-            "metric": "token_cost",
-            "labels": dict(finding.labels),
-            "unit": finding.unit,
-            "under": None,
-            "aggregation": "sum" if finding.unit == "USD" else "count",
-            "value": float(finding.value),
-            "threshold": float(finding.limit),
-            "comparison": "above",
-            "good": None,
-            "total": None,
-            "windowSeconds": finding.seconds,
-            "burn": None,
-            "component": COMPONENT,
-            "firedAt": fired_at,
-            "resolvedAt": None if finding.firing else self._now,
-            "incidentId": None,
-            "reason": finding.reason,
-            "judgedAt": self._now,
-        }
+
+def spending_facts(finding: Finding, fired_at: datetime, now: datetime) -> Data:
+    """In the words that every channel has; numbers as they are shown, since the exact ones are in the summaries."""
+    return {
+        "sloId": finding.id,
+        "sloName": finding.name,
+        "severity": finding.severity,
+        "metric": "token_cost",
+        "labels": dict(finding.labels),
+        "unit": finding.unit,
+        "under": None,
+        "aggregation": "sum" if finding.unit == "USD" else "count",
+        "value": float(finding.value),
+        "threshold": float(finding.limit),
+        "comparison": "above",
+        "good": None,
+        "total": None,
+        "windowSeconds": finding.seconds,
+        "burn": None,
+        "component": COMPONENT,
+        "firedAt": fired_at,
+        "resolvedAt": None if finding.firing else now,
+        "incidentId": None,
+        "reason": finding.reason,
+        "spending": dict(finding.told),
+        "judgedAt": now,
+    }

@@ -8,16 +8,16 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from statistics import median
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from shared.domain.cost import add
+from shared.domain.cost import add, plain
 from shared.domain.plans import Usd
 
 RATE_DAYS = 7  # whole days that a forecast goes by
@@ -89,6 +89,25 @@ class Finding:
     unit: str
     seconds: int
     labels: tuple[tuple[str, str], ...] = ()
+    told: Mapping[str, Any] = field(default_factory=dict)  # for the message, amounts as exact texts
+
+
+@dataclass(frozen=True, slots=True)
+class UnpricedModel:
+    """Usage of a model, by its own id, without a price. `since`: its first day; `tiers` that have none, if known.
+
+    `calls` are those that have no price at all; tokens or searches of others may have none either.
+    """
+
+    model: str
+    calls: int = 0
+    tokens: int = 0
+    searches: int = 0
+    since: str = ""
+    reason: str = "unknown_model"
+    providers: tuple[str, ...] = ()
+    rates: tuple[str, ...] = ()
+    tiers: tuple[str, ...] = ()
 
 
 def slug(text: str) -> str:
@@ -136,6 +155,13 @@ def budget_findings(scope: Scope, shown: str, spent: Decimal, today: date, polic
                 unit="USD",
                 seconds=today.day * 86_400,
                 labels=labels,
+                told={
+                    "what": "budget",
+                    "scope": _told_scope(kind, shown),
+                    "spent": plain(spent),
+                    "budget": plain(budget),
+                    "percent": threshold,
+                },
             )
         )
     return found
@@ -158,6 +184,12 @@ def forecast_finding(costs: Mapping[str, Decimal], today: date, policy: Spending
         limit=budget,
         unit="USD",
         seconds=monthrange(today.year, today.month)[1] * 86_400,
+        told={
+            "what": "forecast",
+            "scope": None,
+            "expected": plain(Decimal(round(expected * 10_000)) / 10_000),
+            "budget": plain(budget),
+        },
     )
 
 
@@ -184,22 +216,43 @@ def spike_finding(scope: Scope, shown: str, costs: Mapping[str, Decimal], today:
         unit="USD",
         seconds=86_400,
         labels=((kind, shown),) if kind != "organisation" else (),
+        told={
+            "what": "spike",
+            "scope": _told_scope(kind, shown),
+            "spent": plain(spent),
+            "usual": plain(normal),
+            "days": len(before),
+        },
     )
 
 
-def unpriced_finding(model: str, calls: int, days: int) -> Finding:
-    """`calls` without a price in the last `days`; 0: it is priced by now, or not used any more."""
+def unpriced_finding(found: UnpricedModel, days: int) -> Finding:
+    """Of the last `days`; without usage: it is priced by now, or not used any more."""
+    firing = bool(found.calls or found.tokens or found.searches)
     return Finding(
-        id=f"cost-unpriced-{slug(model)}",
-        name=f"Model without a price: {model}",
-        firing=calls > 0,
-        reason="model_unpriced" if calls else "model_priced",
+        id=f"cost-unpriced-{slug(found.model)}",
+        name=f"Model without a price: {found.model}",
+        firing=firing,
+        reason="model_unpriced" if firing else "model_priced",
         severity="warning",
-        value=Decimal(calls),
+        value=Decimal(found.calls or found.tokens or found.searches),
         limit=Decimal(0),
         unit="count",
         seconds=days * 86_400,
-        labels=(("model", model),),
+        labels=(("model", found.model),),
+        told={
+            "what": "unpriced",
+            "model": found.model,
+            "providers": list(found.providers),
+            "calls": found.calls,
+            "tokens": found.tokens,
+            "searches": found.searches,
+            "since": found.since,
+            "reason": found.reason,
+            "rates": list(found.rates),
+            "tiers": list(found.tiers),
+            "days": days,
+        },
     )
 
 
@@ -218,4 +271,10 @@ def forgotten_finding(reservations: int, policy: Spending) -> Finding | None:
         limit=Decimal(policy.forgotten_reservations),
         unit="count",
         seconds=86_400,
+        told={"what": "forgotten", "scope": None},
     )
+
+
+def _told_scope(kind: str, shown: str) -> str | None:
+    """`plan free`; None of the whole organisation."""
+    return f"{kind} {shown}" if shown else None

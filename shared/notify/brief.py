@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.notify import wording
+from shared.notify.cost_wording import is_spending
 from shared.notify.links import Link, Links
 from shared.notify.own_wording import is_own
 
@@ -157,7 +158,7 @@ def _rows(facts: wording.Facts) -> list[Row]:
         ("Counted", wording.counts(facts)),
     ]
     rows = [
-        *([] if is_own(facts) else measured),
+        *([] if is_own(facts) or is_spending(facts) else measured),
         ("Component", str(facts["component"]) if facts["component"] else None),
         ("Severity", str(facts["severity"])),
         ("Since", facts["firedAt"]),

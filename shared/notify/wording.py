@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from shared.domain.durations import SLOT_SECONDS
-from shared.notify import own_wording
+from shared.notify import cost_wording, own_wording
 from shared.notify.figures import exact, rounded, span, utc, with_unit
 
 Facts = Mapping[str, Any]
@@ -150,7 +150,7 @@ def first_step(facts: Facts) -> str | None:
     """What to do first, where a runbook or F0 Ops itself knows it."""
     if facts.get("runbook"):
         return f"Follow the runbook {runbook_name(facts['runbook'])}."
-    return own_wording.first_step(facts)
+    return own_wording.first_step(facts) or cost_wording.first_step(facts)
 
 
 def added(told: Mapping[str, Any] | None) -> str | None:
@@ -172,7 +172,7 @@ def runbook_name(path: str) -> str:
 
 def sentence(facts: Facts, *, resolved: bool) -> str:
     """What broke, or that it holds again."""
-    own = own_wording.sentence(facts, resolved=resolved)
+    own = own_wording.sentence(facts, resolved=resolved) or cost_wording.sentence(facts, resolved=resolved)
     if own is not None:
         return own
     if not resolved:
@@ -237,8 +237,11 @@ def duration(facts: Facts) -> str | None:
 
 
 def _left(share: float | None) -> str:
+    """', and 71 % of it is left', or how far it is overspent: by so much, or, from twice as much, how often over."""
     if share is None:
         return ""
+    if share <= -1:
+        return f", and {rounded(1 - exact(share), 1)} × the whole budget is spent"
     percent = with_unit(rounded(abs(exact(share)) * 100, 0, [Decimal(0), Decimal(100)]), "%")
     return f", and it is overspent by {percent}" if share < 0 else f", and {percent} of it is left"
 

@@ -236,7 +236,7 @@ def test_a_shop_slows_down_recovers_breaks_and_recovers(world: World) -> None:
     assert world.slack.shown_ids[2:] == [f"{PAGE}-1-slack"]
     assert texts(world.slack)[2] == (
         "🔴 API Availability (page): firing. In the last hour 20 % of requests failed, and at most 0.5 % may."
-        " That burns the error budget of 30 days 40 × as fast as it may, and it is overspent by 3,900 %."
+        " That burns the error budget of 30 days 40 × as fast as it may, and 40 × the whole budget is spent."
     )
     assert fields(world.slack.shown[2])["Counted"] == "128 of 160 were good (80 %)"
     assert world.notifications()[f"{ERRORS}-1-slack"] == ("withheld", "inhibited")

@@ -134,7 +134,7 @@ def test_an_outage_pages_and_clears_with_its_short_windows(store: Store) -> None
     assert (alert["good"], alert["total"], alert["windowSeconds"]) == (1100, 1200, HOUR)
     assert sentence(alert, resolved=False) == (
         "In the last hour 8.3 % of requests failed, and at most 0.5 % may. "
-        "That burns the error budget of 30 days 16.7 × as fast as it may, and it is overspent by 1,438 %."
+        "That burns the error budget of 30 days 16.7 × as fast as it may, and 15.4 × the whole budget is spent."
     )
     assert watch.doc(f"incidents/{alert['incidentId']}")["impact"] == "critical"
     for n in range(1, 8):

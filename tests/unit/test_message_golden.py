@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,20 @@ from shared.domain.alert import Step
 from shared.domain.catch_up import SLOT
 from shared.domain.counting import facts_of as facts_of_counting
 from shared.domain.notification import Kind, new_notification
+from shared.domain.spending import (
+    Spending,
+    Spike,
+    UnpricedModel,
+    budget_findings,
+    forecast_finding,
+    forgotten_finding,
+    spike_finding,
+    unpriced_finding,
+)
 from shared.notify import pagerduty, slack_message, webhook
 from shared.notify.links import Links
 from shared.notify.mail_message import message as mail
+from shared.spending import spending_facts
 from tests.fake_servers import blocks_are_valid
 from tests.unit.test_slack_message import FIRED, SLOS, facts_of
 
@@ -36,7 +48,8 @@ ADDS_TO = {
 }
 KINDS: tuple[Kind, ...] = ("trigger", "repeat", "acknowledge", "resolve")
 OWN = ("stopped", "dead-letters", "counting")  # what F0 Ops tells of itself
-SCENES = (*KINDS, "bare", "group", "adds", "adds-many", "summary", *OWN)
+COSTS = ("budget", "budget-far-over", "budget-held", "month-end", "spike", "unpriced", "unpriced-tier", "forgotten")
+SCENES = (*KINDS, "bare", "group", "adds", "adds-many", "summary", *OWN, *COSTS)
 CHANNELS = ("slack", "email", "pagerduty", "webhook")
 CASES = [
     (channel, scene)
@@ -70,6 +83,28 @@ def own(channel: str, scene: str) -> dict[str, Any]:
     return new_notification(facts["sloId"], 1, channel, "trigger", facts, FIRED)[1]
 
 
+def of_costs(channel: str, scene: str) -> dict[str, Any]:
+    policy = Spending.model_validate({"budgets": {"organisation": "1000", "plans": {"free": "2"}}})
+    day = FIRED.date()
+    costs = {(day - timedelta(days=n)).isoformat(): Decimal(8) for n in range(1, 15)} | {day.isoformat(): Decimal(45)}
+    unknown = UnpricedModel("our-own-model", 12, 34_000, 0, "2026-02-18", "unknown_model", ("openai",))
+    tier = UnpricedModel("gpt-4o", 3, 3_600, 0, "2026-02-27", "no_price_for_tier", ("openai",), tiers=("own-tier",))
+    finding = {
+        "budget": budget_findings(("plan", "free"), "free", Decimal("1.64"), day, policy)[1],
+        "budget-far-over": budget_findings(("plan", "free"), "free", Decimal("40"), day, policy)[2],
+        "budget-held": budget_findings(("plan", "free"), "free", Decimal("0.004"), day, policy)[1],
+        "month-end": forecast_finding({name: cost * 20 for name, cost in costs.items()}, day, policy),
+        "spike": spike_finding(("model", "gpt-4o"), "gpt-4o", costs, day, Spike()),
+        "unpriced": unpriced_finding(unknown, 35),
+        "unpriced-tier": unpriced_finding(tier, 35),
+        "forgotten": forgotten_finding(73, policy),
+    }[scene]
+    assert finding is not None
+    kind: Kind = "trigger" if finding.firing else "resolve"
+    facts = spending_facts(finding, FIRED, FIRED if kind == "trigger" else FIRED + timedelta(hours=3))
+    return new_notification(finding.id, 1, channel, kind, facts, facts["judgedAt"])[1]
+
+
 def notifications(channel: str, scene: str) -> list[dict[str, Any]]:
     """`bare`: of an alert of which nothing more is known, as with earlier releases."""
     if scene == "bare":
@@ -85,6 +120,8 @@ def notifications(channel: str, scene: str) -> list[dict[str, Any]]:
         return [one(channel, "trigger", slo=first, **KNOWN) | {"addsTo": adds_to}, one(channel, "trigger", slo=second)]
     if scene in OWN:
         return [own(channel, scene)]
+    if scene in COSTS:
+        return [of_costs(channel, scene)]
     if scene == "summary":
         return [one(channel, "trigger", n, slo=sorted(SLOS)[n % len(SLOS)], **KNOWN) for n in range(37)]
     return [one(channel, next(kind for kind in KINDS if kind == scene), **KNOWN)]

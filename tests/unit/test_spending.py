@@ -67,6 +67,13 @@ def told(api: UsageApi) -> list[dict[str, Any]]:
     return sorted((doc.data for doc in found if doc.data["channel"] == "slack"), key=lambda n: n["notificationId"])
 
 
+def said(api: UsageApi) -> tuple[str, str]:
+    """What the one message says is wrong, and what to do first."""
+    (notification,) = told(api)
+    shown = brief(notification, Links("https://status.example.com", "https://ops.example.com"))
+    return shown.what, shown.first or ""
+
+
 def dollars(n: int, cents: int, **changes: Any) -> dict[str, Any]:
     """A call of Sonnet that costs so many cents: 1,000 output tokens are 1.5 cents."""
     return event(f"dollars-{n:06}", tokens={"input": 0, "output": cents * 2000 // 3}, **changes)
@@ -102,7 +109,8 @@ def test_a_message_says_what_was_spent_and_names_no_user(sqlite_store: Store, tm
         (notification,) = told(api)
         shown = brief(notification, Links("https://status.example.com", "https://ops.example.com"))
         assert "canary" not in str(notification)
-        assert "1.50 USD" in shown.what
+        whose = f"Calls of user {notification['facts']['labels']['user']}"
+        assert shown.what == f"{whose} have cost 150 % of this month's budget: $1.50 of $1.00."
         assert wording.threshold(notification["facts"]) == "1 USD"
         key = notification["facts"]["labels"]["user"]
         assert api.get("/api/usage", key=key)["uid"] == "canary-uid-4711"
@@ -140,6 +148,12 @@ def test_an_unpriced_model_is_told_and_once_it_has_a_price_its_usage_is_priced(s
         api.send(event("request-0001", model=UNKNOWN), event("request-0002"))
         assert api.roll()["fired"] == [f"cost-unpriced-{UNKNOWN}"]
         assert api.get("/api/usage/ada")["daily"][0]["cost"] == "0.6"
+        what, first = said(api)
+        assert what == (
+            f"1,200 tokens of anthropic/{UNKNOWN}, in 1 call since 2026-11-20, have no price, because the price list"
+            " does not know it: they are in no cost, forecast or budget."
+        )
+        assert f'"anthropic/{UNKNOWN}": {{"input": "…", "output": "…"}}' in first
     written = json.loads((CONFIG / "pricing.json").read_text())
     priced = {**written, "models": {f"anthropic/{UNKNOWN}": {"input": "1", "output": "2"}}}
     (tmp_path / "config/pricing.json").write_text(json.dumps(priced))
@@ -161,6 +175,7 @@ def test_a_tier_without_a_price_is_tried_again_with_each_new_price_list_and_only
     with with_spending(sqlite_store, tmp_path) as api:
         api.send(event("request-0001", provider="openai", model="gpt-4o", tier="own-tier"))
         assert api.roll()["fired"] == ["cost-unpriced-gpt-4o"]
+        assert '"tiers" of config/pricing.json: "openai": {"own-tier": "…"}, where' in said(api)[1]
         assert api.roll()["repriced"] == 0
         assert api.get("/api/usage/ada")["daily"][0]["unpriced"]["gpt-4o"]["reason"] == "no_price_for_tier"
     written = json.loads((CONFIG / "pricing.json").read_text())
@@ -221,3 +236,13 @@ def test_a_fault_of_the_policy_is_named(change: Callable[[Any], None], fault: st
     (tmp_path / "config/spending.json").write_text(json.dumps(policy))
     (found,) = faults(tmp_path / "config")
     assert found.startswith(fault)
+
+
+def test_an_alert_of_an_earlier_release_is_told_in_the_words_of_an_slo(sqlite_store: Store, tmp_path: Path) -> None:
+    with with_spending(sqlite_store, tmp_path) as api:
+        api.send(event("request-0001", model=UNKNOWN))
+        api.roll()
+        (notification,) = told(api)
+        del notification["facts"]["spending"]
+        shown = brief(notification, Links("https://status.example.com", "https://ops.example.com"))
+        assert shown.what.startswith("The number of token_cost should be at most 0")
