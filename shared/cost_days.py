@@ -22,8 +22,9 @@ import msgspec
 from shared import log
 from shared.accounts import Accounts, Erasing, day_path
 from shared.domain.account_work import Reprice
-from shared.domain.cost_day import ERASED, part_data, part_of, shard_of, summed
-from shared.domain.ledger import Data, Part, cells_of, parts_of, summary_of
+from shared.domain.cost_day import ERASED, ERASED_UNPRICED, part_data, part_of, shard_of, summed
+from shared.domain.ledger import Cell, Data, Key, Part, cells_data, cells_of, parts_of, summary_of, together
+from shared.domain.price import PriceSource
 from shared.domain.quota import Account
 from shared.store.protocol import Conflict, Doc, InvalidWrite, Put, Query, Store, Unavailable, Write, new_rev, over
 
@@ -32,6 +33,7 @@ ATTEMPTS = 20
 PENDING = Query("quota", (("pending", "==", True),), limit=PAGE)
 
 Rows = dict[str, list[Part]]
+Cells = dict[Key, Cell]
 
 
 @dataclass(slots=True)
@@ -118,7 +120,8 @@ def _replace(store: Store, accounts: Accounts, day: str, shard: str, docs: Seque
                 behind.append(uid)
             percent = Account(account.data, accounts.plans, now).percent_used()
             written[months[uid]] = _month(found[months[uid]], day, parts, percent, accounts, now)
-        written[shard_path(day, shard)] = {"payload": packed(rows), "updatedAt": now}
+        kept = found[shard_path(day, shard)]
+        written[shard_path(day, shard)] = _shard(rows, kept.data.get("unpriced") if kept else None, now)
         written[costs_path(day)] = _totals(found[costs_path(day)], day, shard, rows, now)
         return written
 
@@ -182,7 +185,7 @@ _KEYS = tuple(part_data(Part("", "", "", 0, 0, 0, Decimal(0))))
 
 
 def rows_of(doc: Doc | None) -> Rows:
-    """A shard's rows: uid → parts. The row of ERASED has no uid."""
+    """A shard's rows: uid → parts. Those of ERASED and ERASED_UNPRICED have no uid."""
     if doc is None:
         return {}
     data = msgspec.msgpack.decode(zlib.decompress(doc.data["payload"]))
@@ -196,19 +199,67 @@ def parts_in(doc: Doc | None) -> list[Part]:
     return summed([part_of(p) for p in listed] for listed in doc.data["shards"].values())
 
 
-def move_to_erased(store: Store, uid: str, day: str, now: datetime) -> None:
-    """A user's row becomes a part of the row of those who were erased. Again it changes nothing."""
-    shard = shard_of(uid)
+def move_to_erased(store: Store, uid: str, day: str, prices: PriceSource, now: datetime) -> None:
+    """A user's row becomes a part of the rows of those who were erased. Again it changes nothing."""
+
+    def take(rows: Rows) -> Cells | None:
+        parts = rows.pop(uid, None)
+        if parts is None:
+            return None
+        source = store.get(day_path(uid, day))
+        if source is None:
+            rows[ERASED] = summed([rows.get(ERASED, []), parts])
+        return cells_of(source.data) if source else {}
+
+    _erase_in(store, day, shard_of(uid), take, prices, now)
+
+
+def reprice_erased(store: Store, day: str, shard: str, prices: PriceSource, now: datetime) -> None:
+    """What erased users used without a price has the one that there is by now."""
+    _erase_in(store, day, shard, lambda rows: {} if ERASED_UNPRICED in rows else None, prices, now)
+
+
+def _erase_in(
+    store: Store, day: str, shard: str, take: Callable[[Rows], Cells | None], prices: PriceSource, now: datetime
+) -> None:
+    """`take` gives the cells that nobody owns any more, or None where there is nothing to do.
+
+    What has a price becomes a part of the row ERASED, for good. What has none stays in its cells, by which it can be
+    priced exactly later, and makes the row ERASED_UNPRICED.
+    """
     targets = [shard_path(day, shard), costs_path(day)]
 
     def decide(found: Mapping[str, Doc | None]) -> dict[str, Data]:
-        rows = rows_of(found[targets[0]])
-        if uid not in rows:
+        doc = found[targets[0]]
+        rows = rows_of(doc)
+        taken = take(rows)
+        if taken is None:
             return {}
-        rows[ERASED] = summed([rows.get(ERASED, []), rows.pop(uid)])
+        cells = together(_unpriced_cells(doc), taken)
+        waiting = {key: cell for key, cell in cells.items() if _unpriced(day, key, cell, prices)}
+        priced = parts_of(day, {key: cell for key, cell in cells.items() if key not in waiting}, prices)
+        rows[ERASED] = summed([rows.get(ERASED, []), priced])
+        rows[ERASED_UNPRICED] = parts_of(day, waiting, prices)
+        rows = {uid: parts for uid, parts in rows.items() if parts}
+        unpriced = zlib.compress(msgspec.msgpack.encode(cells_data(waiting)), 6) if waiting else None
         return {
-            targets[0]: {"payload": packed(rows), "updatedAt": now},
+            targets[0]: _shard(rows, unpriced, now),
             targets[1]: _totals(found[targets[1]], day, shard, rows, now),
         }
 
     set_together(store, targets, decide)
+
+
+def _shard(rows: Rows, unpriced: bytes | None, now: datetime) -> Data:
+    """`unpriced`: the cells of ERASED_UNPRICED."""
+    return {"payload": packed(rows), "updatedAt": now} | ({"unpriced": unpriced} if unpriced else {})
+
+
+def _unpriced_cells(doc: Doc | None) -> Cells:
+    held = doc.data.get("unpriced") if doc else None
+    return cells_of({"cells": msgspec.msgpack.decode(zlib.decompress(held))}) if held else {}
+
+
+def _unpriced(day: str, key: Key, cell: Cell, prices: PriceSource) -> bool:
+    (part,) = parts_of(day, {key: cell}, prices)
+    return part.unpriced_calls > 0

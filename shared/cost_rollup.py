@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from shared import log
 from shared.accounts import Accounts, Erasing, accounts_for, day_path
-from shared.cost_days import costs_path, month_path, parts_in, roll_up, rows_of, shard_path
+from shared.cost_days import costs_path, month_path, parts_in, reprice_erased, roll_up, rows_of, shard_path
 from shared.domain.account_work import Expire, Reprice
 from shared.domain.cost import add
-from shared.domain.cost_day import SHARDS
+from shared.domain.cost_day import ERASED, ERASED_UNPRICED, SHARDS
 from shared.domain.ledger import Part, cells_of
 from shared.domain.price import Priced, PriceSource, Unpriced, rates_of
 from shared.domain.spending import (
@@ -29,7 +29,7 @@ from shared.domain.spending import (
     spike_finding,
     unpriced_finding,
 )
-from shared.domain.usage import day_of, user_key
+from shared.domain.usage import day_of, is_uid, user_key
 from shared.notify.registry import configured
 from shared.spending import SpendingAlerts, load_spending
 from shared.store.protocol import Doc, Put, Query, Store
@@ -100,16 +100,21 @@ def reprice(store: Store, accounts: Accounts, now: datetime, may_go_on: Callable
     for day, doc in zip(days, store.get_many([costs_path(day) for day in days]), strict=True):
         if doc is None or not any(worth_it(part, day) for part in parts_in(doc)):
             continue
-        for shard in store.get_many([shard_path(day, shard) for shard in doc.data["shards"]]):
+        shards = sorted(doc.data["shards"])
+        for shard_id, shard in zip(shards, store.get_many([shard_path(day, s) for s in shards]), strict=True):
             for uid, parts in rows_of(shard).items():
                 if not may_go_on():
                     return done
-                if uid and any(worth_it(part, day) for part in parts):
-                    try:
+                if uid == ERASED or not any(worth_it(part, day) for part in parts):
+                    continue
+                try:
+                    if uid == ERASED_UNPRICED:
+                        reprice_erased(store, day, shard_id, accounts.prices, now)
+                    else:
                         accounts.do(uid, Reprice(day), now)
-                        done += 1
-                    except Erasing:
-                        log.info("a user who is being erased is not repriced")
+                    done += 1
+                except Erasing:
+                    log.info("a user who is being erased is not repriced")
     if anew:
         store.commit([Put(REPRICED, {"pricesHash": accounts.prices.hash, "at": now})])
     return done
@@ -221,7 +226,11 @@ def _with_tiers(store: Store, found: UnpricedModel, prices: PriceSource) -> Unpr
     tiers: set[str] = set()
     for shard in store.get_many([shard_path(found.since, f"{n:02d}") for n in range(SHARDS)]):
         rows = rows_of(shard).items()
-        uids = [uid for uid, parts in rows if uid and any(p.model == found.model and p.unpriced_calls for p in parts)]
+        uids = [
+            uid
+            for uid, parts in rows
+            if is_uid(uid) and any(p.model == found.model and p.unpriced_calls for p in parts)
+        ]
         for day in store.get_many([day_path(uid, found.since) for uid in uids[:LOOKED_AT]]):
             for provider, model, _, tier, _ in cells_of(day.data) if day else ():
                 rates = rates_of(prices, provider, model, date.fromisoformat(found.since), tier)

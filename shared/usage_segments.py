@@ -138,7 +138,7 @@ def _book(
         tell(usages)
     except Erasing:
         return False
-    except (msgspec.MsgspecError, TypeError, ValueError, KeyError, InvalidWrite) as error:
+    except (msgspec.MsgspecError, TypeError, ValueError, KeyError, OverflowError, InvalidWrite) as error:
         log.error("a segment of usage cannot be booked; it is kept in usage_quarantine", error)
         kept = Create(f"{QUARANTINE}/{doc.id}", {**doc.data, "at": now, "expireAt": now + KEPT})
         store.commit([kept, Delete(doc.path)])

@@ -2,7 +2,8 @@
 
 Erasing goes in steps that are harmless when they come twice: (1) what still waits is booked; (2) the organisation's
 days are brought up to date; (3) the account is marked, and takes nothing in from then on; (4) the user's rows become a
-part of the row of those who were erased, so that totals stay; (5) the documents are deleted, the account last.
+part of the rows of those who were erased, so that totals stay; (5) the name is taken out of what could not be booked;
+(6) the documents are deleted, the account last.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from shared.accounts import account_path, accounts_for
 from shared.cost_days import PAGE, move_to_erased, roll_up
 from shared.domain.usage import user_key
 from shared.store.protocol import Data, Delete, Doc, Query, Store, compare_and_set, cursor_of
+from shared.usage_quarantine import erase_from_quarantine, kept_of
 from shared.usage_record import tell_metric
 from shared.usage_segments import fold_usage
 
@@ -39,6 +41,7 @@ def export_usage(store: Store, uid: str) -> Data:
     for name in COLLECTIONS:
         if name != "receipts":
             found[name] = {doc.id: _plain(doc.data) for doc in _all(store, f"usage_summary/{uid}/{name}")}
+    found["notBooked"] = kept_of(store, uid)
     return found
 
 
@@ -64,7 +67,8 @@ def erase_usage(app: App, uid: str, now: datetime) -> Data:
     else:
         raise StillChanging
     for doc in _all(store, f"usage_summary/{uid}/daily"):
-        move_to_erased(store, uid, doc.id, now)
+        move_to_erased(store, uid, doc.id, accounts.prices, now)
+    erase_from_quarantine(store, uid)
     deleted = 0
     for name in COLLECTIONS:
         paths = [doc.path for doc in _all(store, f"usage_summary/{uid}/{name}")]

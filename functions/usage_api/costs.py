@@ -14,7 +14,7 @@ from functions.usage_api.users import csv_response, days_asked
 from shared.accounts import accounts_for
 from shared.cost_days import costs_path, parts_in, roll_up, rows_of, shard_path
 from shared.domain.cost import plain
-from shared.domain.cost_day import DIMENSIONS, ERASED, group_row, grouped, spent
+from shared.domain.cost_day import DIMENSIONS, ERASED, ERASED_UNPRICED, group_row, grouped, spent
 from shared.domain.ledger import Part
 from shared.domain.spending import RATE_DAYS, forecast
 from shared.http import Problem, answer
@@ -103,7 +103,8 @@ def _rows(app: App, days: list[str]) -> list[tuple[str, Part]]:
         for shard in doc.data["shards"]
     ]
     found = app.store.get_many(paths) if paths else []
-    return [(uid or ERASED, part) for doc in found for uid, parts in rows_of(doc).items() for part in parts]
+    rows = [(uid, part) for doc in found for uid, parts in rows_of(doc).items() for part in parts]
+    return [(ERASED if uid == ERASED_UNPRICED else uid, part) for uid, part in rows]
 
 
 def overview(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:

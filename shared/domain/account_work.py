@@ -205,6 +205,8 @@ class Reprice:
         return frozenset({self.day})
 
     def apply(self, work: Work) -> None:
+        if not work.ledgers[self.day].cells:  # the user has been erased meanwhile, and must not be there again
+            return
         before = work.sums.get(self.day, Amount())
         work.ledgers[self.day].changed = True
         work.sum_up(self.day)

@@ -13,6 +13,7 @@ from shared.domain.usage import Tokens
 
 SHARDS = 16
 ERASED = ""  # the row of users whose usage was erased: the totals stay
+ERASED_UNPRICED = "/"  # the row of what such users used that has no price yet; no uid is like it
 DIMENSIONS = ("model", "plan", "user", "day", "provider")
 
 

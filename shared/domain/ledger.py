@@ -123,7 +123,7 @@ class Ledger:
         return {
             **summary_of(parts, quota_pct, name_of),
             "day": self.day,
-            "cells": [_stored(key, cell) for key, cell in sorted(self.cells.items())],
+            "cells": cells_data(self.cells),
             "receipts": self._inline,
             "pages": self.pages,
             "pricesHash": prices_hash,
@@ -157,6 +157,23 @@ def parts_of(day: str, cells: Mapping[Key, Cell], prices: PriceSource) -> list[P
 def cells_of(data: Mapping[str, Any]) -> dict[Key, Cell]:
     """Of a stored day."""
     return _cells(data["cells"])
+
+
+def together(one: Mapping[Key, Cell], other: Mapping[Key, Cell]) -> dict[Key, Cell]:
+    """The cells of both; those beyond MOST_CELLS are put together, as in a day."""
+    found = dict(one)
+    for key, cell in other.items():
+        if key not in found and len(found) >= MOST_CELLS:
+            key = (OTHER, OTHER, OTHER, OTHER, key[4])
+        before = found.get(key, Cell())
+        sums = (before.calls + cell.calls, before.duration_ms + cell.duration_ms)
+        found[key] = Cell(*sums, before.tokens + cell.tokens)
+    return found
+
+
+def cells_data(cells: Mapping[Key, Cell]) -> list[Data]:
+    """As a day stores them; `cells_of` reads them again."""
+    return [_stored(key, cell) for key, cell in sorted(cells.items())]
 
 
 def amount_of(parts: Iterable[Part]) -> Amount:

@@ -141,13 +141,15 @@ def test_every_alert_flag_and_path_that_is_named_exists_or_is_the_apps_own(path:
 
 @pytest.mark.parametrize("path", [*RUNBOOKS, INDEX, ROOT / "docs" / "RUNBOOK_TEMPLATE.md"], ids=lambda path: path.stem)
 def test_every_link_leads_somewhere(path: Path) -> None:
-    heads = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
-    anchors = {re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads}
     for target in re.findall(r"\]\(([^)]+)\)", path.read_text()):
-        if target.startswith("#"):
-            assert target[1:] in anchors, target
-        elif not target.startswith("https://"):
-            assert (path.parent / target).exists(), target
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        page = path.parent / name if name else path
+        assert page.exists(), target
+        if anchor:
+            heads = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads}, target
 
 
 def test_each_command_stands_alone_in_its_block_and_is_of_a_program_that_is_checked() -> None:

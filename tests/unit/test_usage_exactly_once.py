@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +15,24 @@ import pytest
 
 from shared.accounts import accounts_for
 from shared.bootstrap import App
+from shared.cost_days import parts_in, rows_of
 from shared.cost_rollup import run
-from shared.domain.account_work import Reserve, SetOverride, Settle
+from shared.domain.account_work import Reprice, Reserve, SetOverride, Settle
 from shared.domain.building import BLOCK_MS
+from shared.domain.cost import plain
 from shared.domain.ledger import INLINE_RECEIPTS, Amount
 from shared.domain.plans import Override
-from shared.domain.usage import Usage, parse_usage
+from shared.domain.usage import Usage, parse_usage, receipt_of
 from shared.flags import FlagsUnknown
 from shared.fold import fold
 from shared.rollups import read_blocks
-from shared.store.protocol import Conflict, Data, Doc, Query, Store, Unavailable, Write
+from shared.store.protocol import Conflict, Create, Data, Doc, Query, Store, Unavailable, Write
 from shared.store.sqlite import SqliteStore
+from shared.usage_quarantine import without
 from shared.usage_record import record, usage_log_for
-from shared.user_usage import erase_usage
-from tests.core import Clock, make_app, registry
+from shared.usage_segments import decode, encode
+from shared.user_usage import erase_usage, export_usage
+from tests.core import CONFIG, Clock, make_app, registry
 from tests.usage_api import NOW, event
 
 MODES = ("killed after", "lost before", "lost after", "conflict")
@@ -266,7 +273,9 @@ def test_an_erasure_that_is_killed_anywhere_ends_when_it_is_asked_for_again(tmp_
     while at < calls:
         at += 1
         store = SqliteStore(tmp_path / f"{at}.db")
-        record(make_app(store, Clock(NOW)), usages(1, 2, uid=uid) + usages(3), NOW)
+        record(make_app(store, Clock(NOW)), usages(1, uid=uid) + usages(2, uid=uid, model=UNPRICED) + usages(3), NOW)
+        quarantine(store, usages(6, uid=uid) + usages(7), torn=False)
+        quarantine(store, usages(8, uid=uid), torn=True)
         faulty = Faulty(store, at, "killed after")
         try:
             erase_usage(make_app(faulty, Clock(NOW)), uid, NOW)
@@ -281,5 +290,105 @@ def test_an_erasure_that_is_killed_anywhere_ends_when_it_is_asked_for_again(tmp_
         assert sum(p["calls"] for p in parts) == 3, at
         assert store.get(f"quota/{uid}") is None
         assert store.get(f"usage_summary/{uid}/daily/2026-11-20") is None
+        assert [doc.path for doc in everything(store) if uid in repr(doc)] == []
+        assert [one.uid for one in quarantined(store)] == ["(erased)", "ada"]
         store.close()
-    assert at > 5
+    assert at > 10
+
+
+def test_what_an_erased_user_has_in_quarantine_is_scrubbed_and_that_of_others_stays(store: Store) -> None:
+    uid = "canary-uid-5152"
+    app = make_app(store, Clock(NOW))
+    record(app, usages(1, uid=uid), NOW)
+    mine, others = usages(6, uid=uid, plan="pro"), usages(7) + usages(8, uid=f"{uid}-of-another")
+    quarantine(store, mine + others, torn=False)
+    quarantine(store, others, torn=False)
+    quarantine(store, mine, torn=True)
+    assert [one["requestId"] for one in export_usage(store, uid)["notBooked"]] == ["request-00006"]
+    erase_usage(app, uid, NOW)
+    assert [doc.path for doc in everything(store) if uid in repr(doc).replace(f"{uid}-of-another", "")] == []
+    kept = quarantined(store)
+    assert [one.uid for one in kept if one.uid != "(erased)"] == ["ada", "ada", f"{uid}-of-another", f"{uid}-of-another"]
+    (erased,) = [one for one in kept if one.uid == "(erased)"]
+    assert (erased.tokens, erased.at, erased.model) == (mine[0].tokens, mine[0].at, mine[0].model)
+    assert "request-00006" not in repr(kept)
+    before = everything(store)
+    erase_usage(app, uid, NOW)
+    assert everything(store) == before
+
+
+def test_a_short_name_does_not_ruin_what_is_quarantined_of_others() -> None:
+    torn = encode(usages(1, uid="ad") + usages(2, uid="ada"))[:-3]
+    scrubbed = without(torn, "ad")
+    assert encode(usages(1, uid="ad"))[1:40] not in scrubbed
+    assert b"\xa3ada" in scrubbed
+    assert without(scrubbed, "ad") == scrubbed
+    assert len(scrubbed) == len(torn)
+
+
+def test_erased_usage_that_had_no_price_is_priced_once_there_is_one(store: Store, tmp_path: Path) -> None:
+    """Exactly, by its cells: tiers and sizes of prompts are in them. And the alert clears, which asks all rows."""
+    app = make_app(store, Clock(NOW))
+    told = [
+        *usages(1, uid="one", model=UNPRICED, tokens={"input": 1000, "output": 200}),
+        *usages(2, uid="two", model=UNPRICED, tier="batch", tokens={"input": 250_000, "output": 100}),
+        *usages(3, uid="two"),
+    ]
+    record(app, told, NOW)
+    run(app, NOW, lambda: True)
+    for uid in ("one", "two"):
+        erase_usage(app, uid, NOW)
+    assert total(store) == (3, 252_500, "0.006", 2)
+    shutil.copytree(CONFIG, tmp_path / "config")
+    written = json.loads((CONFIG / "pricing.json").read_text())
+    rates = {"input": {"base": "1", "above": {"200000": "2"}}, "output": "4"}
+    written["models"] = {f"anthropic/{UNPRICED}": rates}
+    (tmp_path / "config/pricing.json").write_text(json.dumps(written))
+    app = make_app(store, Clock(NOW), tmp_path / "config")
+    done = run(app, NOW, lambda: True)
+    assert done["repriced"] >= 1
+    assert done["cleared"] == [f"cost-unpriced-{UNPRICED}"]
+    # 0.006, and 1,000 × 1 + 200 × 4 = 1,800, and half of 250,000 × 2 + 100 × 4 = 250,200 millionths
+    assert total(store) == (3, 252_500, "0.258", 0)
+    assert run(app, NOW, lambda: True)["repriced"] == 0
+    assert total(store) == (3, 252_500, "0.258", 0)
+
+
+def test_who_was_erased_while_prices_were_renewed_is_not_there_again(sqlite_store: SqliteStore) -> None:
+    app = make_app(sqlite_store, Clock(NOW))
+    app.part(accounts_for).do("gone", Reprice("2026-11-20"), NOW)
+    assert everything(sqlite_store) == []
+
+
+UNPRICED = "nobody-knows-it"
+
+
+def quarantine(store: Store, told: list[Usage], *, torn: bool) -> None:
+    payload = encode(told)
+    name = f"{'torn' if torn else 'whole'}-{receipt_of(repr(told)).hex()}"
+    data = {"payload": payload[:-2] if torn else payload, "at": NOW, "expireAt": NOW + timedelta(days=90)}
+    store.commit([Create(f"usage_quarantine/{name}", data)])
+
+
+def quarantined(store: Store) -> list[Usage]:
+    """What of it can be read."""
+    docs = store.query(Query("usage_quarantine"))
+    return sorted((u for doc in docs if "whole" in doc.id for u in decode(doc.data["payload"])), key=repr)
+
+
+def everything(store: Store) -> list[Doc]:
+    """All documents that usage has, without their times. Rows are packed, so they are read."""
+    collections = ["quota", "usage_quarantine", "usage_segments", "costs"]
+    for uid in ("gone", "canary-uid-5151", "canary-uid-5152"):
+        collections += [f"usage_summary/{uid}/{name}" for name in ("daily", "monthly", "receipts")]
+    found = [doc for name in collections for doc in store.query(Query(name))]
+    rows = [repr(rows_of(doc)) for doc in store.query(Query("costs/2026-11-20/users"))]
+    assert not any("canary" in row for row in rows if "another" not in row)
+    return found
+
+
+def total(store: Store) -> tuple[int, int, str, int]:
+    """Calls, tokens, USD, and calls without a price."""
+    parts = parts_in(store.get("costs/2026-11-20"))
+    usd = plain(sum((part.cost for part in parts), Decimal(0)))
+    return sum(p.calls for p in parts), sum(p.tokens for p in parts), usd, sum(p.unpriced_calls for p in parts)
