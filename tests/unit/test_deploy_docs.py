@@ -67,7 +67,7 @@ def test_every_secret_and_every_api_is_made_on_the_page() -> None:
 
 
 def test_the_deploy_commands_of_the_page_are_accepted(capsys: pytest.CaptureFixture[str]) -> None:
-    ours = [argv[3:] for argv in shown_commands() if argv[:3] == ["python", "-m", "scripts.deploy"]]
+    ours = [argv[3:] for argv in shown_commands() if argv[:3] == [".venv/bin/python", "-m", "scripts.deploy"]]
     assert len(ours) == 2
     for argv in ours:
         assert main([*argv, "--env-file", str(ROOT / ".env.example"), "--dry-run"]) == 0

@@ -495,13 +495,13 @@ def test_every_module_that_is_run_exists() -> None:
 
 def with_another_python(text: str) -> list[str]:
     """The commands of a text that need what `make` installs, and name a Python that may not have it."""
-    found = re.findall(r"(?<![\w$}\"'])[\w./]*python3?(?:\.\d+)? -m [\w.]+", text)
+    found = re.findall(r"(?<![\w$./-])[\w./-]*python3?(?:\.\d+)? -m [\w.]+", text)
     return [command for command in found if not command.startswith(".venv/bin/python -m ")]
 
 
 def test_a_command_with_another_python_is_found() -> None:
-    text = "`python -m a`, (python3 -m scripts.b), venv/bin/python -m c, .venv/bin/python -m d, $PYTHON -m e, ./ops f"
-    assert with_another_python(text) == ["python -m a", "python3 -m scripts.b", "venv/bin/python -m c"]
+    text = "`python -m a`, (python3 -m scripts.b), venv/bin/python -m c, .venv/bin/python -m d, $PYTHON -m e, ./ops f, 'python -m g'"
+    assert with_another_python(text) == ["python -m a", "python3 -m scripts.b", "venv/bin/python -m c", "python -m g"]
 
 
 def test_every_command_that_is_written_anywhere_works_once_make_has_installed_what_is_needed() -> None:

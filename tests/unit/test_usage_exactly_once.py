@@ -308,7 +308,12 @@ def test_what_an_erased_user_has_in_quarantine_is_scrubbed_and_that_of_others_st
     erase_usage(app, uid, NOW)
     assert [doc.path for doc in everything(store) if uid in repr(doc).replace(f"{uid}-of-another", "")] == []
     kept = quarantined(store)
-    assert [one.uid for one in kept if one.uid != "(erased)"] == ["ada", "ada", f"{uid}-of-another", f"{uid}-of-another"]
+    assert [one.uid for one in kept if one.uid != "(erased)"] == [
+        "ada",
+        "ada",
+        f"{uid}-of-another",
+        f"{uid}-of-another",
+    ]
     (erased,) = [one for one in kept if one.uid == "(erased)"]
     assert (erased.tokens, erased.at, erased.model) == (mine[0].tokens, mine[0].at, mine[0].model)
     assert "request-00006" not in repr(kept)
