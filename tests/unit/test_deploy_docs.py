@@ -75,7 +75,7 @@ def test_the_deploy_commands_of_the_page_are_accepted(capsys: pytest.CaptureFixt
 
 
 def test_every_script_of_the_page_exists() -> None:
-    modules = {argv[2] for argv in shown_commands() if argv[:2] == ["python", "-m"]}
+    modules = {argv[2] for argv in shown_commands() if argv[:2] == [".venv/bin/python", "-m"]}
     for module in modules:
         path = ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
