@@ -500,7 +500,8 @@ def with_another_python(text: str) -> list[str]:
 
 
 def test_a_command_with_another_python_is_found() -> None:
-    text = "`python -m a`, (python3 -m scripts.b), venv/bin/python -m c, .venv/bin/python -m d, $PYTHON -m e, ./ops f, 'python -m g'"
+    text = "`python -m a`, (python3 -m scripts.b), venv/bin/python -m c, 'python -m g'"
+    text += ", .venv/bin/python -m d, $PYTHON -m e, ./ops f"
     assert with_another_python(text) == ["python -m a", "python3 -m scripts.b", "venv/bin/python -m c", "python -m g"]
 
 
