@@ -145,7 +145,7 @@ class Meter:
 class Store(Protocol):
     """What both adapters do. Every method raises `Unavailable` once its deadline has passed.
 
-    A commit is sent once. A read that meets a broken connection is asked once more within its deadline, because the
+    A commit is sent once. A read that meets a broken connection is asked again within its deadline, because the
     read after a lost reply is what tells whether the commit took effect.
     """
 

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from google.cloud.firestore_v1.types import firestore
 
 from shared.store.firestore import FirestoreStore
 from shared.store.protocol import (
@@ -33,6 +35,7 @@ from shared.store.protocol import (
 from shared.store.sqlite import SqliteStore
 from tests.contract.tcp import LossyProxy, silent_server
 from tests.emulator import free_port
+from tests.grpc_fake import Fail, Fake, serve
 
 A = "contract/a"
 DEADLINE = 0.3
@@ -115,6 +118,52 @@ def test_firestore_sends_a_commit_once(proxied: tuple[FirestoreStore, LossyProxy
     doc = store.get(A)
     assert doc is not None
     assert doc.data == {"n": 1}
+
+
+@contextmanager
+def firestore_failing(code: grpc.StatusCode, times: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A store, and a Firestore without documents whose first calls end with this status."""
+
+    def answer(fake: Fake, method: str, request: Any) -> Any:
+        if len(fake.calls) <= times:
+            raise Fail(code)
+        if method == "Commit":
+            return firestore.CommitResponse()
+        return firestore.BatchGetDocumentsResponse(missing=request.documents[0])
+
+    methods = {
+        "BatchGetDocuments": (firestore.BatchGetDocumentsRequest, firestore.BatchGetDocumentsResponse),
+        "Commit": (firestore.CommitRequest, firestore.CommitResponse),
+    }
+    with serve("google.firestore.v1.Firestore", methods, answer) as fake:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", fake.address)
+        with closing(FirestoreStore("test-broken")) as store:
+            yield store, fake
+
+
+BROKEN = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL]
+
+
+@pytest.mark.parametrize("code", BROKEN, ids=str)
+def test_a_read_is_asked_again_however_grpc_calls_a_broken_connection(
+    code: grpc.StatusCode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that meets a closed socket, for one, is told as UNKNOWN, "Stream removed"."""
+    with firestore_failing(code, 1, monkeypatch) as (store, fake):
+        assert store.get(A) is None
+        assert (len(fake.calls), store.meter.reads) == (2, 1)
+
+
+@pytest.mark.parametrize("code", BROKEN, ids=str)
+def test_a_read_is_asked_four_times_at_most_and_a_commit_once(
+    code: grpc.StatusCode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with firestore_failing(code, 9, monkeypatch) as (store, fake):
+        with pytest.raises(Unavailable, match=code.name):
+            store.get(A)
+        with pytest.raises(Unavailable, match=code.name):
+            store.commit([Put(A, {"n": 1})])
+        assert [method for method, _ in fake.calls] == ["BatchGetDocuments"] * 4 + ["Commit"]
 
 
 HOLD_WRITE_LOCK = """
