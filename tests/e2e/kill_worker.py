@@ -1,8 +1,9 @@
 """A process that forks instances of the deployment on command; an instance can kill itself at a chosen call.
 
 Orders are lines of JSON on its input, see `Order`; one instance runs at a time. Its output says, as lines of JSON:
-`{"pid", "port"}` when an instance listens, `{"call": name}` for each call of one that records, `{"dying": name}` from
-one that kills itself now, `{"signal": number}` when it is gone (0: it left by itself).
+`{"pid", "port"}` when an instance listens, `{"request": path}` and `{"call": name}` for each one that comes in and each
+one that is made, where they are recorded, `{"dying": name}` from one that kills itself now, `{"signal": number}` when
+it is gone (0: it left by itself).
 
 Everything is imported once, before the forks; nothing is opened before them, as with gunicorn in production. The
 wrappers that kill come in through the App alone. One network call is not the App's: the fetch of the scheduler's
@@ -11,6 +12,7 @@ public keys, so that one is wrapped where it is made.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -166,7 +168,13 @@ def instance(order: Order, functions: Functions, tell: Callable[[dict[str, Any]]
     bootstrap.install(App(settings, killing, KillingOutbound(killer), clock, clock.seconds))
     download = jwks._download
     jwks._download = lambda url, deadline: killer.around("fetch the scheduler's keys", lambda: download(url, deadline))
-    server = make_server("127.0.0.1", 0, functions, request_handler=QuietHandler)
+
+    def serve(environ: dict[str, Any], start_response: Any) -> Any:
+        if order["record"]:
+            tell({"request": environ["PATH_INFO"]})
+        return functions(environ, start_response)
+
+    server = make_server("127.0.0.1", 0, serve, request_handler=QuietHandler)
     tell({"pid": os.getpid(), "port": server.server_port})
     server.serve_forever()
 
@@ -207,6 +215,8 @@ def main() -> None:
 
     import_everything()
     functions = Functions()
+    gc.collect()
+    gc.freeze()  # or each instance's own collections would write to, and so copy, all of what it shares with the others
     for line in sys.stdin:
         order: Order = json.loads(line)
         pid = os.fork()

@@ -23,13 +23,15 @@ Kill = tuple[int, str]  # the number of a call from 1, and `before` or `after`
 
 @dataclass
 class Outcome:
-    """`broken`: what was not as promised. `calls`: their names, if recorded. `died_at`: where it was killed.
+    """`broken`: what was not as promised. `died_at`: where it was killed. `calls`: their names, if recorded, and
+    `begins`: the numbers of those that are the first of a request.
 
     `copies`: how many messages people saw a second time. `taken`: of each message that reached Slack, did it take it?
     """
 
     broken: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    begins: set[int] = field(default_factory=set)
     died_at: str | None = None
     copies: int = 0
     taken: list[bool] = field(default_factory=list)
@@ -127,6 +129,29 @@ def _check_status(outcome: Outcome, store: Store) -> None:
     outcome.expect("open alerts", run.get("openAlerts"), [])
     snapshot = store.get("status/public")
     outcome.expect("status", snapshot and snapshot.data["overall"], "unknown")  # silent at the end
+
+
+def every_point(unkilled: Outcome) -> list[Kill]:
+    """After each call, and before the first one of each request.
+
+    Before any other call is right after the last one: the same is stored, Slack has seen the same, and the same request
+    has no answer.
+    """
+    return sorted({*_beginnings(unkilled), *((n, "after") for n in range(1, len(unkilled.calls) + 1))})
+
+
+def every_state(unkilled: Outcome) -> list[Kill]:
+    """The same without the calls that only read: each state that a kill can leave is left once.
+
+    What is stored is changed by a commit, what Slack has seen by a message, and which request has no answer by its
+    beginning. Whoever dies of a read leaves behind what whoever died right after the last of these did.
+    """
+    changes = {(n, "after") for n, name in enumerate(unkilled.calls, 1) if name.startswith("commit") or name == POST}
+    return sorted(_beginnings(unkilled) | changes)
+
+
+def _beginnings(unkilled: Outcome) -> set[Kill]:
+    return {(n, "before") for n in unkilled.begins}
 
 
 def second_copies(unkilled: Outcome) -> set[Kill]:

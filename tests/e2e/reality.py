@@ -260,9 +260,12 @@ class Life:
 
     def gone(self, told: list[Mapping[str, Any]]) -> None:
         """Keep what an instance told of its calls, and of its death."""
-        self.outcome.calls += [line["call"] for line in told if "call" in line]
         for line in told:
-            if "dying" in line:
+            if "request" in line:
+                self.outcome.begins.add(len(self.outcome.calls) + 1)
+            elif "call" in line:
+                self.outcome.calls.append(line["call"])
+            elif "dying" in line:
                 assert self.outcome.died_at is None
                 self.outcome.died_at = line["dying"]
 

@@ -1,4 +1,4 @@
-"""The promise, proved by SIGKILL before and after every store call and every network call, on both stores.
+"""The promise, proved by SIGKILL between any two calls of the store and the network, on both stores.
 
     Nothing acknowledged is lost; each metric counts once; each transition and each notification document exists once;
     each notification still due is sent until accepted or dead-lettered. A second copy can exist only if the sender
@@ -6,8 +6,9 @@
 
 A real process serves all functions. It lives the same life each time (tests/e2e/reality.py): an SLO breaks and
 recovers, twice over, from the first metric of an empty store to the last message. It is run once unkilled to learn its
-calls, then once for each side of each of them: the process kills itself there, and another one goes on over what is
-left, as a client and a scheduler that try again would have it. No point is left out, on either store.
+calls, then once for each point between two of them (`every_point`): the process kills itself there, and another one
+goes on over what is left, as a client and a scheduler that try again would have it. On SQLite no point is left out; on
+Firestore, where a life takes several times as long, each state that a kill can leave is left once (`every_state`).
 
 That the test can fail is shown by stores with planted faults, none of which shows while nothing is killed.
 """
@@ -16,16 +17,16 @@ from __future__ import annotations
 
 import queue
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.e2e.faults import FAULTS
-from tests.e2e.promise import Kill, Outcome, second_copies
+from tests.e2e.promise import Kill, Outcome, every_point, every_state, second_copies
 from tests.e2e.reality import Life, Worker, worker
 from tests.e2e.support import Scheduler
 from tests.emulator import running
@@ -78,7 +79,7 @@ def scheduler() -> Iterator[Scheduler]:
 class Places:
     """Gives a new and empty store each time: a file, in memory where that can be. A SIGKILL loses nothing there."""
 
-    moments: tuple[str, ...] = ("before", "after")  # of each call, at which a life is killed
+    kills: Callable[[Outcome], list[Kill]] = staticmethod(every_point)  # where lives are killed, by one that was not
 
     def __init__(self, tmp_path: Path) -> None:
         self._stack = ExitStack()
@@ -99,12 +100,9 @@ class Places:
 class Projects(Places):
     """Gives a project of an emulator, and an emulator of its own to each batch: it keeps what is deleted in memory, and
     when that is full it does nothing but collect garbage.
-
-    Killed after a call, a life leaves the store as it does before the next one, which SQLite shows at every call. So
-    here, where a life takes several times as long, each state of the store is left behind once.
     """
 
-    moments = ("after",)
+    kills = staticmethod(every_state)
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(tmp_path)
@@ -155,29 +153,32 @@ class Workers:
     def each(self, kills: list[Kill]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for n in range(0, len(kills), BATCH):
+            if n:
+                self._places.renew()
             with ThreadPoolExecutor(self._count) as lives:
                 outcomes += lives.map(self.live, kills[n : n + BATCH])
-            self._places.renew()
         return outcomes
 
 
-@contextmanager
-def workers(folder: Path, scheduler: Scheduler, places: Places, count: int = WORKERS) -> Iterator[Workers]:
+@pytest.fixture(scope="module")
+def started(scheduler: Scheduler, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Worker]]:
+    """Workers, who import everything before their first life: that takes them longer than a life."""
+    folder = tmp_path_factory.mktemp("kill")
     with ExitStack() as opened:
-        yield Workers([opened.enter_context(worker(folder / f"{n}", scheduler)) for n in range(count)], places)
+        yield [opened.enter_context(worker(folder / f"{n}", scheduler)) for n in range(WORKERS)]
 
 
-def test_wherever_the_process_is_killed_the_promise_holds(scheduler: Scheduler, places: Places, tmp_path: Path) -> None:
-    with workers(tmp_path, scheduler, places) as team:
-        unkilled = team.live(record=True)
-        assert (unkilled.broken, unkilled.copies, unkilled.died_at) == ([], 0, None)
-        calls = unkilled.calls
-        kinds = set(calls)
-        assert kinds >= STEPS
-        assert unkilled.taken == [True, True, False, False, True]  # two triggers; refused, dead; accepted in the end
-        kills: list[Kill] = [(n, when) for n in range(1, len(calls) + 1) for when in places.moments]
-        outcomes = dict(zip(kills, team.each(kills), strict=True))
-        beyond = team.live((len(calls) + 1, "before"))
+def test_wherever_the_process_is_killed_the_promise_holds(started: list[Worker], places: Places) -> None:
+    team = Workers(started, places)
+    unkilled = team.live(record=True)
+    assert (unkilled.broken, unkilled.copies, unkilled.died_at) == ([], 0, None)
+    calls = unkilled.calls
+    kinds = set(calls)
+    assert kinds >= STEPS
+    assert unkilled.taken == [True, True, False, False, True]  # two triggers; refused, dead; accepted in the end
+    kills = places.kills(unkilled)
+    outcomes = dict(zip(kills, team.each(kills), strict=True))
+    beyond = team.live((len(calls) + 1, "before"))
     assert {kill: outcome.died_at for kill, outcome in outcomes.items()} == {
         (n, when): calls[n - 1] for n, when in kills
     }  # each point was reached
@@ -191,8 +192,9 @@ def test_wherever_the_process_is_killed_the_promise_holds(scheduler: Scheduler, 
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_shows_only_when_killed(fault: str, scheduler: Scheduler, tmp_path: Path) -> None:
-    with closing(Places(tmp_path)) as places, workers(tmp_path, scheduler, places, count=1) as team:
+def test_a_planted_fault_shows_only_when_killed(fault: str, started: list[Worker], tmp_path: Path) -> None:
+    with closing(Places(tmp_path)) as places:
+        team = Workers(started, places)
         unkilled = team.live(fault=fault, record=True)
         assert unkilled.broken == []
         step = FAULTS[fault].shows_after
