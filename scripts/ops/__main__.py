@@ -25,7 +25,7 @@ from scripts.ops import (
     status,
     usage,
 )
-from scripts.ops.client import CannotAsk, Client
+from scripts.ops.client import FAILED, CannotAsk, Client, Failed
 from scripts.ops.screen import Screen
 
 OF_INCIDENTS = (status, incidents, alerts, inbox, silences, runbook, maintenances)
@@ -37,7 +37,7 @@ the cloud put a Firebase ID token of an admin into OPS_TOKEN.
 
 exit codes:
   0  answered
-  1  the server failed, or its answer is not understood
+  1  the server failed, or its answer is not understood; of `notify test`, a channel did not accept
   2  the arguments cannot be right: the message names each fault
   3  no connection: is the server running?
   4  no token, or one that is not accepted (401), or no admin (403)
@@ -49,6 +49,9 @@ def main(argv: Sequence[str], env: Mapping[str, str], screen: Screen) -> int:
     options = parser().parse_args(argv)
     try:
         text: str = options.run(options, Client.of(options.url, options.token, env), screen)
+    except Failed as answered:
+        screen.write(str(answered))
+        return FAILED
     except CannotAsk as reason:
         print(f"{reason}", file=sys.stderr)
         return reason.exit_code

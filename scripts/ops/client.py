@@ -23,6 +23,10 @@ class CannotAsk(Exception):
         self.exit_code = exit_code
 
 
+class Failed(Exception):
+    """What was answered, which is shown like any other answer and tells of a failure: exit code 1."""
+
+
 class Client:
     """`token` None: the local server is asked for one. `spare` is used if that is no local server after all."""
 

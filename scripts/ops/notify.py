@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from scripts.ops.chart import local
-from scripts.ops.client import FAILED, WRONG, CannotAsk, Client, printable
+from scripts.ops.client import WRONG, CannotAsk, Client, Failed, printable
 from scripts.ops.screen import Screen, table
 
 BASE = "/api/ops/notifications"
@@ -34,7 +34,8 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
         description="Test a channel; list notifications; show one with every attempt; send a dead letter again.",
     )
     command.add_argument("action", choices=("test", "list", "show", "resend"))
-    command.add_argument("what", nargs="?", help="of test: the channel; of show and resend: the notification's id")
+    command.add_argument("what", nargs="*", help="of test: channels; of show and resend: the notification's id")
+    command.add_argument("--all", action="store_true", help="of test: every channel")
     command.add_argument("--state", choices=STATES, help="of list: only those")
     command.add_argument("--channel", choices=CHANNELS, help="of list: only those")
     command.add_argument("--alert", metavar="ID", help="of list: only those of this alert")
@@ -45,16 +46,16 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
-    if (options.action == "list") == bool(options.what):
-        needed = {"test": f"a channel: {', '.join(CHANNELS)}", "list": "no name"}.get(options.action, "an id")
-        raise CannotAsk(f"`notify {options.action}` takes {needed}.", WRONG)
     if options.action == "test":
         return _test(options, client)
+    if len(options.what) != (0 if options.action == "list" else 1) or options.all:
+        needed = "no name" if options.action == "list" else "one id; `notify list` has them"
+        raise CannotAsk(f"`notify {options.action}` takes {needed}.", WRONG)
     if options.action == "resend":
-        found = client.change("POST", f"{BASE}/{quote(options.what, safe='')}/resend")
+        found = client.change("POST", f"{BASE}/{quote(options.what[0], safe='')}/resend")
         return _json(found) if options.json else f"{printable(found['notificationId'])} is due again."
     if options.action == "show":
-        found = client.json(f"{BASE}/{quote(options.what, safe='')}")
+        found = client.json(f"{BASE}/{quote(options.what[0], safe='')}")
         return _json(found) if options.json else "\n".join(shown(found, screen))
     wanted = [(name, str(getattr(options, name))) for name in ("state", "channel", "alert", "limit")]
     found = client.json(BASE, [(name, value) for name, value in wanted if value != "None"])
@@ -62,15 +63,27 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
 
 
 def _test(options: argparse.Namespace, client: Client) -> str:
-    if options.what not in CHANNELS:
-        raise CannotAsk(f"There is no channel {printable(options.what)}; there are {', '.join(CHANNELS)}.", WRONG)
-    found = client.change("POST", f"{BASE}/test", {"channel": options.what})
-    status = f", status {found['status']}" if found["status"] is not None else ""
-    said = f"{found['outcome']}: {found['detail']}{status}, after {found['durationMs']:,} ms"
-    text = _json(found) if options.json else f"{options.what}: {said}. {_MEANINGS.get(found['outcome'], '')}".rstrip()
-    if found["outcome"] != "delivered":
-        raise CannotAsk(printable(text, "\n"), FAILED)
-    return printable(text, "\n")
+    """What each channel said. Raises `Failed` with the same if one of them did not accept."""
+    if bool(options.what) == options.all:
+        raise CannotAsk(f"`notify test` takes channels, or --all: {', '.join(CHANNELS)}.", WRONG)
+    strange = [printable(name) for name in options.what if name not in CHANNELS]
+    if strange:
+        raise CannotAsk(f"There is no channel {', '.join(strange)}; there are {', '.join(CHANNELS)}.", WRONG)
+    channels = CHANNELS if options.all else tuple(dict.fromkeys(options.what))
+    found = [client.change("POST", f"{BASE}/test", {"channel": channel}) for channel in channels]
+    lines = [tested(one) for one in found]
+    text = _json(found[0] if len(channels) == 1 else found) if options.json else "\n".join(lines)
+    if any(one["outcome"] != "delivered" for one in found):
+        raise Failed(text)
+    return text
+
+
+def tested(one: Answer) -> str:
+    """What came of a test, and what the channel needs if it was not sent."""
+    status = f", status {one['status']}" if one["status"] is not None else ""
+    said = f"{one['channel']}: {one['outcome']}: {one['detail']}{status}, after {one['durationMs']:,} ms."
+    needs = f"It needs {one['needs']}." if one["needs"] else ""
+    return printable(" ".join(part for part in (said, _MEANINGS.get(one["outcome"], ""), needs) if part))
 
 
 def listed(answer: Answer, screen: Screen) -> list[str]:

@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 
+# The settings without which there is nowhere to send to.
+NEEDS = {
+    "slack": "SLACK_WEBHOOK_URL, or SLACK_BOT_TOKEN and SLACK_OPS_CHANNEL",
+    "email": "SMTP_HOST and EMAIL_FROM",
+    "pagerduty": "PAGERDUTY_ROUTING_KEY",
+    "inapp": "nothing",
+    "webhook": "WEBHOOK_URL and WEBHOOK_SECRET",
+}
+
+
 def senders(app: App) -> Mapping[str, Sender]:
     """Sender by channel."""
     outbound, settings = app.outbound, app.settings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from shared import log
 from shared.domain.notification import Kind, Outcome, new_notification, withhold_reason
 from shared.domain.slo import Channel
-from shared.notify.registry import configured, senders
+from shared.notify.registry import NEEDS, configured, senders
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
@@ -24,13 +24,14 @@ FACTS = {
 
 
 def send_test(app: App, channel: str, now: datetime) -> dict[str, Any]:
-    """{channel, outcome, detail, status, durationMs}; `outcome` is withheld where a switch or a setting forbids it.
+    """{channel, outcome, detail, status, durationMs, needs}; `outcome` is withheld where a switch or a setting forbids
+    it, and then `needs` says in words what it takes, else it is null.
 
     PagerDuty is sent the resolve too, so that nobody has to close the incident of a test.
     """
     reason = withhold_reason(channel, app.flags.all(), configured(app))
     if reason is not None:
-        return _told(channel, "withheld", Outcome("dead", reason))
+        return _told(channel, "withheld", Outcome("dead", reason), _needs(channel, reason))
     alert_id = f"test-{secrets.token_hex(6)}"
     outcome = _send(app, channel, alert_id, "trigger", now)
     if channel == "pagerduty" and outcome.result in ("delivered", "unknown"):
@@ -49,11 +50,19 @@ def _send(app: App, channel: str, alert_id: str, kind: Kind, now: datetime) -> O
         return Outcome("unknown", "internal_error")
 
 
-def _told(channel: str, result: str, outcome: Outcome) -> dict[str, Any]:
+def _needs(channel: str, reason: str) -> str | None:
+    switches = {"alerts_disabled": "alerts.enabled", "channel_disabled": f"alerts.{channel}"}
+    if reason in switches:
+        return f"the switch {switches[reason]} to be on"
+    return NEEDS[channel] if reason == "not_configured" else None
+
+
+def _told(channel: str, result: str, outcome: Outcome, needs: str | None = None) -> dict[str, Any]:
     return {
         "channel": channel,
         "outcome": result,
         "detail": outcome.detail,
         "status": outcome.status,
         "durationMs": outcome.duration_ms,
+        "needs": needs,
     }

@@ -198,8 +198,10 @@ def tried(ops: Ops, channel: str) -> dict[str, Any]:
     return {name: value for name, value in reply.json.items() if name != "durationMs"}
 
 
-def told(channel: str, outcome: str, detail: str, status: int | None = None) -> dict[str, Any]:
-    return {"channel": channel, "outcome": outcome, "detail": detail, "status": status}
+def told(
+    channel: str, outcome: str, detail: str, status: int | None = None, needs: str | None = None
+) -> dict[str, Any]:
+    return {"channel": channel, "outcome": outcome, "detail": detail, "status": status, "needs": needs}
 
 
 def test_a_test_message_tells_that_nothing_is_wrong_and_its_answer_is_told(sqlite_store: SqliteStore) -> None:
@@ -234,8 +236,10 @@ def test_mail_in_app_and_a_webhook_can_be_tested(sqlite_store: SqliteStore) -> N
 
 def test_what_is_off_or_not_set_up_is_said_and_nothing_sent(sqlite_store: SqliteStore) -> None:
     with FakeSlack(normal) as slack, ops_api(sqlite_store, NOW, SLACK_WEBHOOK_URL=slack.url) as ops:
-        assert tried(ops, "email") == told("email", "withheld", "not_configured")
-        assert tried(ops, "pagerduty") == told("pagerduty", "withheld", "channel_disabled")
+        assert tried(ops, "email") == told("email", "withheld", "not_configured", needs="SMTP_HOST and EMAIL_FROM")
+        assert tried(ops, "pagerduty") == told(
+            "pagerduty", "withheld", "channel_disabled", needs="the switch alerts.pagerduty to be on"
+        )
         assert slack.received == []
 
 

@@ -9,10 +9,12 @@ import pytest
 
 from scripts.ops.__main__ import main
 from scripts.ops.screen import Screen
+from shared.notify.registry import NEEDS
 from shared.store.sqlite import SqliteStore
-from tests.core import NOW
+from tests.core import CONFIG, NOW
 from tests.fake_servers import FakeSlack, failing
 from tests.ops_api import Ops, ops_api
+from tests.ops_cli import cli
 from tests.unit.test_ops_notifications import add
 
 
@@ -55,9 +57,47 @@ def test_dead_letters_are_listed_shown_and_sent_again(
         assert (code, "only a dead letter is sent again" in text) == (2, True)
 
 
-@pytest.mark.parametrize("argv", [["test"], ["test", "fax"], ["list", "x"], ["show"], ["show", "no-such"]], ids=str)
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["test"],
+        ["test", "fax"],
+        ["test", "slack", "--all"],
+        ["list", "x"],
+        ["list", "--all"],
+        ["show"],
+        ["show", "a", "b"],
+        ["show", "no-such"],
+    ],
+    ids=str,
+)
 def test_what_cannot_be_right_ends_in_2(
     sqlite_store: SqliteStore, capsys: pytest.CaptureFixture[str], argv: Sequence[str]
 ) -> None:
     with ops_api(sqlite_store, NOW) as ops:
         assert notify(ops, *argv, capsys=capsys)[0] == 2
+
+
+def test_all_that_were_asked_must_accept_and_what_is_not_set_up_says_what_it_needs(sqlite_store: SqliteStore) -> None:
+    with FakeSlack() as slack, ops_api(sqlite_store, NOW, SLACK_WEBHOOK_URL=slack.url) as ops:
+        both = cli(ops, "notify", "test", "slack", "inapp", "slack")
+        assert (both.code, both.err, [line.split(": ")[:2] for line in both.lines]) == (
+            0, "", [["slack", "delivered"], ["inapp", "delivered"]],
+        )  # fmt: skip
+        every = cli(ops, "notify", "test", "--all", "--json")
+        assert (every.code, every.err) == (1, "")
+        assert {one["channel"]: one["outcome"] for one in every.json} == {
+            "slack": "delivered", "email": "withheld", "pagerduty": "withheld", "inapp": "delivered",
+            "webhook": "withheld",
+        }  # fmt: skip
+        one = cli(ops, "notify", "test", "webhook", "--json")
+        assert (one.code, one.json["needs"]) == (1, "WEBHOOK_URL and WEBHOOK_SECRET")
+        told = cli(ops, "notify", "test", "email", "pagerduty").lines
+        assert [line.partition("Nothing was sent. ")[2] for line in told] == [
+            "It needs SMTP_HOST and EMAIL_FROM.", "It needs the switch alerts.pagerduty to be on.",
+        ]  # fmt: skip
+
+
+def test_the_page_names_what_each_channel_needs() -> None:
+    page = (CONFIG.parent / "docs" / "alerts.md").read_text().replace("`", "")
+    assert [channel for channel, needs in NEEDS.items() if f"| {channel} | {needs} |" not in page] == []
