@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -68,10 +69,16 @@ class Ops:
         return reply.json
 
 
+@cache
+def admin_issuer() -> AdminIssuer:
+    """The one that the servers of the tests trust. Making an RSA key takes longer than most tests."""
+    return AdminIssuer(new_key(), ISSUER, PROJECT)
+
+
 @contextmanager
 def ops_api(store: Any, now: datetime, target: str = "opsApi", **env: str) -> Iterator[Ops]:
     keys = KeyServer()
-    admins = AdminIssuer(new_key(), ISSUER, PROJECT)
+    admins = admin_issuer()
     keys.body = json.dumps(admins.jwks()).encode()
     clock = Clock(now)
     settings = {

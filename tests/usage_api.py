@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from scripts.dev.issuer import AdminIssuer, new_key
+from scripts.dev.issuer import AdminIssuer
 from shared import auth
 from shared.bootstrap import App
 from shared.cost_rollup import run
 from tests.core import CONFIG, Clock, make_app, serving
 from tests.key_server import KeyServer
-from tests.ops_api import ISSUER, PROJECT, Reply
+from tests.ops_api import ISSUER, PROJECT, Reply, admin_issuer
 
 USAGE_KEY = "f0_a-usage-key-for-tests"
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -112,7 +112,7 @@ def event(request_id: str = "request-0001", at: datetime = NOW, **changes: Any) 
 @contextmanager
 def usage_api(store: Any, now: datetime = NOW, config_dir: Path = CONFIG, **env: str) -> Iterator[UsageApi]:
     keys = KeyServer()
-    admins = AdminIssuer(new_key(), ISSUER, PROJECT)
+    admins = admin_issuer()
     keys.body = json.dumps(admins.jwks()).encode()
     clock, watch = Clock(now), Watch()
     settings = {

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import functions_framework
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from scripts.dev import manifest, rewrites
@@ -124,11 +124,16 @@ def served(application: Any) -> Iterator[str]:
         server.server_close()
 
 
+@cache
+def _signing_key() -> RSAPrivateKey:
+    return generate_private_key(65537, 2048)
+
+
 class Scheduler:
     """Cloud Scheduler with its signing key, and the server that publishes the key."""
 
     def __init__(self) -> None:
-        self._key = generate_private_key(65537, 2048)
+        self._key = _signing_key()
         self._keys = KeyServer()
         self._keys.publish(one=self._key)
 
