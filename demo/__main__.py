@@ -130,8 +130,11 @@ def _introduce(terminal: Terminal, port: int, speed: float) -> None:
         f"Its clock runs {speed:g} times as fast as yours: five minutes pass in {300 / speed:g} seconds.",
         "The times below are by that clock, in UTC.",
         "",
-        f"Status page   http://127.0.0.1:{port}/status",
-        f"Slack inbox   http://127.0.0.1:{port}/dev/inbox",
+        "Open these beside it; where to look when is told at each step:",
+        "",
+        f"Status page   http://127.0.0.1:{port}/status      renews itself every 10 seconds",
+        f"Slack inbox   http://127.0.0.1:{port}/dev/inbox   reload it",
+        f"On call       http://127.0.0.1:{port}/on-call/alerts",
         f"The shop      http://127.0.0.1:{port + 1}/api/orders",
     ):
         terminal.plain(f"  {line}".rstrip())

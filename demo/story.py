@@ -17,7 +17,9 @@ from demo.watch import Message, Ops
 LATENCY, AVAILABILITY, TICKET = "API Latency (p95)", "API Availability (page)", "API Availability (ticket)"
 SLOW_MS = 500
 POLL = 0.25
-POLL_STATUS = 1.5  # the page answers a client 60 times a minute
+RENEWS = 10  # seconds: the pace of an open status page
+LOOK = RENEWS + 2.0  # at a terminal each trouble stays so long, for who wants to see it
+FIVE_GOOD = "Once five whole minutes were good"
 T = TypeVar("T")
 
 
@@ -86,54 +88,61 @@ class Story:
 
     def healthy(self) -> None:
         self.terminal.title("1  All is well")
-        self.say("Visitors send 40 requests a second. F0 Ops waits for its first five minutes of measurements.")
+        self.say(
+            "Visitors send 40 requests a second. F0 Ops waits for its first five minutes of measurements, and until "
+            "then its status page does not claim that anything works."
+        )
         self.wait("The status page did not become operational", "/status", self.is_measured)
         latency = self.ops.component("API").get("latency")
         self.seen(f"The status page says: operational. The API's p95 latency is {latency} ms.")
         self.load_figure()
+        self.to_see(f"/status: the API is green. An open page renews itself every {RENEWS} seconds of yours")
 
     def slow(self) -> None:
         self.terminal.title(f"2  I slow the shop by {SLOW_MS} ms")
         self.shop.trouble(slow_ms=SLOW_MS)
         self.say("Every request now takes half a second longer. 95 % of them should finish within 400 ms.")
+        self.expect("", 2, "an alert fires, Slack hears of it, and the status page says degraded")
         message = self.slack(LATENCY, "firing")
         self.seen(f"The alert “{LATENCY}” fires, a warning, and Slack hears of it:", "yellow")
         self.terminal.box(message.lines, "yellow")
         self.incident(message, "investigating")
         self.api("degraded", "yellow")
         self.load_figure()
+        self.to_see("/status: the API is yellow", "/dev/inbox: the message", "/on-call/alerts: the alert", stays=True)
 
     def fast_again(self) -> None:
         self.terminal.title("3  I take the delay away")
         self.shop.trouble()
-        self.say(f"The alert clears once five whole minutes were good: {2 * self.slot:.0f} seconds of yours at most.")
+        self.expect(FIVE_GOOD, 2, "the alert clears, Slack is told, and the page is green again")
         self.cleared(LATENCY)
+        self.to_see("/status: the API is green", "/dev/inbox: the second message")
 
     def broken(self) -> None:
         self.terminal.title("4  I break it: 5xx")
         self.begin_of_a_slot()
         self.shop.trouble(broken=True)
         self.say("Orders and users now fail with status 500. At most 0.5 % of all requests of 30 days may fail.")
+        self.expect("Once these five minutes are over", 1, "an alert pages, Slack hears of it, the page says outage")
         message = self.slack(AVAILABILITY, "firing")
         self.seen(f"The alert “{AVAILABILITY}” fires, critical, and Slack hears of it, in one message:", "red")
         self.terminal.box(message.lines, "red")
         self.incident(message, "investigating")
         self.api("outage", "red")
         self.load_figure()
+        self.to_see("/status: the API is red", "/dev/inbox: one message, for all that broke together", stays=True)
 
     def working_again(self) -> None:
         self.terminal.title("5  I repair it")
         self.shop.trouble()
         self.say("Orders and users are answered again.")
+        self.expect(FIVE_GOOD, 2, "the page is green")
         self.api("operational", "green")
         self.wait(
             "The status page did not become operational", "/status", lambda: self.health()["status"] == "operational"
         )
         self.seen("The whole page says: operational.")
-        half_an_hour = round(7 * self.slot)
-        self.say(
-            f"Who was paged hears that it is over once half an hour was good: {half_an_hour} seconds of yours at most."
-        )
+        self.expect("Once half an hour was good", 7, "who was paged hears that it is over")
         self.limit += 5 * self.slot
         self.cleared(AVAILABILITY)
         message = self.slack(TICKET, "firing")
@@ -142,6 +151,7 @@ class Story:
         )
         self.terminal.box(message.lines[:2], "yellow")
         self.load_figure()
+        self.to_see("/dev/inbox: five messages in all", "/status: what the outage took from the API's uptime")
 
     def look_back(self, seconds: float) -> None:
         self.terminal.title("That was the whole story")
@@ -228,7 +238,7 @@ class Story:
             if time.monotonic() > end:
                 raise DidNotCome(self.failure(otherwise, where))
             self.terminal.live(str(self.load.figures()))
-            time.sleep(POLL_STATUS if where == "/status" else POLL)
+            time.sleep(POLL)
 
     def failure(self, what: str, where: str) -> str:
         logs = " and ".join(str(process.log) for process in self.processes)
@@ -246,6 +256,22 @@ class Story:
         return self.ops.health() or {"status": None}
 
     # Words
+
+    def expect(self, once: str, slots: int, what: str) -> None:
+        """What comes next, and when at the latest, in seconds of who looks on."""
+        within = f"within {slots * self.slot:.0f} seconds of yours"
+        self.say(f"{once}, {within}: {what}." if once else f"{within.capitalize()}: {what}.")
+
+    def to_see(self, *places: str, stays: bool = False) -> None:
+        """Where what was just told can be seen. What `stays` does so until an open page has renewed itself."""
+        for place in places:
+            self.terminal.say(f"{self.ops.url}{place}", "→", "cyan")
+        if stays and self.terminal.is_tty:
+            self.say(f"I leave it so for {LOOK:.0f} seconds: an open page shows it by then.")
+            end = time.monotonic() + LOOK
+            while time.monotonic() < end:
+                self.terminal.live(str(self.load.figures()))
+                time.sleep(POLL)
 
     def say(self, text: str) -> None:
         self.terminal.say(text)

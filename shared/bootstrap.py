@@ -28,6 +28,8 @@ Part = TypeVar("Part")
 class App:
     """What a handler needs. `clock` gives the time in UTC; handlers read it once a request. `sleep` goes by it.
 
+    `pace`: how many times as fast as real time `clock` runs, locally.
+
     Parts that only some functions use are made at their first use.
     """
 
@@ -37,6 +39,7 @@ class App:
     clock: Callable[[], datetime]
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    pace: float = 1.0
     _parts: dict[Callable[[App], Any], Any] = field(default_factory=dict)
     _parts_lock: Any = field(default_factory=threading.RLock)
 
@@ -68,7 +71,12 @@ class App:
     def snapshot_cache(self) -> SnapshotCache:
         from shared.status_cache import SnapshotCache
 
-        return SnapshotCache(self.store, self.flags, self.monotonic)
+        return SnapshotCache(self.store, self.flags, self.passing)
+
+    @property
+    def passing(self) -> Callable[[], float]:
+        """Monotonic seconds at the pace of `clock`. `monotonic` is real time, for deadlines and durations."""
+        return self.monotonic if self.pace == 1 else lambda: self.monotonic() * self.pace
 
 
 def build_store(settings: Settings) -> Store:

@@ -56,7 +56,7 @@ class _Gate:
     def __init__(self, app: App) -> None:
         limits = load_limits(app.settings.config_dir)
         self._clients = Clients(limits.proxies)
-        self._limit = RateLimit(limits.status_requests_per_minute, app.monotonic)
+        self._limit = RateLimit(limits.status_requests_per_minute, app.passing)
 
     def seconds_to_wait(self, request: Request) -> int:
         client = self._clients.of(request.environ.get("HTTP_X_FORWARDED_FOR"), request.remote_addr)

@@ -122,7 +122,8 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> Site:
         """In the worker: the App that all functions share, and the functions themselves."""
         plan = self._plan
-        bootstrap.install(replace(bootstrap.build(plan.settings), clock=plan.clock.now, sleep=plan.clock.sleep))
+        built = bootstrap.build(plan.settings)
+        bootstrap.install(replace(built, clock=plan.clock.now, sleep=plan.clock.sleep, pace=plan.clock.speed))
         source = str(plan.root / "main.py")
         functions = {f.id: _serve(f.entry_point, source) for f in plan.functions}
         signer = issuer.of_folder(plan.folder, plan.url)

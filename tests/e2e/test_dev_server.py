@@ -384,3 +384,9 @@ def test_a_page_is_taken_as_pagerduty_would(server: DevServer) -> None:
     assert (newest["kind"], newest["payload"]) == ("page", {"event_action": "resolve", "dedup_key": "an-alert-1"})
     assert "Resolve: an-alert-1" in server.get("/dev/inbox").text
     assert server.post("/dev/pagerduty", json={**event, "routing_key": "short"}).status_code == 400
+
+
+def test_where_the_clock_runs_fast_a_client_may_ask_as_often_by_that_clock(tmp_path: Path) -> None:
+    """The probe of the page itself comes from here too, twice in a minute that is over in 0.1 s."""
+    with DevServer(tmp_path / "data", "--no-schedules", DEV_CLOCK_SPEED="600") as server:
+        assert {server.get("/api/status/healthz").status_code for _ in range(90)} == {200}

@@ -191,3 +191,17 @@ def test_a_blank_snapshot_is_not_shown_as_a_page_without_components(bench: Bench
     bench.publish()
     bench.after(5)
     assert bench.cache.served().enabled
+
+
+def test_where_the_clock_runs_fast_the_view_is_as_young_by_that_clock(tmp_path: Path) -> None:
+    """Else the page of a demonstration would lag minutes behind what it tells."""
+    app, time = app_on(SqliteStore(tmp_path / "store.db")), Time()
+    app.monotonic, app.pace = time, 60.0
+    fill(app.store, SCENES["operational"])
+    publish_status(app.store, COMPONENTS, app.flags, NOW)
+    assert app.snapshot_cache.served().seq == 1
+    publish_status(app.store, COMPONENTS, app.flags, NOW)
+    assert app.snapshot_cache.served().seq == 1
+    time.seconds += 0.1
+    assert app.snapshot_cache.served().seq == 2
+    app.store.close()
