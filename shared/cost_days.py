@@ -189,7 +189,7 @@ def rows_of(doc: Doc | None) -> Rows:
     if doc is None:
         return {}
     data = msgspec.msgpack.decode(zlib.decompress(doc.data["payload"]))
-    return {uid: [part_of(dict(zip(_KEYS, p, strict=True))) for p in parts] for uid, parts in data.items()}
+    return {uid: [part_of(dict(zip(_KEYS, p, strict=False))) for p in parts] for uid, parts in data.items()}
 
 
 def parts_in(doc: Doc | None) -> list[Part]:
@@ -262,4 +262,4 @@ def _unpriced_cells(doc: Doc | None) -> Cells:
 
 def _unpriced(day: str, key: Key, cell: Cell, prices: PriceSource) -> bool:
     (part,) = parts_of(day, {key: cell}, prices)
-    return part.unpriced_calls > 0
+    return part.unpriced

@@ -16,7 +16,7 @@ from shared.domain.account_work import Expire, Reprice
 from shared.domain.cost import add
 from shared.domain.cost_day import ERASED, ERASED_UNPRICED, SHARDS
 from shared.domain.ledger import Part, cells_of
-from shared.domain.price import Priced, PriceSource, Unpriced, rates_of
+from shared.domain.price import RATE_NAMES, Priced, PriceSource, Unpriced, rates_of
 from shared.domain.spending import (
     ORGANISATION,
     Finding,
@@ -94,7 +94,7 @@ def reprice(store: Store, accounts: Accounts, now: datetime, may_go_on: Callable
     anew = last is None or last.data["pricesHash"] != accounts.prices.hash
 
     def worth_it(part: Part, day: str) -> bool:
-        return (anew and part.unpriced_calls > 0) or _has_a_price_now(part, day, accounts)
+        return (anew and part.unpriced) or _has_a_price_now(part, day, accounts)
 
     done = 0
     for day, doc in zip(days, store.get_many([costs_path(day) for day in days]), strict=True):
@@ -140,7 +140,7 @@ def judge(app: App, changed: Iterable[Doc], now: datetime) -> SpendingAlerts:
     accounts = {doc.id: doc for doc in [*changed, *_accounts_of(app.store, firing)]}
     for finding in [*_of_all(by_day, policy, now), *_of_users(app.store, accounts.values(), policy, now)]:
         alerts.apply(finding)
-    unpriced = _unpriced(by_day)
+    unpriced = _unpriced(by_day, app.part(accounts_for).prices)
     for model in unpriced.values():
         finding = unpriced_finding(model, UNPRICED_DAYS)
         if finding.id not in known_firing:  # only a message needs the tiers, which are read for it
@@ -201,22 +201,34 @@ def _of_users(store: Store, changed: Iterable[Doc], policy: Spending, now: datet
     return found
 
 
-def _unpriced(by_day: Mapping[str, list[Part]]) -> dict[str, UnpricedModel]:
+def _unpriced(by_day: Mapping[str, list[Part]], prices: PriceSource) -> dict[str, UnpricedModel]:
     """By the model's own id: what of it has no price, since when, and why (the reason of the last day)."""
     found: dict[str, UnpricedModel] = {}
     for day, parts in sorted(by_day.items()):
         for part in parts:
-            if not part.unpriced_calls:
+            if not part.unpriced:
                 continue
             before = found.get(part.model) or UnpricedModel(part.model, since=day)
             found[part.model] = replace(
                 before,
                 calls=before.calls + part.unpriced_calls,
                 tokens=before.tokens + part.unpriced_tokens,
+                searches=before.searches + part.unpriced_searches,
+                rates=tuple(sorted({*before.rates, *_missing_rates(part, day, prices)})),
                 reason=part.reason or before.reason,
                 providers=tuple(sorted({*before.providers, part.provider})),
             )
     return found
+
+
+def _missing_rates(part: Part, day: str, prices: PriceSource) -> list[str]:
+    """Of a model that has prices, those that it lacks for what was used of it."""
+    if part.reason != "no_price_for_kind":
+        return []
+    found = rates_of(prices, part.provider, part.model, date.fromisoformat(day), "standard")
+    if isinstance(found, Unpriced):
+        return []
+    return [name for name in RATE_NAMES if getattr(part.kinds, name) and getattr(found.rates, name) is None]
 
 
 def _with_tiers(store: Store, found: UnpricedModel, prices: PriceSource) -> UnpricedModel:
@@ -226,11 +238,7 @@ def _with_tiers(store: Store, found: UnpricedModel, prices: PriceSource) -> Unpr
     tiers: set[str] = set()
     for shard in store.get_many([shard_path(found.since, f"{n:02d}") for n in range(SHARDS)]):
         rows = rows_of(shard).items()
-        uids = [
-            uid
-            for uid, parts in rows
-            if is_uid(uid) and any(p.model == found.model and p.unpriced_calls for p in parts)
-        ]
+        uids = [uid for uid, parts in rows if is_uid(uid) and any(p.model == found.model and p.unpriced for p in parts)]
         for day in store.get_many([day_path(uid, found.since) for uid in uids[:LOOKED_AT]]):
             for provider, model, _, tier, _ in cells_of(day.data) if day else ():
                 rates = rates_of(prices, provider, model, date.fromisoformat(found.since), tier)

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from shared.domain.faults import ConfigError, faults_of
-from shared.domain.price import Dated, ModelPrices, Rate, Rates
-from shared.domain.pricing import Pricing, undated
+from shared.domain.price import SEARCHES, Dated, ModelPrices, Rate, Rates
+from shared.domain.pricing import PER_THOUSAND, Pricing, undated
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
@@ -33,6 +33,10 @@ _FIELDS = {  # our rate → the package's, the first that is there
     "cache_read": ("cache_read_mtok",),
     "cache_write_5m": ("cache_write_5m_mtok", "cache_write_mtok"),
     "cache_write_1h": ("cache_write_1h_mtok",),
+    "input_audio": ("input_audio_mtok",),
+    "output_audio": ("output_audio_mtok",),
+    "web_searches": ("web_searches_kcount",),
+    "file_searches": ("storage_searches_kcount",),
 }
 
 
@@ -129,7 +133,8 @@ def _rates(prices: Any) -> Rates:
     rates = {}
     for ours, theirs in _FIELDS.items():
         found = next((given[name] for name in theirs if given.get(name) is not None), None)
-        rates[ours] = None if found is None else _rate(found)
+        rate = None if found is None else _rate(found)
+        rates[ours] = rate.times(PER_THOUSAND) if rate and ours in SEARCHES else rate
     return Rates(**rates)
 
 

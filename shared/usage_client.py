@@ -250,10 +250,9 @@ class UsageClient:
 
 def usage_of(text: str) -> dict[str, Any] | None:
     """What an answer tells of its usage, without what was said: as `response` of an event. None if it tells none."""
-    kept = ("id", "type", "object", "model", "service_tier", "usage")
     if text.lstrip().startswith("{"):
         body = json.loads(text)
-        return {name: body[name] for name in kept if name in body} if isinstance(body.get("usage"), dict) else None
+        return _kept(body) if isinstance(body.get("usage"), dict) else None
     start: dict[str, Any] | None = None
     found: dict[str, Any] | None = None
     for line in text.splitlines():
@@ -261,14 +260,24 @@ def usage_of(text: str) -> dict[str, Any] | None:
             continue
         event = json.loads(line[5:])
         if event.get("type") == "message_start":
-            start = {name: event["message"][name] for name in kept if name in event["message"]}
+            start = _kept(event["message"])
         elif event.get("type") == "message_delta" and start is not None:
             start["usage"] |= {name: value for name, value in event["usage"].items() if value is not None}
         else:
             answer = event["response"] if isinstance(event.get("response"), dict) else event
             if isinstance(answer.get("usage"), dict):
-                found = {name: answer[name] for name in kept if name in answer}
+                found = _kept(answer)
     return start or found
+
+
+def _kept(body: dict[str, Any]) -> dict[str, Any]:
+    """Of a response's output only which searches were made, without what was looked for or found."""
+    kept: dict[str, Any] = {n: body[n] for n in ("id", "type", "object", "model", "service_tier", "usage") if n in body}
+    tools = [one for one in body.get("output") or [] if str(one.get("type")) in ("web_search_call", "file_search_call")]
+    if tools:
+        actions = [(one["type"], (one.get("action") or {}).get("type", "search")) for one in tools]
+        kept["output"] = [{"type": kind, "action": {"type": action}} for kind, action in actions]
+    return kept
 
 
 def _quietly(make: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:

@@ -34,7 +34,16 @@ GROUPS: Mapping[str, Callable[[str, Part], str]] = {
     "provider": lambda _, part: part.provider,
     "day": lambda day, _: day,
 }
-COLUMNS = ("calls", "tokens", "duration", "cost", "estimated_cost_usd", "unpriced_calls", "unpriced_tokens")
+COLUMNS = (
+    "calls",
+    "tokens",
+    "duration",
+    "cost",
+    "estimated_cost_usd",
+    "unpriced_calls",
+    "unpriced_tokens",
+    "unpriced_searches",
+)
 
 
 def grouped_costs(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
@@ -126,7 +135,7 @@ def overview(app: App, request: Request, now: datetime, _: Mapping[str, str]) ->
             "today": group_row(by_day[today.isoformat()]),
             "forecast_usd": plain(Decimal(round(expected * 10_000)) / 10_000),
             "budget_usd": None if budget is None else plain(budget),
-            "unpriced_models": sorted({part.model for part in month if part.unpriced_calls}),
+            "unpriced_models": sorted({part.model for part in month if part.unpriced}),
             "unknown_plans": unknown_plans(month, app.part(accounts_for).plans),
         }
     )

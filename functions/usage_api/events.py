@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shared.bootstrap import App
 
 MAX_EVENTS = 500
-_FROM_RESPONSE = ("provider", "model", "tokens")
+_FROM_RESPONSE = ("provider", "model", "tokens", "searches")
 
 
 def take(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
@@ -81,8 +81,9 @@ def _of_response(given: Mapping[str, Any], now: datetime) -> Usage | list[str]:
     if answered.request_id is not None:
         told.setdefault("requestId", answered.request_id)
     told.setdefault("tier", answered.tier)
-    counts = shown_tokens(answered.tokens)
-    found = parse_usage({**told, "provider": answered.provider, "model": answered.model, "tokens": counts}, now)
+    counts, searches = shown_tokens(answered.tokens), shown_searches(answered.tokens)
+    taken = {"provider": answered.provider, "model": answered.model, "tokens": counts, "searches": searches}
+    found = parse_usage({**told, **taken}, now)
     if isinstance(found, Usage):
         return faults or found
     return [*faults, *found]
@@ -97,4 +98,10 @@ def shown_tokens(tokens: Tokens) -> dict[str, int]:
         "cacheWrite5m": tokens.cache_write_5m,
         "cacheWrite1h": tokens.cache_write_1h,
         "reasoning": tokens.reasoning,
+        "inputAudio": tokens.input_audio,
+        "outputAudio": tokens.output_audio,
     }
+
+
+def shown_searches(tokens: Tokens) -> dict[str, int]:
+    return {"web": tokens.web_searches, "file": tokens.file_searches}

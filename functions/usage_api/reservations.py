@@ -22,7 +22,7 @@ from shared.domain.cost import CACHINGS, most_cost, plain
 from shared.domain.ledger import Amount
 from shared.domain.price import Unpriced, rates_of
 from shared.domain.quota import Standing
-from shared.domain.usage import MOST_TOKENS, STANDARD, Usage, count_of, is_uid, parse_words
+from shared.domain.usage import MOST_SEARCHES, MOST_TOKENS, STANDARD, Usage, count_of, is_uid, parse_words
 from shared.flags import FlagsUnknown
 from shared.http import Problem, answer
 from shared.store.protocol import StoreError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 ENABLED = "quotas.enabled"
 _WORDS = ("requestId", "uid", "provider", "model", "plan", "tier")
-_FIELDS = (*_WORDS, "maxInputTokens", "maxOutputTokens", "caching")
+_FIELDS = (*_WORDS, "maxInputTokens", "maxOutputTokens", "maxSearches", "caching", "audio")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RETRY = {"Retry-After": "5"}
 
@@ -170,12 +170,16 @@ def _asked(body: Mapping[str, Any], accounts: Accounts, now: datetime) -> tuple[
     words = parse_words(body, _WORDS, faults)
     most_input = count_of(body, "maxInputTokens", MOST_TOKENS, faults, optional=False)
     most_output = count_of(body, "maxOutputTokens", MOST_TOKENS, faults, optional=False)
-    caching = body.get("caching", "1h")
+    searches = count_of(body, "maxSearches", MOST_SEARCHES, faults, optional=True)
+    caching, audio = body.get("caching", "1h"), body.get("audio", True)
+    if not isinstance(audio, bool):
+        faults.append("audio: must be true or false")
     if caching not in CACHINGS:
         faults.append(f"caching: must be one of {', '.join(CACHINGS)}")
     refuse(faults)
     priced = rates_of(accounts.prices, words["provider"], words["model"], now.date(), words["tier"] or STANDARD)
-    cost = None if isinstance(priced, Unpriced) else most_cost(priced.rates, most_input, most_output, str(caching))
+    most = (most_input, most_output, str(caching))
+    cost = None if isinstance(priced, Unpriced) else most_cost(priced.rates, *most, audio=audio, searches=searches)
     return words, Amount(1, most_input + most_output, cost or Decimal(0)), cost is not None
 
 

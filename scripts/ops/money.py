@@ -19,8 +19,9 @@ def usd(text: str) -> str:
 
 
 def counts(row: Mapping[str, Any]) -> list[str]:
-    """Calls, tokens and cost, with how many calls have no price."""
-    unpriced = row.get("unpriced_calls", 0)
+    """Calls, tokens and cost, with how many calls have no price, or how much that calls used besides."""
     cost = usd(row["estimated_cost_usd"])
-    note = f" + {unpriced:,} unpriced" if unpriced and cost != "unpriced" else ""
+    kinds = (("unpriced_calls", ""), ("unpriced_searches", " searches"), ("unpriced_tokens", " tokens"))
+    unpriced = next((f"{row[name]:,}{kind}" for name, kind in kinds if row.get(name)), None)
+    note = f" + {unpriced} unpriced" if unpriced and cost != "unpriced" else ""
     return [f"{row['calls']:,}", f"{row['tokens']:,}", cost + note]

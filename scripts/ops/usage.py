@@ -58,14 +58,15 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
 
 def days(answer: Answer, screen: Screen) -> list[str]:
     """The user's days, and below them the month's models."""
-    rows = [[day["day"], *counts({**day, "unpriced_calls": _unpriced(day)})] for day in answer["daily"]]
+    rows = [[day["day"], *counts({**day, **_unpriced(day)})] for day in answer["daily"]]
     if not rows:
         return [screen.dim(f"Nothing was used from {answer['from']} to {answer['to']}.")]
     return table(screen, ["day", "calls", "tokens", "cost"], rows, (1, 2, 3))
 
 
-def _unpriced(day: Answer) -> int:
-    return sum(of_model["calls"] for of_model in day["unpriced"].values())
+def _unpriced(day: Answer) -> dict[str, int]:
+    models = day["unpriced"].values()
+    return {f"unpriced_{name}": sum(of.get(name, 0) for of in models) for name in ("calls", "tokens", "searches")}
 
 
 def standing(quota: Answer, screen: Screen) -> list[str]:

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from shared.domain.cost import add, cents, plain
-from shared.domain.ledger import UNPRICED, Data, Part
+from shared.domain.ledger import Data, Part, shown_cost
 from shared.domain.usage import Tokens
 
 SHARDS = 16
@@ -44,6 +44,7 @@ def joined(one: Part, other: Part) -> Part:
         one.unpriced_tokens + other.unpriced_tokens,
         one.reason or other.reason,
         one.kinds + other.kinds,
+        one.unpriced_searches + other.unpriced_searches,
     )
 
 
@@ -60,6 +61,7 @@ def part_data(part: Part) -> Data:
         "unpricedTokens": part.unpriced_tokens,
         "reason": part.reason,
         "kinds": part.kinds.values(),
+        "unpricedSearches": part.unpriced_searches,
     }
 
 
@@ -76,6 +78,7 @@ def part_of(data: Mapping[str, Any]) -> Part:
         data["unpricedTokens"],
         data["reason"],
         Tokens(*data["kinds"]),
+        data.get("unpricedSearches", 0),
     )
 
 
@@ -87,18 +90,16 @@ def spent(parts: Iterable[Part]) -> Decimal:
 def group_row(parts: Iterable[Part]) -> Data:
     """One line of an answer: `cost` in cents and `estimated_cost_usd`, in full; 'unpriced' if nothing has a price."""
     parts = list(parts)
-    calls = sum(part.calls for part in parts)
-    unpriced = sum(part.unpriced_calls for part in parts)
-    cost = spent(parts)
-    nothing_priced = calls > 0 and unpriced == calls
+    cost, unpriced = spent(parts), any(part.unpriced for part in parts)
     return {
-        "calls": calls,
+        "calls": sum(part.calls for part in parts),
         "tokens": sum(part.tokens for part in parts),
         "duration": sum(part.duration_ms for part in parts),
-        "cost": UNPRICED if nothing_priced else plain(cents(cost)),
-        "estimated_cost_usd": UNPRICED if nothing_priced else plain(cost),
-        "unpriced_calls": unpriced,
+        "cost": shown_cost(cents(cost), unpriced),
+        "estimated_cost_usd": shown_cost(cost, unpriced),
+        "unpriced_calls": sum(part.unpriced_calls for part in parts),
         "unpriced_tokens": sum(part.unpriced_tokens for part in parts),
+        "unpriced_searches": sum(part.unpriced_searches for part in parts),
     }
 
 

@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from shared.domain.cost import add, cents, cost_of_class, plain
+from shared.domain.cost import add, cents, cost_of_class, plain, unpriced_of
 from shared.domain.price import PriceSource, Unpriced, rates_of
 from shared.domain.usage import Tokens, Usage, input_class
 
@@ -37,7 +37,8 @@ class Cell:
 class Part:
     """Usage of one provider, model (its own id) and plan, priced.
 
-    `unpriced_…`: what has no price, and `reason`: why. `kinds`: the tokens by kind.
+    `unpriced_…`: what has no price, and `reason`: why. Of a call whose text has one, and whose audio or searches have
+    none, only those are unpriced. `kinds`: what was used, by kind.
     """
 
     provider: str
@@ -51,6 +52,11 @@ class Part:
     unpriced_tokens: int = 0
     reason: str | None = None
     kinds: Tokens = field(default_factory=Tokens)
+    unpriced_searches: int = 0
+
+    @property
+    def unpriced(self) -> bool:
+        return bool(self.unpriced_calls or self.unpriced_tokens or self.unpriced_searches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +142,9 @@ def parts_of(day: str, cells: Mapping[Key, Cell], prices: PriceSource) -> list[P
     for (provider, model, plan, tier, size), cell in sorted(cells.items()):
         rates = rates_of(prices, provider, model, on, tier)
         cost = None if isinstance(rates, Unpriced) else cost_of_class(cell.tokens, rates.rates, size)
-        reason = rates.reason if isinstance(rates, Unpriced) else None if cost is not None else "no_price_for_kind"
+        missing = cell.tokens if isinstance(rates, Unpriced) or cost is None else unpriced_of(cell.tokens, rates.rates)
+        lacks = cost is None or missing != Tokens()
+        reason = rates.reason if isinstance(rates, Unpriced) else "no_price_for_kind" if lacks else None
         before = found.get((provider, rates.model, plan)) or Part(provider, rates.model, plan, 0, 0, 0, Decimal(0))
         found[provider, rates.model, plan] = Part(
             provider,
@@ -147,9 +155,10 @@ def parts_of(day: str, cells: Mapping[Key, Cell], prices: PriceSource) -> list[P
             before.duration_ms + cell.duration_ms,
             add((before.cost, cost or Decimal(0))),
             before.unpriced_calls + (cell.calls if cost is None else 0),
-            before.unpriced_tokens + (cell.tokens.total if cost is None else 0),
+            before.unpriced_tokens + missing.total,
             reason or before.reason,
             before.kinds + cell.tokens,
+            before.unpriced_searches + missing.searches,
         )
     return [found[key] for key in sorted(found)]
 
@@ -191,42 +200,40 @@ def summary_of(parts: Iterable[Part], quota_pct: float, name_of: Callable[[str],
     """
     parts = list(parts)
     total = amount_of(parts)
+    unpriced = any(part.unpriced for part in parts)
     return {
         "calls": total.calls,
         "tokens": total.tokens,
         "duration": sum(part.duration_ms for part in parts),
-        "cost": _shown(total.cost, total.calls, sum(part.unpriced_calls for part in parts)),
-        "estimated_cost_usd": _usd(total.cost, total.calls, sum(part.unpriced_calls for part in parts)),
+        "cost": shown_cost(cents(total.cost), unpriced),
+        "estimated_cost_usd": shown_cost(total.cost, unpriced),
         "quota_pct": quota_pct,
         "breakdown_by_model": _by(parts, lambda part: name_of(part.model)),
         "breakdown_by_plan": _by(parts, lambda part: part.plan),
         "breakdown_by_provider": _by(parts, lambda part: part.provider),
         "unpriced": {
             part.model: {"calls": part.unpriced_calls, "tokens": part.unpriced_tokens, "reason": part.reason}
+            | ({"searches": part.unpriced_searches} if part.unpriced_searches else {})
             for part in parts
-            if part.unpriced_calls
+            if part.unpriced
         },
     }
 
 
 def _by(parts: Iterable[Part], key: Callable[[Part], str]) -> dict[str, Data]:
-    sums: dict[str, tuple[Amount, int]] = {}
+    sums: dict[str, tuple[Amount, bool]] = {}
     for part in parts:
-        amount, unpriced = sums.get(key(part), (Amount(), 0))
-        sums[key(part)] = (amount + Amount(part.calls, part.tokens, part.cost), unpriced + part.unpriced_calls)
+        amount, unpriced = sums.get(key(part), (Amount(), False))
+        sums[key(part)] = (amount + Amount(part.calls, part.tokens, part.cost), unpriced or part.unpriced)
     return {
-        name: {"calls": a.calls, "tokens": a.tokens, "cost": _shown(a.cost, a.calls, unpriced)}
+        name: {"calls": a.calls, "tokens": a.tokens, "cost": shown_cost(cents(a.cost), unpriced)}
         for name, (a, unpriced) in sorted(sums.items())
     }
 
 
-def _shown(usd: Decimal, calls: int, unpriced: int) -> str:
-    """In cents; never 0 for what has no price."""
-    return UNPRICED if calls and unpriced == calls else plain(cents(usd))
-
-
-def _usd(usd: Decimal, calls: int, unpriced: int) -> str:
-    return UNPRICED if calls and unpriced == calls else plain(usd)
+def shown_cost(amount: Decimal, unpriced: bool) -> str:
+    """In full; never 0 where a part has no price."""
+    return UNPRICED if unpriced and not amount else plain(amount)
 
 
 def _cells(stored: Iterable[Mapping[str, Any]]) -> dict[Key, Cell]:

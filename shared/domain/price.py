@@ -37,20 +37,26 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """None: the provider publishes none of its own, see `filled`."""
+    """None: the provider publishes none of its own, see `filled`. Those of searches are for a million too."""
 
     input: Rate | None = None
     output: Rate | None = None
     cache_read: Rate | None = None
     cache_write_5m: Rate | None = None
     cache_write_1h: Rate | None = None
+    input_audio: Rate | None = None
+    output_audio: Rate | None = None
+    web_searches: Rate | None = None
+    file_searches: Rate | None = None
 
     def over(self, below: Rates) -> Rates:
         """These, and where there is none, those of `below`."""
         return Rates(*(getattr(self, n) or getattr(below, n) for n in RATE_NAMES))
 
     def times(self, share: Decimal) -> Rates:
-        return Rates(*(rate and rate.times(share) for rate in (getattr(self, n) for n in RATE_NAMES)))
+        """A tier's share is one of the price of tokens: a search costs the same in a batch."""
+        changed = {name: rate.times(share) for name in TOKENS if (rate := getattr(self, name)) is not None}
+        return replace(self, **changed)
 
     def filled(self) -> Rates:
         """Cached tokens without a price of their own are input like any other."""
@@ -63,7 +69,12 @@ class Rates:
         )
 
 
-RATE_NAMES = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
+TEXT = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
+AUDIO = ("input_audio", "output_audio")
+SEARCHES = ("web_searches", "file_searches")
+TOKENS = (*TEXT, *AUDIO)
+EXTRAS = (*AUDIO, *SEARCHES)  # what a call may use besides, and a model may have no price for
+RATE_NAMES = (*TEXT, *EXTRAS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from shared.domain.price import RATE_NAMES, Dated, Rate, Rates
+from shared.domain.price import RATE_NAMES, SEARCHES, Dated, Rate, Rates
 from shared.domain.usage import INPUT_BOUNDS
 
 
@@ -20,6 +20,7 @@ def exact(given: object) -> object:
     return given
 
 
+PER_THOUSAND = Decimal(1000)  # searches are priced by the thousand, and kept by the million, as tokens are
 Price = Annotated[Decimal, BeforeValidator(exact), Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 _DATED = re.compile(r"[-@](20\d{2})-?(\d{2})-?(\d{2})")
 
@@ -53,7 +54,10 @@ GivenRate = Annotated[TieredRate, BeforeValidator(_tiered)]
 
 
 class Override(BaseModel):
-    """Only the rates that are named; `from` and `until` are days in UTC, `until` is not in it."""
+    """Only the rates that are named: of a million tokens, or of a thousand searches.
+
+    `from` and `until` are days in UTC; `until` is not in it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,6 +68,10 @@ class Override(BaseModel):
     cache_read: GivenRate | None = None
     cache_write_5m: GivenRate | None = None
     cache_write_1h: GivenRate | None = None
+    input_audio: GivenRate | None = None
+    output_audio: GivenRate | None = None
+    web_searches: GivenRate | None = None
+    file_searches: GivenRate | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Override:
@@ -74,8 +82,9 @@ class Override(BaseModel):
         return self
 
     def dated(self) -> Dated:
-        given = (getattr(self, name) for name in RATE_NAMES)
-        return Dated(Rates(*(rate and rate.rate() for rate in given)), self.since, self.until)
+        given = {name: rate.rate() for name in RATE_NAMES if (rate := getattr(self, name)) is not None}
+        given |= {name: given[name].times(PER_THOUSAND) for name in SEARCHES if name in given}
+        return Dated(Rates(**given), self.since, self.until)
 
 
 def _listed(given: object) -> object:

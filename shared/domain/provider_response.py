@@ -1,7 +1,8 @@
 """The usage in a provider's own answer: a JSON body, or the text of a stream of server-sent events.
 
 Anthropic's input_tokens leave out what was read from or written to a cache; OpenAI's prompt_tokens and input_tokens
-contain it. Nothing but the model, the tier and the counts is taken: what was said is not kept.
+contain it. Anthropic counts its web searches in the usage; OpenAI's responses have them as items of the output, and its
+chat does not tell them. Nothing but the model, the tier and the counts is taken: what was said is not kept.
 https://platform.claude.com/docs/en/api/messages, https://platform.openai.com/docs/api-reference
 """
 
@@ -117,6 +118,7 @@ def _anthropic(body: Mapping[str, Any]) -> Answered:
         cache_write_5m=written - hour,
         cache_write_1h=hour,
         reasoning=_count(_mapping(usage, "output_tokens_details"), "thinking_tokens"),
+        web_searches=_count(_mapping(usage, "server_tool_use"), "web_search_requests"),
     )
     tier = "fast" if usage.get("speed") == "fast" else usage.get("service_tier")
     return _answered("anthropic", body, tokens, tier)
@@ -129,14 +131,28 @@ def _openai(body: Mapping[str, Any], input_name: str, output_name: str) -> Answe
     everything = _count(usage, input_name, required=True)
     if cached + written > everything:
         raise NoUsage("more of its input is cached than there is")
+    answer, of_answer = _count(usage, output_name, required=True), _mapping(usage, f"{output_name}_details")
+    heard = min(_count(details, "audio_tokens"), everything - cached - written)  # a part of it may be cached
+    spoken = min(_count(of_answer, "audio_tokens"), answer)
     tokens = Tokens(
-        input=everything - cached - written,
-        output=_count(usage, output_name, required=True),
+        input=everything - cached - written - heard,
+        output=answer - spoken,
         cache_read=cached,
         cache_write_5m=written,
-        reasoning=_count(_mapping(usage, f"{output_name}_details"), "reasoning_tokens"),
+        reasoning=_count(of_answer, "reasoning_tokens"),
+        input_audio=heard,
+        output_audio=spoken,
+        web_searches=_tools(body, "web_search_call"),
+        file_searches=_tools(body, "file_search_call"),
     )
     return _answered("openai", body, tokens, body.get("service_tier"))
+
+
+def _tools(body: Mapping[str, Any], kind: str) -> int:
+    """How many searches a response of OpenAI made. Of the web only `search` is charged, not what is opened after it."""
+    output = body.get("output")
+    calls = [one for one in output if isinstance(one, Mapping)] if isinstance(output, list) else []
+    return sum(one.get("type") == kind and _mapping(one, "action").get("type", "search") == "search" for one in calls)
 
 
 def _answered(provider: str, body: Mapping[str, Any], tokens: Tokens, tier: Any) -> Answered:

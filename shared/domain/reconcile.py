@@ -8,7 +8,7 @@ never told to us (`missing`), told and not billed (`not_billed`), and counted wi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -57,10 +57,29 @@ def reconcile(bill: Bill, counted: Mapping[tuple[str, str], Part], rates_of: Rat
         key = (day, _own(model, counted))
         before = billed.get(key)
         billed[key] = one if before is None else Billed(EXACT.add(before.usd, one.usd), _add(before.tokens, one.tokens))
+    billed = {key: _as_counted(one, counted.get(key)) for key, one in billed.items()}
     keys = sorted({*billed, *counted})
     differences = {key: _difference(billed.get(key), counted.get(key)) for key in keys}
     late = _late(differences)
     return [_line(key, billed.get(key), counted.get(key), differences[key], late[key], rates_of(*key)) for key in keys]
+
+
+def _as_counted(billed: Billed, counted: Part | None) -> Billed:
+    """A bill's tokens have audio in them, and do not tell searches: both are taken as they were counted."""
+    if billed.tokens is None or counted is None:
+        return billed
+    heard = min(counted.kinds.input_audio, billed.tokens.input)
+    spoken = min(counted.kinds.output_audio, billed.tokens.output)
+    tokens = replace(
+        billed.tokens,
+        input=billed.tokens.input - heard,
+        output=billed.tokens.output - spoken,
+        input_audio=heard,
+        output_audio=spoken,
+        web_searches=counted.kinds.web_searches,
+        file_searches=counted.kinds.file_searches,
+    )
+    return Billed(billed.usd, tokens)
 
 
 def _own(model: str, counted: Mapping[tuple[str, str], Part]) -> str:

@@ -1,4 +1,4 @@
-"""One call of a language model: whose it was, which model, and its tokens by the kinds that have their own prices."""
+"""One call of a language model: whose it was, which model, and what it used by the kinds that have their own prices."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import Any
 
 MOST_TOKENS = 10_000_000_000  # of one kind in one call
+MOST_SEARCHES = 10_000  # of one kind in one call
 MOST_DURATION_MS = 7 * 86_400_000
 OLDEST = timedelta(days=35)
 AHEAD = timedelta(minutes=5)
@@ -28,7 +29,10 @@ Faults = list[str]
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """`input` without what was read from or written to a cache; `output` with `reasoning`, which is a part of it."""
+    """`input` without what was read from or written to a cache; `output` with `reasoning`, which is a part of it.
+
+    Neither contains audio. Searches are those that the provider makes for a call: they are no tokens, and cost besides.
+    """
 
     input: int = 0
     output: int = 0
@@ -36,15 +40,23 @@ class Tokens:
     cache_write_5m: int = 0
     cache_write_1h: int = 0
     reasoning: int = 0
+    input_audio: int = 0
+    output_audio: int = 0
+    web_searches: int = 0
+    file_searches: int = 0
 
     @property
     def all_input(self) -> int:
         """What a tier is chosen by: the whole prompt, cached or not."""
-        return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h
+        return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h + self.input_audio
 
     @property
     def total(self) -> int:
-        return self.all_input + self.output
+        return self.all_input + self.output + self.output_audio
+
+    @property
+    def searches(self) -> int:
+        return self.web_searches + self.file_searches
 
     def __add__(self, other: Tokens) -> Tokens:
         return Tokens(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Tokens)))
@@ -109,7 +121,10 @@ _TOKEN_NAMES = {
     "cacheWrite5m": "cache_write_5m",
     "cacheWrite1h": "cache_write_1h",
     "reasoning": "reasoning",
+    "inputAudio": "input_audio",
+    "outputAudio": "output_audio",
 }
+_SEARCH_NAMES = {"web": "web_searches", "file": "file_searches"}
 _WORDS = {
     "requestId": (_REQUEST_ID, "8 to 200 letters, digits and ._:~@+=-"),
     "uid": (_UID, "1 to 128 characters without / that can name a document"),
@@ -118,7 +133,7 @@ _WORDS = {
     "plan": (_WORD, "a plan's name"),
     "tier": (_WORD, "standard, batch, flex or priority"),
 }
-FIELDS = ("requestId", "uid", "plan", "provider", "model", "time", "durationMs", "tier", "tokens")
+FIELDS = ("requestId", "uid", "plan", "provider", "model", "time", "durationMs", "tier", "tokens", "searches")
 
 
 def parse_words(data: Mapping[str, Any], names: Sequence[str], faults: Faults) -> dict[str, str]:
@@ -137,7 +152,7 @@ def parse_usage(data: Mapping[str, Any], now: datetime) -> Usage | Faults:
     words = parse_words(data, tuple(_WORDS), faults)
     at = time_of(data.get("time"), now, faults)
     duration = count_of(data, "durationMs", MOST_DURATION_MS, faults, optional=True)
-    tokens = _tokens(data.get("tokens"), faults)
+    tokens = _tokens(data.get("tokens"), data.get("searches"), faults)
     if faults or at is None or tokens is None:
         return faults
     return Usage(
@@ -178,7 +193,7 @@ def time_of(given: Any, now: datetime, faults: Faults, path: str = "time") -> da
     return found
 
 
-def _tokens(given: Any, faults: Faults) -> Tokens | None:
+def _tokens(given: Any, searches: Any, faults: Faults) -> Tokens | None:
     if not isinstance(given, Mapping):
         faults.append("tokens: must be an object with input and output")
         return None
@@ -188,6 +203,14 @@ def _tokens(given: Any, faults: Faults) -> Tokens | None:
         own: count_of(given, name, MOST_TOKENS, faults, optional=name not in ("input", "output"), path="tokens.")
         for name, own in _TOKEN_NAMES.items()
     }
+    if searches is not None and not isinstance(searches, Mapping):
+        faults.append("searches: must be an object with web or file")
+    elif searches is not None:
+        faults += [f"searches.{n}: unknown" for n in searches if n not in _SEARCH_NAMES and isinstance(n, str)][:10]
+        counts |= {
+            own: count_of(searches, name, MOST_SEARCHES, faults, optional=True, path="searches.")
+            for name, own in _SEARCH_NAMES.items()
+        }
     if len(faults) > before:
         return None
     tokens = Tokens(**counts)

@@ -124,7 +124,9 @@ def _entry(told: Mapping[str, Any]) -> str:
     else:
         rates = ", ".join(f'"{name}": "…"' for name in told.get("rates") or ["input", "output"])
         lines = ", ".join(f'"{provider}/{told["model"]}": {{{rates}}}' for provider in told["providers"])
-        where, what = '"models"', "… are the provider's prices in USD for a million tokens"
+        searches = any(name.endswith("_searches") for name in told.get("rates") or ())
+        per = "a million tokens, or a thousand searches" if searches else "a million tokens"
+        where, what = '"models"', f"… are the provider's prices in USD for {per}"
     return (
         f"Add to {where} of config/pricing.json: {lines}, where {what}."
         f" Once that is deployed, the usage of the last {told['days']} days is priced."

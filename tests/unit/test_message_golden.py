@@ -48,7 +48,8 @@ ADDS_TO = {
 }
 KINDS: tuple[Kind, ...] = ("trigger", "repeat", "acknowledge", "resolve")
 OWN = ("stopped", "dead-letters", "counting")  # what F0 Ops tells of itself
-COSTS = ("budget", "budget-far-over", "budget-held", "month-end", "spike", "unpriced", "unpriced-tier", "forgotten")
+BUDGETS = ("budget", "budget-far-over", "budget-held", "month-end", "spike")
+COSTS = (*BUDGETS, "unpriced", "unpriced-tier", "unpriced-part", "forgotten")
 SCENES = (*KINDS, "bare", "group", "adds", "adds-many", "summary", *OWN, *COSTS)
 CHANNELS = ("slack", "email", "pagerduty", "webhook")
 CASES = [
@@ -89,6 +90,7 @@ def of_costs(channel: str, scene: str) -> dict[str, Any]:
     costs = {(day - timedelta(days=n)).isoformat(): Decimal(8) for n in range(1, 15)} | {day.isoformat(): Decimal(45)}
     unknown = UnpricedModel("our-own-model", 12, 34_000, 0, "2026-02-18", "unknown_model", ("openai",))
     tier = UnpricedModel("gpt-4o", 3, 3_600, 0, "2026-02-27", "no_price_for_tier", ("openai",), tiers=("own-tier",))
+    part = UnpricedModel("gpt-4o", 0, 0, 7, "2026-02-27", "no_price_for_kind", ("openai",), ("file_searches",))
     finding = {
         "budget": budget_findings(("plan", "free"), "free", Decimal("1.64"), day, policy)[1],
         "budget-far-over": budget_findings(("plan", "free"), "free", Decimal("40"), day, policy)[2],
@@ -97,6 +99,7 @@ def of_costs(channel: str, scene: str) -> dict[str, Any]:
         "spike": spike_finding(("model", "gpt-4o"), "gpt-4o", costs, day, Spike()),
         "unpriced": unpriced_finding(unknown, 35),
         "unpriced-tier": unpriced_finding(tier, 35),
+        "unpriced-part": unpriced_finding(part, 35),
         "forgotten": forgotten_finding(73, policy),
     }[scene]
     assert finding is not None
