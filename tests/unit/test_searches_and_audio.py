@@ -1,4 +1,4 @@
-"""What a call uses besides text: its tokens have their price in any case, and the rest has one, or is seen to have none.
+"""What a call uses besides text: its text has its price in any case, and the rest has one, or is seen to have none.
 
 Worked by hand from published prices. USD per million tokens: Sonnet 4.5 3 and 15, GPT-4.1 2 and 8, GPT-4o 2.50 and 10,
 GPT Audio 2.50 and 10 for text, 32 and 64 for audio. Per thousand: web searches 10, OpenAI's file searches 2.50.

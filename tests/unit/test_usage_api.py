@@ -121,7 +121,7 @@ def test_the_costs_are_by_user_plan_and_provider_too_and_as_csv(local: UsageApi)
     assert [(g["provider"], g["cost"]) for g in providers] == [("anthropic", "22.2972"), ("openai", "145.943")]
     reply = local.call("GET", "/api/costs", query={"group_by": "model", "format": "csv"})
     assert reply.headers["Content-Type"].startswith("text/csv")
-    assert reply.text.splitlines()[1] == "claude-opus-4,2,3834,1800,10.749,0.10749,0,0"
+    assert reply.text.splitlines()[1] == "claude-opus-4,2,3834,1800,10.749,0.10749,0,0,0"
     assert "2026-11-20,openai,gpt-4,pro,3,9693,2700,0.31155,0" in local.call(
         "GET", "/api/usage/ada", query={"format": "csv"}
     ).text.splitlines()  # fmt: skip
