@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 
 from shared.domain.building import BLOCK_MS
@@ -17,6 +18,7 @@ def start_of(block: int) -> datetime:
     return datetime.fromtimestamp(block * BLOCK_MS // 1000, UTC)
 
 
+@lru_cache(4096)
 def day_of(block: int) -> str:
     return start_of(block).strftime("%Y-%m-%d")
 
@@ -25,6 +27,7 @@ def first_block(day: str) -> int:
     return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000 // BLOCK_MS
 
 
+@lru_cache(4096)  # a fold asks for the same ones again and again
 def block_path(block: int, shard: int) -> str:
     start = start_of(block)
     return f"ops_metrics/{start:%Y-%m-%d}/m5/{start:%H%M}-{shard}"

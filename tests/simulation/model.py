@@ -137,10 +137,10 @@ class Model:
             for definition in self.definitions:
                 row = rows.get(definition.hash) or SlotRow()
                 expected = {n % 288: self.counts(definition, self.blocks[n]) for n in numbers}
-                for slot in range(288):
-                    have = row.goods[slot], row.totals[slot]
-                    if have != expected.get(slot, (0, 0)):
-                        yield f"slot {day} {slot} {definition}: {have}, not {expected.get(slot, (0, 0))}"
+                have = {n: counts for n, counts in enumerate(zip(row.goods, row.totals, strict=True)) if any(counts)}
+                wanted = {n: counts for n, counts in expected.items() if any(counts)}
+                for slot in sorted(n for n in have.keys() | wanted.keys() if have.get(n) != wanted.get(n)):
+                    yield f"slot {day} {slot} {definition}: {have.get(slot)}, not {wanted.get(slot)}"
                 if (row.good, row.total) != (sum(row.goods), sum(row.totals)):
                     yield f"sums {day} {definition}: {row.good}, {row.total}, not those of its slots"
 
