@@ -269,6 +269,8 @@ async function alert(id, focus) {
     ]),
     heading("What each channel was told"),
     told(known),
+    heading("What comes next"),
+    line("", ...coming(known)),
     asOf(),
   );
   if (focus && first) first.focus();
@@ -276,6 +278,17 @@ async function alert(id, focus) {
 
 const heading = (text) => node("h2", text);
 const where = (labels) => Object.entries(labels || {}).map(([name, value]) => `, ${name} ${value}`).join("");
+
+/** What the alert does by itself if nobody does anything. */
+function coming(known) {
+  const { escalates, escalatesTo, repeats } = known.next;
+  if (known.state !== "firing") return ["Nothing: it does not fire."];
+  if (known.acknowledged) return ["Nothing but its end: somebody has it."];
+  if (!escalates && !repeats) return ["Nothing but its end."];
+  const to = escalatesTo.length ? ` to ${escalatesTo.join(" and ")}` : "";
+  const passed = escalates ? [`It is passed on${to} at `, time(escalates), ". "] : [];
+  return [...passed, ...(repeats ? ["It is told again at ", time(repeats), "."] : [])];
+}
 
 function budget(left) {
   if (left === null) return "not known yet";

@@ -70,7 +70,7 @@ def change(store: Store, path: str, decide: Callable[[Data], Data | None], inten
     def deciding(data: Data) -> Data | None:
         nonlocal taker
         after = decide(data)
-        taker = in_hand.taker(data, intent.by, intent.at)
+        taker = in_hand.taker(data, after, intent.by, intent.at) if after else None
         return after if after is None or taker is None else in_hand.taken(after, taker)
 
     def beside(data: Data) -> tuple[Data, list[Write]]:

@@ -79,7 +79,7 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         for one in alerts
     ]  # fmt: skip
     heads = ["alert", "state", "severity", "since", "acknowledged by", "passed on", "incident"]
-    head, *lines = table(screen, heads, rows, (), kept=(0, 3, 5))
+    head, *lines = table(screen, heads, rows, (), kept=(0, 3, 5), spare=(6, 5))
     for n, one in enumerate(alerts):
         if one["state"] == "firing" and one["severity"] in _COLOURS:
             lines[n] = screen.paint(lines[n], _COLOURS[one["severity"]])

@@ -24,8 +24,11 @@ def confirm(options: argparse.Namespace, question: str) -> None:
     """On the error stream, so that --json stays JSON. Only a clear yes is one; the end of the input is none."""
     if options.yes:
         return
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    print(f"{question}{'' if question.endswith(chr(10)) else ' '}[y/N] ", end="", file=sys.stderr, flush=True)
+    said = sys.stdin.readline()
+    if not sys.stdin.isatty():  # then nobody's return key has ended the line
+        print(file=sys.stderr)
+    if said.strip().lower() not in ("y", "yes"):
         raise CannotAsk("Nothing was changed. --yes does not ask.", WRONG)
 
 

@@ -10,6 +10,14 @@ import requests
 
 LOCAL = "http://127.0.0.1:8080"
 TIMEOUT = (5, 70)  # seconds to connect; to answer, more than the function itself may take
+_LISTED_BY = {
+    "unknown_alert": "alert list",
+    "unknown_incident": "incident list",
+    "unknown_maintenance": "maintenance list",
+    "unknown_notification": "notify list",
+    "unknown_runbook": "runbook",
+    "unknown_silence": "silence list",
+}
 FAILED, WRONG, NO_CONNECTION, NOT_ALLOWED = 1, 2, 3, 4
 
 Params = Sequence[tuple[str, str]]
@@ -113,9 +121,11 @@ def _code(answer: requests.Response) -> Any:
 
 
 def _told(answer: requests.Response) -> str:
-    """A problem in words, each of its faults on a line of its own."""
+    """A problem in words, each of its faults on a line of its own. What there is is listed by a command of ours."""
     try:
         problem = answer.json()
+        if problem.get("code") in _LISTED_BY:
+            return printable(f"{problem['detail'].partition(';')[0]}; `./ops {_LISTED_BY[problem['code']]}` lists them")
         lines = [f"{e['path']}: {e['message']}" for e in problem.get("errors", [])]
         return printable("\n".join(lines) or problem["detail"], "\n")
     except (ValueError, KeyError, TypeError, AttributeError):

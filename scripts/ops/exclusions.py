@@ -89,7 +89,9 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         ]
         for one in answer["exclusions"]
     ]  # fmt: skip
-    return table(screen, ["id", "from", "minutes", "of", "state", "reason"], rows, (2,), wrapped=5, kept=(0, 1))
+    return table(
+        screen, ["id", "from", "minutes", "of", "state", "reason"], rows, (2,), wrapped=5, kept=(0, 1), spare=(4,)
+    )
 
 
 def _words(one: Answer, screen: Screen) -> str:

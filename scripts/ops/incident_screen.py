@@ -27,7 +27,7 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         for one in answer["incidents"]
     ]  # fmt: skip
     heads = ["id", "impact", "status", "seen", "started", "took", "title"]
-    head, *lines = table(screen, heads, rows, (5,), wrapped=6, kept=(0, 4))
+    head, *lines = table(screen, heads, rows, (5,), wrapped=6, kept=(0, 4), spare=(5, 3, 4))
     public = [
         f"{printable(one['id'])}: {printable(one['publicUrl'])}" for one in answer["incidents"] if one["publicUrl"]
     ]
@@ -47,9 +47,8 @@ def postmortems(answer: Answer, screen: Screen) -> list[str]:
         ]
         for one in answer["incidents"]
     ]  # fmt: skip
-    head, *lines = table(
-        screen, ["id", "impact", "post-mortem", "due", "written", "title"], rows, (), wrapped=5, kept=(0, 2, 3, 4)
-    )
+    heads = ["id", "impact", "post-mortem", "due", "written", "title"]
+    head, *lines = table(screen, heads, rows, (), wrapped=5, kept=(0, 2, 3, 4), spare=(4, 1))
     more = ["", screen.dim("There are more: ask for a shorter time.")] if answer["cursor"] else []
     return [head, *lines, *more]
 

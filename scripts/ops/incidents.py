@@ -173,7 +173,7 @@ def _edit(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         raise CannotAsk("`incident edit` needs something to change, such as --impact high.", WRONG)
     reply = client.get(_path(options))
     if reply.json()["publicVisible"] or options.visible:
-        confirm(options, f"Everybody can see that. Change {', '.join(body)} of {printable(reply.json()['title'])}?")
+        confirm(options, f"Everybody can see that. Change {_fields(body)} of {printable(reply.json()['title'])}?")
     headers = {"If-Match": reply.headers["ETag"], **once()}
     return _told(client.change("PATCH", _path(options), body, headers), options, screen)
 
@@ -202,6 +202,11 @@ def _stored(answer: Answer, options: argparse.Namespace) -> str:
     return f"{printable(answer['id'])}, to do {printable(item_told(item))}."
 
 
+def _fields(body: Answer) -> str:
+    words = {"publicVisible": "who sees it", "rootCause": "the root cause"}
+    return ", ".join(words.get(name, f"the {name}") for name in body)
+
+
 def _audience(options: argparse.Namespace) -> dict[str, bool]:
     return {"public": options.public} if options.public or options.internal else {}
 
@@ -213,6 +218,8 @@ def _ask(options: argparse.Namespace, client: Client, what: str) -> None:
     if options.yes:
         return
     one = client.json(_path(options))
+    if options.action in ("resolve", "reopen") and options.action not in one["allowed"]:
+        return  # it is refused, with the reason
     moves = options.action != "update" or (options.status and options.status != one["status"])
     ends = moves and (options.action == "resolve" or options.status == "resolved")
     if ends and one["firingAlertIds"]:
@@ -229,7 +236,7 @@ def _still_firing(one: Answer) -> str:
 
 
 def _question(what: str, title: str, message: str | None) -> str:
-    said = f"\n  {printable(message)}\n" if message else " "
+    said = f"\n  {printable(message)}\n" if message else ""
     return f"{what}: {printable(title)}?{said}"
 
 
@@ -240,7 +247,17 @@ def _told(answer: Answer, options: argparse.Namespace, screen: Screen) -> str:
     seen = "public" if answer["publicVisible"] else "not public"
     fires = f"\n{_still_firing(answer)}" if answer["status"] == "resolved" and answer["firingAlertIds"] else ""
     page = f"\n{printable(answer['publicUrl'])}" if answer["publicUrl"] else ""
-    return f"{printable(answer['id'])}: {answer['impact']}, {answer['status']}, {seen}.{page}{fires}{late}"
+    what = f"{printable(answer['id'])}: {answer['impact']}, {answer['status']}, {seen}.{_holder(answer)}"
+    return f"{what}{page}{fires}{late}"
+
+
+def _holder(answer: Answer) -> str:
+    """Who has it, or how one takes what still fires of it."""
+    if answer["acknowledged"]:
+        return f" In the hands of {printable(answer['acknowledged']['by'])}."
+    if answer["status"] == "resolved" or not answer["firingAlertIds"]:
+        return ""
+    return f" Nobody has it in hand: `alert ack {printable(answer['firingAlertIds'][0])}` takes it."
 
 
 def _path(options: argparse.Namespace) -> str:

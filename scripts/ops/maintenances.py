@@ -105,7 +105,8 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         ]
         for one in answer["maintenances"]
     ]  # fmt: skip
-    return table(screen, ["id", "status", "from", "until", "seen", "of", "title"], rows, (), wrapped=6, kept=(0, 2, 3))
+    heads = ["id", "status", "from", "until", "seen", "of", "title"]
+    return table(screen, heads, rows, (), wrapped=6, kept=(0, 2, 3), spare=(5, 4, 3))
 
 
 def _told(answer: Answer, options: argparse.Namespace, screen: Screen) -> str:

@@ -97,7 +97,7 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         ]
         for one in answer["notifications"]
     ]  # fmt: skip
-    lines = table(screen, ["at", "id", "kind", "state", "tries", "reason"], rows, (4,), kept=(0, 1))
+    lines = table(screen, ["at", "id", "kind", "state", "tries", "reason"], rows, (4,), kept=(0, 1), spare=(4, 2))
     return [*lines, "", screen.dim("There are more.")] if answer["cursor"] else lines
 
 

@@ -85,6 +85,12 @@ def padded(text: str, width: int, right: bool = False) -> str:
     return space + text if right else text + space
 
 
+def _narrowest(heads: Sequence[str], rows: Sequence[Sequence[str]], wrapped: int | None) -> int:
+    """Columns that the table takes when nothing is cut, and `wrapped` is as narrow as it may be."""
+    widths = [max(width_of(row[n]) for row in (heads, *rows)) for n in range(len(heads))]
+    return sum(min(w, _WRAPPED) if n == wrapped else w for n, w in enumerate(widths)) + 2 * (len(widths) - 1)
+
+
 def table(
     screen: Screen,
     heads: Sequence[str],
@@ -92,12 +98,23 @@ def table(
     numbers: Sequence[int],
     wrapped: int | None = None,
     kept: Sequence[int] = (),
+    spare: Sequence[int] = (),
 ) -> list[str]:
     """Lines of a table. Columns in `numbers` are set to the right; they and those in `kept`, as ids are, are never cut.
 
-    To fit the screen, unless it takes tables whole, the column `wrapped` goes on in further lines, and then the widest
-    of the others are cut; where that is not enough, the last columns are left out.
+    To fit the screen, unless it takes tables whole, the column `wrapped` goes on in further lines, those in `spare`
+    are left out one by one, the first first, then the widest of the others are cut; where that is not enough, the last
+    columns are left out.
     """
+    if spare and not screen.whole and _narrowest(heads, rows, wrapped) > screen.width:
+        gone = spare[0]
+
+        def left(columns: Sequence[int]) -> list[int]:
+            return [n - (n > gone) for n in columns if n != gone]
+
+        rest = [[cell for n, cell in enumerate(row) if n != gone] for row in (heads, *rows)]
+        wraps = left([] if wrapped is None else [wrapped])
+        return table(screen, rest[0], rest[1:], left(numbers), wraps[0] if wraps else None, left(kept), left(spare))
     widths = [max(width_of(row[n]) for row in (heads, *rows)) for n in range(len(heads))]
     while sum(widths) + 2 * (len(widths) - 1) > screen.width and not screen.whole:
         cuttable = [n for n in range(len(widths)) if n not in (*numbers, *kept, wrapped)]

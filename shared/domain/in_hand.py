@@ -16,9 +16,13 @@ Data = dict[str, Any]
 NOBODY: Data = {"acknowledged": None, "givenBack": False}
 
 
-def taker(incident: Mapping[str, Any], by: str, at: datetime) -> Data | None:
-    """{by, at, note} of who takes the incident by touching it; None if somebody has it, gave it back, or it is over."""
-    if incident["status"] == "resolved" or incident.get("acknowledged") or incident.get("givenBack"):
+def taker(before: Mapping[str, Any], after: Mapping[str, Any], by: str, at: datetime) -> Data | None:
+    """{by, at, note} of who takes the incident by touching it, which includes to end it or to open it again.
+
+    None if somebody has it, gave it back, or it was over and stays so.
+    """
+    is_over = before["status"] == after["status"] == "resolved"
+    if is_over or before.get("acknowledged") or before.get("givenBack"):
         return None
     return {"by": by, "at": at, "note": None}
 

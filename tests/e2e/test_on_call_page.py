@@ -67,6 +67,7 @@ def test_the_link_of_a_message_leads_to_acknowledge_and_a_key_acknowledges_and_g
     page.get_by_role("heading", level=1, name="API Latency (p95)").wait_for()
     shown = page.locator("main").inner_text()
     for said in (
+        "It is told again at 2026-12-01",
         "900 ms",
         "at most 400 ms",
         "0 of 20 were good",
@@ -81,6 +82,7 @@ def test_the_link_of_a_message_leads_to_acknowledge_and_a_key_acknowledges_and_g
     outcome.wait_for()
     assert acknowledged(server)["by"] == "local-admin"
     assert page.locator(":focus").get_attribute("id") == "outcome", "a second Enter must not give it back"
+    page.get_by_text("Nothing but its end: somebody has it.").wait_for()
     page.get_by_role("button", name="Give back").press("Enter")
     page.get_by_role("status").filter(has_text="Given back.").wait_for()
     assert acknowledged(server) is None

@@ -121,6 +121,21 @@ def test_who_resolves_what_still_fires_as_the_first_to_touch_it_has_its_alerts(q
     assert quick.doc(f"incidents/{FIRST}")["acknowledged"] is None
 
 
+def test_who_opens_it_again_has_it_and_who_writes_up_what_is_over_has_not(quick: Watch) -> None:
+    broken(quick, 0)
+    for action in ("resolved", "written up", "reopened"):
+        change = {
+            "resolved": lambda d: incident.resolved(d, "ada", NOW),
+            "written up": lambda d: incident.edited(d, {"rootCause": "The moon."}, NOW),
+            "reopened": lambda d: incident.reopened(d, "m", "bob", NOW),
+        }[action]
+        intent = Intent(action, "bob" if action == "reopened" else "ada", NOW)
+        incidents.change(quick.store, f"incidents/{FIRST}", change, intent)
+        held = quick.doc(f"incidents/{FIRST}")["acknowledged"]
+        assert (held and held["by"]) == ("bob" if action == "reopened" else None)
+    assert takers(quick) == ["ada", "ada"]
+
+
 def test_what_is_given_back_is_nobodys_until_somebody_acknowledges_again(watch: Watch) -> None:
     broken(watch, 0)
     acknowledge(watch.store, API, "ada", None, NOW + MINUTE)
@@ -358,7 +373,8 @@ def test_who_has_an_incident_has_every_alert_of_it_that_fires(steps: list[tuple[
                 "resolve": lambda d, at=now: incident.resolved(d, "ada", at),
                 "reopen": lambda d, at=now: incident.reopened(d, "m", "ada", at),
             }[step]
-            taker, found = in_hand.taker(found, "ada", now), move(found)
+            before, found = found, move(found)
+            taker = in_hand.taker(before, found, "ada", now)
             if taker:
                 take(taker)
                 found = in_hand.taken(found, taker)

@@ -11,6 +11,7 @@ from scripts.ops.screen import Screen, table
 from shared.store.protocol import Create
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
+from tests.incidents_api import desk
 from tests.ops_api import Ops, ops_api
 from tests.ops_cli import cli
 from tests.unit.test_alerting import API, Watch
@@ -35,19 +36,19 @@ def ops(watch: Watch) -> Iterator[Ops]:
 
 def test_the_list_says_what_fires_since_when_who_has_it_and_what_comes(ops: Ops) -> None:
     cli(ops, "alert", "ack", TICKET)
-    assert cli(ops, "alert", "list").out == (
-        "alert                       state   severity  since             acknowledged by  passed on         incident\n"
-        "api-availability-page       firing  critical  2026-03-10 12:02  nobody           2026-03-10 12:17  "
-        "api-availability-thr…\n"
-        "api-availability-threshold  firing  critical  2026-03-10 12:02  nobody           2026-03-10 12:17  "
-        "api-availability-thr…\n"
-        "api-availability-ticket     firing  warning   2026-03-10 12:02  local-admin      –                 –\n"
-    )
+    assert cli(ops, "alert", "list", width=140).lines == [
+        f"{'alert':26}  state   severity  {'since':16}  acknowledged by  {'passed on':16}  incident",
+        f"{PAGE:26}  firing  critical  2026-03-10 12:02  nobody           2026-03-10 12:17  {FIRST}",
+        f"{API:26}  firing  critical  2026-03-10 12:02  nobody           2026-03-10 12:17  {FIRST}",
+        f"{TICKET:26}  firing  warning   2026-03-10 12:02  local-admin      {'–':16}  –",
+    ]
     found = cli(ops, "alert", "list", "--json").json
     assert [one["alertId"] for one in found["alerts"]] == [PAGE, API, TICKET]
 
 
 def test_a_narrow_screen_keeps_what_matters_most(ops: Ops) -> None:
+    heads = cli(ops, "alert", "list", width=80).lines[0]
+    assert heads == "alert                       state   severity  since             acknowledged by"
     lines = cli(ops, "alert", "list", width=60).lines
     assert all(len(line) <= 60 for line in lines)
     assert API in lines[2]
@@ -124,6 +125,18 @@ def test_the_inbox_is_listed_and_read_one_by_one_or_as_a_whole(sqlite_store: Sql
         assert unread.lines[-1] == "2 unread. There are more: ask for more by --limit."
         assert cli(ops, "inbox", "read", "--all").out == "All is read.\n"
         assert cli(ops, "inbox", "--unread", "--json").json == {"notifications": [], "unread": 0, "cursor": None}
+
+
+def test_on_a_narrow_screen_the_title_of_an_incident_outlives_what_matters_less(watch: Watch) -> None:
+    with desk(watch.store) as on_call:
+        for width, heads in (
+            (110, ["id", "impact", "status", "seen", "started", "took", "title"]),
+            (100, ["id", "impact", "status", "seen", "started", "title"]),
+            (91, ["id", "impact", "status", "started", "title"]),
+            (80, ["id", "impact", "status", "title"]),
+        ):
+            head, first, *_ = cli(on_call.ops, "incident", "list", width=width).lines
+            assert (head.split(), len(head) <= width, "API Availability" in first) == (heads, True, True)
 
 
 def test_a_table_of_nothing_that_may_be_cut_leaves_columns_out() -> None:

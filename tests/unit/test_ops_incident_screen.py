@@ -53,7 +53,7 @@ def test_what_is_public_and_still_fires_is_asked_about_once(on_call: Desk) -> No
     on_call.edit(FIRST, publicVisible=True, title="Some requests fail")
     asked = cli(on_call.ops, "incident", "resolve", FIRST, "-m", "All works.", typed="n\n")
     assert asked.err.startswith(
-        f"{FIRING}\nResolve it all the same, for everybody to see: Some requests fail?\n  All works.\n [y/N]"
+        f"{FIRING}\nResolve it all the same, for everybody to see: Some requests fail?\n  All works.\n[y/N]"
     )
 
 
