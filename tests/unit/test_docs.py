@@ -389,10 +389,9 @@ def details_of_attempts() -> set[str]:
 
 
 def words_of_stops() -> set[str]:
-    tree = ast.parse((ROOT / "shared/delivery.py").read_text())
-    assigned = [
-        n for n in ast.walk(tree) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]).endswith(".stopped")
-    ]
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "shared").glob("delivery*.py")]
+    nodes = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Assign)]
+    assigned = [n for n in nodes if ast.unparse(n.targets[0]).endswith(".stopped")]
     return {word for node in assigned for word in words_in(node.value)}
 
 
