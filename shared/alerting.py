@@ -154,9 +154,11 @@ class AlertRun:
         return self._evaluator(Folded()).evaluate({d.hash for d in self.config.definitions})
 
     def _evaluator(self, folded: Folded) -> Evaluator:
+        heard = {slo["id"]: slo.get("heard") for slo in (self.guard.run.data["slos"] if self.guard.run else ())}
         return Evaluator(
-            self.store, self.config, self.registry, self.components, self.history, folded, self.now, self.exclusions
-        )
+            self.store, self.config, self.registry, self.components, self.history, folded, self.now, self.exclusions,
+            heard,
+        )  # fmt: skip
 
     def _open_alerts(self) -> dict[str, Doc]:
         ids = self.guard.open_alerts
@@ -369,6 +371,7 @@ class AlertRun:
             "windowSeconds": round(evaluation.window_length.total_seconds()),
             "excludedSeconds": evaluation.excluded_seconds,
             "alertTotal": evaluation.facts.counts.total,
+            "heard": slo.trigger.hash if evaluation.facts.heard else None,
             "recent": evaluation.recent,
             "budgetLeft": None if left is None else float(left),
             "alertState": taken.state,

@@ -52,7 +52,10 @@ def last_mark(now: datetime) -> datetime:
 
 
 class Evaluator:
-    """Judges at `facts_at`, the end of the last complete slot. `folded`: what the fold just before it found."""
+    """Judges at `facts_at`, the end of the last complete slot. `folded`: what the fold just before it found.
+
+    `heard`: by SLO, the hash of what the run before knows to have had events at some time.
+    """
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class Evaluator:
         folded: Folded,
         now: datetime,
         exclusions: Sequence[Exclusion] = (),
+        heard: Mapping[str, str | None] | None = None,
     ) -> None:
         self.store = store
         self.config = config
@@ -73,8 +77,9 @@ class Evaluator:
         self.folded = folded
         self.now = now
         self.exclusions = exclusions
+        self._heard = heard or {}
         self.facts_at = last_mark(now)
-        self._window = Window([], [])
+        self._window, self._begins = Window([], []), self.facts_at
         self._seconds_seen = 0
         self._seen: dict[tuple[str, datetime, tuple[Span, ...]], Counts] = {}
         self._merged: dict[
@@ -89,6 +94,7 @@ class Evaluator:
         self._seconds_seen = longest = seconds_seen(rule for own in rules for rule in own)
         start = min(slo.start_of(self.facts_at) for slo in self.config.slos)
         start = min(start, self.facts_at - CATCH_UP - timedelta(seconds=longest))
+        self._begins = start
         self._window = self.history.load(start, self.facts_at, self.now)
         slos = zip(self.config.slos, rules, strict=True)
         return [self._evaluate_one(slo, own, ready) for slo, own in slos]
@@ -132,7 +138,14 @@ class Evaluator:
 
     def _threshold(self, slo: Slo, end: datetime, excluded: Sequence[Span]) -> Facts:
         counts = self._last(slo.trigger, slo.alert.window, end, excluded)
-        return Facts(counts, self.folded.complete, excluded=_excludes(slo.alert.window, end, excluded))
+        left_out = _excludes(slo.alert.window, end, excluded)
+        return Facts(counts, self.folded.complete, excluded=left_out, heard=self._has_heard(slo, counts, end))
+
+    def _has_heard(self, slo: Slo, counts: Counts, end: datetime) -> bool:
+        """Whether anything that its threshold counts came by then: as the run before knew, or in what is loaded."""
+        if counts.total or self._heard.get(slo.id) == slo.trigger.hash:
+            return True
+        return self._window.count(slo.trigger, self._begins, end).total > 0
 
     def _burning(self, rule: Rule, end: datetime, excluded: Sequence[Span]) -> Facts:
         def burns(pair: Pair) -> Burning:

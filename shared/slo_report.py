@@ -62,6 +62,7 @@ class SloReading:
 
     `alerts`: the document of each of its rules, by the rule's name. `all_exclusions`: those in force; `exclusions`: of
     them those that touch the window.
+    `heard`: whether anything that it counts ever came, as the last run knows.
     `exhausted_at`: when the budget is used up if the burn of the window `forecast_by` goes on, with `why` or why never.
     """
 
@@ -79,6 +80,7 @@ class SloReading:
     backfilling: bool
     window: Window
     all_exclusions: tuple[Exclusion, ...]
+    heard: bool
 
     @property
     def exclusions(self) -> tuple[Exclusion, ...]:
@@ -138,6 +140,7 @@ class SloReader:
             window = self._history.load(max(first, end - KEEP["slo_days"]), end, end)
         ready = set(fold.data["backfilled"]) if fold else None
         exclusions = exclusions_of(excluded)
+        heard = {one["id"]: one.get("heard") for one in (run.data["slos"] if run else ())}
         return Readings(
             facts_at,
             tuple(
@@ -149,6 +152,7 @@ class SloReader:
                     tuple((rule.name, doc) for rule, doc in zip(rules, docs, strict=True) if rule.slo is slo),
                     ready is not None and not {slo.objective.hash, slo.trigger.hash} <= ready,
                     in_force(exclusions, slo.id, components.component_of(slo.metric, slo.labels)),
+                    heard.get(slo.id) == slo.trigger.hash,
                 )
                 for slo, start in zip(slos, starts, strict=True)
             ),
@@ -185,6 +189,7 @@ def _reading(
     alerts: tuple[tuple[str, Doc | None], ...],
     backfilling: bool,
     exclusions: Sequence[Exclusion],
+    heard: bool,
 ) -> SloReading:
     start, end = span
     objective, length = Fraction(slo.good_percent) / 100, int((end - start).total_seconds())
@@ -203,7 +208,7 @@ def _reading(
     exhausted_at, why = _foretold(slo, budget.left, by.rate, start, end)
     return SloReading(
         slo, component, start, end, whole, budget, tuple(burns), by.window, exhausted_at, why, alerts, backfilling,
-        window, tuple(exclusions),
+        window, tuple(exclusions), heard or whole.total > 0,
     )  # fmt: skip
 
 

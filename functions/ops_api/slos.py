@@ -108,6 +108,7 @@ def _slo(reading: SloReading) -> dict[str, Any]:
         },
         **_counts(counts),
         "compliance": slo.compliance(counts),
+        "everHadData": reading.heard,
         "estimated": counts.estimated,
         "budget": {
             "events": _shown(budget.events),

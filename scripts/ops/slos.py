@@ -85,7 +85,10 @@ def _alarming(slo: Answer, line: str, screen: Screen) -> str:
 
 
 def _state(slo: Answer) -> str:
-    return "counting" if slo["backfilling"] else str(slo["alert"]["state"])
+    if slo["backfilling"]:
+        return "counting"
+    fires = slo["alert"]["state"] in ("pending", "firing")
+    return str(slo["alert"]["state"]) if fires or slo["everHadData"] else "no data"
 
 
 def _forecast(slo: Answer) -> str:
@@ -197,7 +200,8 @@ def _what(slo: Answer, screen: Screen) -> str:
 
 
 def _sli_told(slo: Answer) -> str:
-    compliance = {"met": "met", "missed": "missed", "no_data": "no data"}[slo["compliance"]]
+    no_data = "no data" if slo["everHadData"] else "no data yet"
+    compliance = {"met": "met", "missed": "missed", "no_data": no_data}[slo["compliance"]]
     about = "about " if slo["estimated"] else ""
     counts = f"{about}{slo['good']:,} of {slo['total']:,} good"
     return f"{_sli(slo)} ({counts}), objective {slo['objective']} %: {compliance}"

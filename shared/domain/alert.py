@@ -94,7 +94,8 @@ class Facts:
 
     `burning`: by pair of windows, the one to be told about first; then `counts` are those over its long window.
     `excluded`: half of the window or more is; so if nothing came in the rest of it, that is no silence.
-    `seconds`: what `counts` are over, where that is more than the threshold's window.
+    `seconds`: what `counts` are over, where that is more than the threshold's window. `heard`: something came at some
+    time; if nothing ever did, there is nothing that could have fallen silent.
     """
 
     counts: Counts
@@ -102,6 +103,7 @@ class Facts:
     burning: tuple[Burning, ...] = ()
     excluded: bool = False
     seconds: int | None = None
+    heard: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +161,16 @@ def judge(rule: Rule, facts: Facts) -> Verdict:
 def step(state: State, rule: Rule, facts: Facts, memory: Memory, at: datetime) -> Step:
     """The next state. Too few events keep the state, and facts of which a part is missing keep everything as it is.
 
-    `at`: the end of the facts. What no events mean is the SLO's policy.
+    `at`: the end of the facts. What no events mean is the SLO's policy, once there have been any.
     """
     if not facts.complete:
         return Step(state, "facts_incomplete")
     policy = rule.slo.alert
     verdict = judge(rule, facts)
     words = _OF_BURN_RATE if rule.pairs else _OF_THRESHOLD
-    if verdict == "no_data" and policy.no_data == "alert" and not rule.pairs:
+    if verdict == "no_data" and not facts.heard and state == "ok":
+        return Step("ok", "no_data_yet")
+    if verdict == "no_data" and policy.no_data == "alert" and facts.heard and not rule.pairs:
         verdict, words = "breach", _OF_SILENCE
     if verdict == "no_data" and policy.no_data == "ok":
         verdict, words = "within", _OF_SILENCE

@@ -34,6 +34,7 @@ class Slots:
         self, start: datetime, goods: Sequence[int], totals: Sequence[int], excluded: Iterable[Span] = ()
     ) -> None:
         self.start = start
+        self.unheard = next((n for n, total in enumerate(totals) if total), len(totals))  # slots before the first event
         self.excluded: list[int] = []  # as the other sums; empty where nothing is
         spans = [(max(0, (s.start - start) // SLOT), min(len(totals), (s.end - start) // SLOT)) for s in excluded]
         if spans := [(first, end) for first, end in spans if first < end]:
@@ -84,13 +85,13 @@ def replay(rule: Rule, slots: Slots, first: int = 0) -> list[Firing]:
 def transitions(rule: Rule, slots: Slots, first: int = 0) -> Iterator[tuple[datetime, Step]]:
     """Every step with a transition, and the moment of its facts. It begins as `ok`."""
     plain = verdicts(rule, slots)
-    codes, while_firing = _as_policy_has_it(rule, plain), b""
+    codes, while_firing = _as_policy_has_it(rule, slots, plain), b""
     state: State = "ok"
     memory = Memory()
     slot = first
     while True:
         if state == "firing" and not while_firing:
-            while_firing = _as_policy_has_it(rule, _widened(rule, slots, plain))
+            while_firing = _as_policy_has_it(rule, slots, _widened(rule, slots, plain))
         slot = _next_that_matters(while_firing if state == "firing" else codes, slot, state, memory)
         if slot < 0:
             return
@@ -110,7 +111,8 @@ def facts(rule: Rule, slots: Slots, slot: int, *, firing: bool = False) -> Facts
         counts, seconds = slots.last(end, window), None
         if firing:
             counts, seconds = widened(rule, counts, lambda seconds: slots.last(end, seconds))
-        return Facts(counts, excluded=slots.excludes(end, window), seconds=seconds)
+        heard = slot >= slots.unheard
+        return Facts(counts, excluded=slots.excludes(end, window), seconds=seconds, heard=heard)
     burning = tuple(_burning(pair, slots, end) for pair in rule.pairs)
     return Facts(burning[0].long, burning=burning)
 
@@ -195,10 +197,11 @@ def _differences(sums: Sequence[int], seconds: int) -> Iterator[int]:
     return (end - start for end, start in zip(sums[1:], starts, strict=False))
 
 
-def _as_policy_has_it(rule: Rule, codes: bytes) -> bytes:
-    """No data means what the SLO says that it means."""
+def _as_policy_has_it(rule: Rule, slots: Slots, codes: bytes) -> bytes:
+    """No data means what the SLO says that it means, from the first event on."""
+    unheard = slots.unheard
     meaning = {"alert": _NO_DATA if rule.pairs else _BREACH, "ok": _WITHIN, "keep": _NO_DATA}[rule.slo.alert.no_data]
-    return codes.replace(bytes([_NO_DATA]), bytes([meaning]))
+    return codes[:unheard] + codes[unheard:].replace(bytes([_NO_DATA]), bytes([meaning]))
 
 
 def _next_that_matters(codes: bytes, slot: int, state: State, memory: Memory) -> int:

@@ -187,6 +187,32 @@ def test_the_window_of_a_threshold_that_fires_widens_to_as_many_events_as_it_nee
 # --- no data
 
 
+@pytest.mark.parametrize("policy", ["keep", "ok", "alert"])
+@pytest.mark.parametrize("wait", ["0m", "10m"])
+def test_before_the_first_event_there_is_no_silence_whatever_it_would_mean(policy: str, wait: str) -> None:
+    unheard = Facts(NOTHING, heard=False)
+    rule_ = rule(no_data=policy, **{"for": wait})
+    assert step("ok", rule_, unheard, Memory(), NOW) == Step("ok", "no_data_yet")
+    assert step("ok", rule_, Facts(NOTHING, complete=False, heard=False), Memory(), NOW).reason == "facts_incomplete"
+    assert step("ok", rule_, Facts(NOTHING, excluded=True, heard=False), Memory(), NOW).reason == "excluded"
+
+
+@pytest.mark.parametrize(
+    ("policy", "state", "expected"),
+    [
+        ("keep", "pending", Step("ok", "no_data", "give_up")),
+        ("keep", "firing", Step("firing", "no_data")),
+        ("ok", "pending", Step("ok", "no_data_ok", "give_up")),
+        ("ok", "firing", Step("resolved", "no_data_ok", "clear")),
+        ("alert", "pending", Step("ok", "no_data", "give_up")),
+        ("alert", "firing", Step("firing", "no_data")),
+    ],
+)
+def test_what_fires_or_waits_already_is_not_left_stuck_by_it(policy: str, state: State, expected: Step) -> None:
+    """As after a change of what the SLO counts."""
+    assert step(state, rule(no_data=policy), Facts(NOTHING, heard=False), Memory(), NOW) == expected
+
+
 @pytest.mark.parametrize(
     ("policy", "state", "expected"),
     [

@@ -218,7 +218,7 @@ def test_no_data_and_too_few_events_neither_fire_nor_clear(quick: Watch, good: i
     if good + bad:
         quick.requests(good, bad)
     assert quick.run().fired == []
-    assert quick.reported()["reason"] == reason
+    assert quick.reported()["reason"] == (reason if good + bad else "no_data_yet")
     quick.requests(90, 10, IN_SLOT + SLOT)
     quick.run(NOW + SLOT)
     if good + bad:
@@ -233,6 +233,48 @@ def test_without_data_compliance_reads_no_data_and_there_is_no_budget(quick: Wat
     quick.run()
     for slo in quick.doc(RUN)["slos"]:
         assert (slo["compliance"], slo["value"], slo["budgetLeft"], slo["total"]) == ("no_data", None, None, 0)
+
+
+def test_a_fresh_deployment_pages_nobody_for_silence_until_something_has_come(watch: Watch) -> None:
+    watch.data = only(window="1h", alert={**only()["slos"][0]["alert"], "no_data": "alert"})
+    for n in range(3):
+        assert watch.run(NOW + n * SLOT).fired == []
+        assert (watch.reported()["alertState"], watch.reported()["reason"]) == ("ok", "no_data_yet")
+    watch.requests(100, 0, IN_SLOT + 3 * SLOT)
+    assert watch.run(NOW + 3 * SLOT).fired == []
+    assert watch.run(NOW + 4 * SLOT).fired == [API]
+    assert watch.alert()["reason"] == "no_data_alert"
+
+
+def test_silence_is_known_for_silence_after_all_windows_have_passed(quick: Watch) -> None:
+    """By the document of the runs: what is loaded reaches back hours, and `for` may be a week."""
+    quick.data = only(window="1h", alert={**only()["slos"][0]["alert"], "no_data": "keep"})
+    quick.requests(100, 0)
+    assert quick.run().fired == []
+    for n in range(1, 40):
+        quick.run(NOW + n * timedelta(hours=1))
+    assert quick.reported()["reason"] == "no_data"
+    quick.data = only(window="1h", alert={**only()["slos"][0]["alert"], "no_data": "alert"})
+    assert quick.run(NOW + timedelta(hours=41)).fired == [API]
+
+
+def test_who_counts_something_else_from_now_on_has_not_heard_of_it_yet(quick: Watch) -> None:
+    alert = {**only()["slos"][0]["alert"], "no_data": "alert"}
+    quick.data = only(window="1h", alert=alert)
+    quick.requests(100, 0)
+    quick.run()
+    quick.data = only(window="1h", alert=alert, labels={"endpoint": "/api/new"})
+    for n in (1, 2, 3):
+        assert quick.run(NOW + n * SLOT).fired == []
+    assert quick.reported()["reason"] == "no_data_yet"
+
+
+def test_a_run_that_comes_late_takes_no_slot_before_the_first_event_for_silence(quick: Watch) -> None:
+    quick.data = only(alert={**only()["slos"][0]["alert"], "no_data": "alert"})
+    quick.run()
+    quick.requests(100, 0, IN_SLOT + 4 * SLOT)
+    assert quick.run(NOW + 4 * SLOT).fired == []
+    assert quick.reported()["reason"] == "within_threshold"
 
 
 def test_an_app_that_falls_silent_reads_no_data_on_the_status_at_the_next_run(quick: Watch) -> None:

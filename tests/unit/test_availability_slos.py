@@ -139,7 +139,7 @@ def test_an_agent_whose_beats_stop_is_down_and_up_again_when_they_come_back(stor
     watch = Watch(store, AGENTS)
     minute = timedelta(minutes=1)
     assert agents_run(store, watch, NOW - 2 * SLOT).fired == []  # no agent was ever seen: nothing to judge
-    assert watch.reported("support-is-there")["reason"] == "no_data"
+    assert watch.reported("support-is-there")["reason"] == "no_data_yet"
     beating(store, [MARK - 5 * minute + n * minute for n in range(5)])
     assert agents_run(store, watch, NOW).fired == []
     reported = watch.reported("support-is-there")

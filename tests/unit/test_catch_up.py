@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -43,7 +43,7 @@ class Alert:
         def facts_of(at: datetime, firing: bool) -> Facts:
             self.steps += 1
             found = facts(self.rule, slots, (at - START) // SLOT - 1, firing=firing)
-            return Facts(found.counts, complete, found.burning, found.excluded, found.seconds)
+            return replace(found, complete=complete)
 
         found = catch_up(self.state, self.rule, self.memory, self.judged, slots.at(end), facts_of, seen_of)
         if found.step.transition in ("fire", "clear"):

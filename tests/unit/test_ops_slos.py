@@ -181,6 +181,7 @@ def test_the_whole_answer_of_one_slo(ops: Ops) -> None:
         "good": 100,
         "total": 104,
         "compliance": "missed",
+        "everHadData": True,
         "estimated": False,
         "budget": {
             "events": 0.52,

@@ -49,6 +49,7 @@ def slo(name: str, good: int, total: int, objective: str = "99.5", days: int = 3
         "sli": good / total if total else None,
         "good": good,
         "total": total,
+        "everHadData": bool(total),
         "compliance": "no_data" if not total else "met" if good * 100 >= Fraction(objective) * total else "missed",
         "estimated": False,
         "budget": {

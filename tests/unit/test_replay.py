@@ -89,7 +89,8 @@ def slot_by_slot(
         )
         window = rule.slo.alert.window
         seen = wide(end, window) if state == "firing" else last(end, window)
-        judged = Facts(seen, burning=burning, excluded=gone(end, window))
+        heard = any(total for _, total in counts[:end])
+        judged = Facts(seen, burning=burning, excluded=gone(end, window), heard=heard)
         taken = step(state, rule, judged, Memory(since, calm, tuple(fired[-5:])), at)
         if taken.transition is not None:
             since = at if taken.transition == "wait" else None
