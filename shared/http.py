@@ -86,12 +86,14 @@ def run(handler: Handler, request: Request) -> Response:
     """Call a handler with the process's App; whatever goes wrong becomes a problem answer, never a stack trace."""
     from shared import bootstrap  # late: a test or the local server may install its own App first
 
-    log.set_trace(request.headers, None)
+    app: App | None = None
     try:
         app = bootstrap.current()
         log.set_trace(request.headers, app.settings.project)
         return handler(request, app)
     except Exception as error:  # noqa: BLE001 - the last resort: told in the log, answered as 500
+        if app is None:
+            log.set_trace(request.headers, None)
         return problem_of(error).response()
     finally:
         _discard_body(request)

@@ -87,7 +87,11 @@ class RateLimit:
 
         from shared.rate_limit_storage import BoundedStorage
 
+        class PerMinute(RateLimitItemPerMinute):
+            def key_for(self, *identifiers: bytes | str | float) -> str:
+                return str(identifiers[0])  # there is no other limit to tell it from
+
         limiter = FixedWindowRateLimiter(BoundedStorage(self._monotonic, self._most_clients))
-        item = RateLimitItemPerMinute(self._per_minute)
+        item = PerMinute(self._per_minute)
         limiter.hit(item, first)
         return limiter, item

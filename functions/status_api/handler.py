@@ -24,6 +24,7 @@ HEALTHZ = "/api/status/healthz"
 BADGE = "/api/status/badge.svg"
 SCRIPT = "/status-badge.js"
 FEEDS = {"/history.atom": "application/atom+xml", "/history.rss": "application/rss+xml"}
+EVERYWHERE = frozenset((HEALTHZ, BADGE, SCRIPT, *FEEDS))  # and the API v2: for pages of other sites too
 PAGES = ("/", "/status")
 HISTORY = "/status/history"
 INCIDENTS = "/status/incidents/"
@@ -34,7 +35,7 @@ _EMBEDDED: Headers = [*answers.CORS, *answers.BARE, ("Cross-Origin-Resource-Poli
 
 def handle(request: Request, app: App) -> Response:
     path = request.path.rstrip("/") or "/"
-    everywhere = path in (HEALTHZ, BADGE, SCRIPT, *FEEDS) or path.startswith(V2)  # for pages of other sites too
+    everywhere = path in EVERYWHERE or path.startswith(V2)
     try:
         wait = app.part(_Gate).seconds_to_wait(request)
         if wait:
@@ -111,19 +112,20 @@ def _healthz(request: Request, served: Served, now: datetime) -> Response:
     status = 200 if served.reachable or served.snapshot else 503
     if status == 200 and request.query_string and _is_strict_outage(request, served):
         status = 503
-    body, etag = healthz.body(served, now), _health_tag(served, now)
-    known: Ready | None = served.prepared.get("healthz answer")
-    if known is None or known.etag != etag or len(known.body) != len(body):  # what its headers depend on
-        known = answers.prepare(body, "application/json", [*answers.BARE, *answers.CORS], etag=etag, pack=False)
-        served.prepared["healthz answer"] = known
-    return answers.send(request, known, status, body)
+    age = healthz.age(served, now)
+    known: tuple[int, Ready] | None = served.prepared.get("healthz answer")
+    if known is None or known[0] != age:  # made anew once a second
+        body, headers = healthz.body(served, age), [*answers.BARE, *answers.CORS]
+        ready = answers.prepare(body, "application/json", headers, etag=_health_tag(served, age), pack=False)
+        known = served.prepared["healthz answer"] = (age, ready)
+    return answers.send(request, known[1], status)
 
 
-def _health_tag(served: Served, now: datetime) -> str:
+def _health_tag(served: Served, age: int) -> str:
     """The snapshot's seq. An outdated one has another tag, or who asks with the tag would never learn its age."""
     if not served.enabled:
         return 'W/"disabled"'
-    old = served.snapshot is not None and view.outdated(served.snapshot, now)
+    old = served.snapshot is not None and age >= view.OUTDATED.total_seconds()
     return f'W/"{served.seq}-old"' if old else f'W/"{served.seq}"'
 
 

@@ -17,7 +17,13 @@ _KEYS = (
 )  # fmt: skip
 
 
-def body(served: Served, now: datetime) -> bytes:
+def age(served: Served, now: datetime) -> int:
+    """Of the snapshot, in whole seconds; 0 without one."""
+    snapshot = served.snapshot
+    return max(0, int((now - snapshot["publishedAt"]).total_seconds())) if snapshot is not None else 0
+
+
+def body(served: Served, age: int) -> bytes:
     """The JSON answer; all of it but `ageSeconds` is made once for each snapshot."""
     ready: tuple[bytes, bytes] | None = served.prepared.get("healthz")
     if ready is None:
@@ -25,7 +31,6 @@ def body(served: Served, now: datetime) -> bytes:
     before, after = ready
     if served.snapshot is None or not served.enabled:
         return before
-    age = max(0, int((now - served.snapshot["publishedAt"]).total_seconds()))
     return b"%b%d%b" % (before, age, after)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv4Network, ip_network
 
 import pytest
 from hypothesis import given
@@ -50,3 +50,17 @@ def test_nothing_that_is_written_on_the_left_makes_another_client(written: str) 
 @given(st.text(max_size=80))
 def test_whatever_is_sent_it_is_some_client(written: str) -> None:
     assert CLIENTS.of(written, written)
+
+
+NETWORKS = st.integers(0, 2**32 - 1).flatmap(
+    lambda n: st.integers(1, 32).map(lambda bits: IPv4Network((n, bits), False))
+)
+
+
+@given(st.lists(NETWORKS, max_size=12), st.lists(st.integers(0, 2**32 - 1), max_size=20))
+def test_a_proxy_is_who_is_in_any_of_the_ranges(ranges: list[IPv4Network], others: list[int]) -> None:
+    edges = [edge for each in ranges for edge in (each.network_address, each.broadcast_address)]
+    close = [*edges, *(a + 1 for a in edges if int(a) < 2**32 - 1), *(a - 1 for a in edges if int(a))]
+    for address in (*close, *map(IPv4Address, others)):
+        is_proxy = any(address in each for each in ranges)
+        assert Clients(ranges).of(f"192.0.2.1, {address}", None) == ("192.0.2.1" if is_proxy else str(address))

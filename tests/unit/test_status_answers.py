@@ -83,10 +83,3 @@ def test_another_status_is_not_kept_and_changes_nothing_of_what_comes_after(read
     assert "ETag" not in headers
     assert body == TEXT
     assert sent(ready, request())[0] == before
-
-
-def test_bytes_that_changed_meanwhile_go_out_with_the_same_headers(ready: Ready) -> None:
-    other = TEXT.replace(b"text", b"news")
-    answer = send(request(), ready, fresh=other)
-    assert answer.get_data() == other
-    assert answer.headers["ETag"] == ready.etag
