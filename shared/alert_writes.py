@@ -142,9 +142,12 @@ class AlertWrites:
         facts = {**facts, "firingSeq": firing["firingSeq"]}
         told = dict(alert.data["channels"]) if alert and taken.transition != "fire" else {}
         kind: Kind = "resolve" if taken.transition == "clear" else "trigger"
+        said = {**facts, "rule": rule}
+        if firing["acknowledged"] and kind == "trigger":
+            said["acknowledged"] = firing["acknowledged"]
         for channel in channels:
             hold = self.withheld(channel, name, rule, facts, kind)
-            write, told[channel] = announced(name, seq, channel, kind, {**facts, "rule": rule}, self.now, hold)
+            write, told[channel] = announced(name, seq, channel, kind, said, self.now, hold)
             writes.append(write)
         data = {
             **facts,

@@ -56,6 +56,8 @@ def _announce(writes: AlertWrites, alert: Doc, due: FollowUp) -> bool:
     """
     data, rule = alert.data, alert.data.get("rule") or ""
     facts: Data = {**{name: data.get(name) for name in FACTS}, "rule": rule}
+    if data.get("acknowledged"):
+        facts["acknowledged"] = data["acknowledged"]
     seq, told = data["seq"] + 1, dict(data["channels"])
     changes: list[Write] = []
     waits = False

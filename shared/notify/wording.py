@@ -101,9 +101,12 @@ def measurement(facts: Facts) -> str:
 def told(facts: Facts, kind: str) -> str:
     """What a notification of this kind says first."""
     what = sentence(facts, resolved=kind == "resolve")
+    taken = facts.get("acknowledged")
+    note = f" ({taken['note']})" if taken and taken.get("note") else ""
     if kind == "acknowledge":
-        note = (facts.get("acknowledged") or {}).get("note")
-        return f"Somebody is working on it{f' ({note})' if note else ''}. {what}"
+        return f"Somebody is working on it{note}. {what}"
+    if kind == "trigger" and taken:
+        return f"Somebody is working on it already{note}. {what}"
     if kind == "repeat" and facts.get("firedAt"):
         return f"Since {utc(facts['firedAt'])} and still so: {what}"
     return what

@@ -17,6 +17,7 @@ from shared.audited import Intent
 from shared.bootstrap import App
 from shared.domain import in_hand, incident, incident_alerts
 from shared.follow_up import follow_up
+from shared.notify import wording
 from shared.store.protocol import Put, Query, Store, StoreError, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
@@ -72,8 +73,8 @@ def writes(watch: Watch, at: datetime, by: str = "ada", message: str = "On it.")
 
 def joins_later(watch: Watch) -> None:
     """The threshold fires first, and the page five minutes later."""
-    watch.requests(950, 50, IN_SLOT)
-    assert watch.run(NOW).fired[0] == API
+    watch.requests(980, 20, IN_SLOT)
+    assert set(watch.run(NOW).fired) & set(ALERTS) == {API}
 
 
 # --- taking on
@@ -190,6 +191,8 @@ def test_an_alert_that_joins_what_somebody_has_in_hand_is_told_once_and_passed_o
     for channel in ("slack", "pagerduty"):
         assert told(watch, "trigger", channel).count(PAGE) == 1
     assert told(watch, "acknowledge") == sorted(ALERTS)  # PagerDuty would pass it on by itself
+    facts = watch.doc(f"notifications/{PAGE}-1-slack")["facts"]
+    assert wording.told(facts, "trigger").startswith("Somebody is working on it already (on it). ")
     assert follow_up(app(watch), NOW + timedelta(hours=9)) == []
 
 
@@ -290,6 +293,14 @@ def _incident(store: Store) -> dict[str, Any]:
     return doc.data
 
 
+class CutCommits(CutShort):
+    """Cut short at commits alone: a run reads much, and what it has read is gone with it."""
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._inner, name)
+        return self._around(call) if name == "commit" else call
+
+
 CASES = {"an alert": take_alert, "the incident": take_incident, "given back": give_back, "joined": join}
 
 
@@ -325,7 +336,7 @@ def test_cut_short_at_any_call_and_tried_again_all_of_it_is_done_once(
     def life(number: int, after: bool) -> tuple[Any, int]:
         store = SqliteStore(tmp_path_factory.mktemp("life") / "store.db")
         begin(store, case)
-        cut = CutShort(store, number, after, error)
+        cut = (CutCommits if case == "joined" else CutShort)(store, number, after, error)
         for _ in range(3):
             try:
                 CASES[case](cut)  # type: ignore[arg-type]
