@@ -130,10 +130,10 @@ def _signing_key() -> RSAPrivateKey:
 
 
 class Scheduler:
-    """Cloud Scheduler with its signing key, and the server that publishes the key."""
+    """Cloud Scheduler with its signing key, and the server that publishes it. `key`: another one than all share."""
 
-    def __init__(self) -> None:
-        self._key = _signing_key()
+    def __init__(self, key: RSAPrivateKey | None = None) -> None:
+        self._key = key or _signing_key()
         self._keys = KeyServer()
         self._keys.publish(one=self._key)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from demo.shop import Trouble, build
 from shared import bootstrap
@@ -559,7 +560,7 @@ def test_two_runs_at_once_change_nothing_twice(world: World) -> None:
 
 
 def test_a_stranger_runs_nothing(world: World) -> None:
-    stranger = Scheduler()  # the same claims and key id, signed with a key of its own
+    stranger = Scheduler(generate_private_key(65537, 2048))  # the same claims and key id, signed with a key of its own
     world.send(SLOW)
     world.clock.to_next_mark()
     for function_id in ("alertRules", "notifier"):
