@@ -65,7 +65,7 @@ def shown(one: Answer, screen: Screen) -> list[str]:
     held = one["acknowledged"]
     facts += [f"in the hands of {held['by']} since {shown_time(held['at'], screen)}"] if held else []
     for name, text in (
-        ("alerts", ", ".join(one["alertIds"])),
+        ("alerts", ", ".join(f"{a} (firing)" if a in one["firingAlertIds"] else a for a in one["alertIds"])),
         ("runbook", one["runbook"]),
         ("cause", one["rootCause"]),
     ):

@@ -94,6 +94,18 @@ def test_pagerduty_hears_that_somebody_has_it_if_it_was_paged(store: Store) -> N
     assert len(outbox(store)) == 2
 
 
+def test_a_page_that_was_held_back_until_somebody_had_the_alert_is_told_once_and_acknowledged(store: Store) -> None:
+    held = {"seq": 1, "state": "withheld", "reason": "silenced"}
+    firing(store, channels={"slack": {**held, "state": "announced"}, "pagerduty": held})
+    store.commit([Put("config/flags", {"alerts": {"pagerduty": True}})])
+    acknowledge(store, ALERT, "uid", "on it", NOW)
+    assert minutes(app_over(store, PAGERDUTY_ROUTING_KEY="k" * 32), NOW, 20) == [0]
+    found = outbox(store)
+    assert found[f"{ALERT}-2-pagerduty"] == ("trigger", "pending", None)
+    assert found[f"{ALERT}-3-pagerduty"] == ("acknowledge", "pending", None)
+    assert len(found) == 3
+
+
 def test_only_what_fires_can_be_taken_on_and_only_as_it_was_seen(store: Store) -> None:
     with pytest.raises(UnknownAlert):
         acknowledge(store, ALERT, "uid", None, NOW)

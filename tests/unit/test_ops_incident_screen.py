@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from shared.store.protocol import Merge
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
 from tests.incidents_api import Desk, desk
@@ -97,6 +98,12 @@ def test_the_same_span_reads_the_same_everywhere(watch: Watch) -> None:
         assert entry["publicMessage"].endswith("Resolved after 4 min.")
         assert "resolved after 4 min." in cli(on_call.ops, "incident", "show", FIRST).out
         assert cli(on_call.ops, "incident", "list").lines[1].split()[6:8] == ["4", "min"]
+
+
+def test_which_alerts_still_fire_is_said(on_call: Desk) -> None:
+    on_call.store.commit([Merge(f"incidents/{FIRST}", {"firingAlertIds": ["api-availability-page"]})])
+    shown = cli(on_call.ops, "incident", "show", FIRST).out
+    assert "alerts: api-availability-threshold, api-availability-page (firing)\n" in shown
 
 
 def test_an_id_stands_left(on_call: Desk) -> None:
