@@ -166,7 +166,9 @@ class TestHistory:
         part = component("API", history=history({}, known=known), uptime90=100.0, uptimeSince=begin)
         url = serve(snapshot("operational", [part]))
         html = get(url + "/status").text
-        assert f"<i></i><span>{told}</span><i></i>Today" in html
+        uptime, begin_told = told.split(" since ")
+        together = f"since {begin_told}".replace(" ", "\N{NO-BREAK SPACE}")
+        assert f"<i></i><span>{uptime} {together}</span><i></i>Today" in html
         assert f'aria-label="The last 90 days: {told}, ' in html
         health = get(url + HEALTHZ).json()
         assert health["components"]["API"]["uptime"] == 100.0
