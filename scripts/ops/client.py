@@ -78,7 +78,9 @@ class Client:
             answer = self._send("POST", "/dev/token")
             self._token = str(_json(self._checked(answer))["token"]) if answer.status_code != 404 else self._spare
         if self._token is None:
-            raise CannotAsk("No token: put a Firebase ID token of an admin into OPS_TOKEN.", NOT_ALLOWED)
+            raise CannotAsk(
+                "No token: put a Firebase ID token of an admin into OPS_TOKEN (docs/deploy.md, Admins).", NOT_ALLOWED
+            )
         return self._token
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:
