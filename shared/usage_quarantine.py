@@ -23,7 +23,7 @@ LEAST_BYTES = 8  # of a name that is written over wherever it stands: a shorter 
 def kept_of(store: Store, uid: str) -> list[Data]:
     """What is quarantined of a user and can be read, for an export."""
     found = []
-    for doc in _all(store):
+    for doc in documents_of(store, QUARANTINE, PAGE):
         for usage in _readable(doc.data["payload"]) or ():
             if usage.uid == uid:
                 found.append(
@@ -48,7 +48,7 @@ def erase_from_quarantine(store: Store, uid: str) -> int:
         payload = without(doc.data["payload"], uid)
         return None if payload == doc.data["payload"] else {**doc.data, "payload": payload}
 
-    return sum(compare_and_set(store, doc.path, scrubbed) is not None for doc in _all(store))
+    return sum(compare_and_set(store, doc.path, scrubbed) is not None for doc in documents_of(store, QUARANTINE, PAGE))
 
 
 def without(payload: bytes, uid: str) -> bytes:
@@ -76,11 +76,12 @@ def _readable(payload: bytes) -> list[Usage] | None:
         return None
 
 
-def _all(store: Store) -> Iterator[Doc]:
-    query = Query(QUARANTINE, limit=PAGE)
+def documents_of(store: Store, collection: str, page_of: int) -> Iterator[Doc]:
+    """Every document of a collection, so many a query."""
+    query = Query(collection, limit=page_of)
     while True:
         page = store.query(query)
         yield from page
-        if len(page) < PAGE:
+        if len(page) < page_of:
             return
-        query = Query(QUARANTINE, limit=PAGE, after=cursor_of(page[-1], query))
+        query = Query(collection, limit=page_of, after=cursor_of(page[-1], query))

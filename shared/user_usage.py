@@ -8,7 +8,6 @@ part of the rows of those who were erased, so that totals stay; (5) the name is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,8 @@ from shared import log
 from shared.accounts import account_path, accounts_for
 from shared.cost_days import PAGE, move_to_erased, roll_up
 from shared.domain.usage import user_key
-from shared.store.protocol import Data, Delete, Doc, Query, Store, compare_and_set, cursor_of
-from shared.usage_quarantine import erase_from_quarantine, kept_of
+from shared.store.protocol import Data, Delete, Doc, Query, Store, compare_and_set
+from shared.usage_quarantine import documents_of, erase_from_quarantine, kept_of
 from shared.usage_record import tell_metric
 from shared.usage_segments import fold_usage
 
@@ -40,7 +39,7 @@ def export_usage(store: Store, uid: str) -> Data:
     found: dict[str, Any] = {"quota": _plain(account.data) if account else None}
     for name in COLLECTIONS:
         if name != "receipts":
-            found[name] = {doc.id: _plain(doc.data) for doc in _all(store, f"usage_summary/{uid}/{name}")}
+            found[name] = {doc.id: _plain(doc.data) for doc in documents_of(store, f"usage_summary/{uid}/{name}", PAGE)}
     found["notBooked"] = kept_of(store, uid)
     return found
 
@@ -66,12 +65,12 @@ def erase_usage(app: App, uid: str, now: datetime) -> Data:
             _settle_rows(app, uid, now)
     else:
         raise StillChanging
-    for doc in _all(store, f"usage_summary/{uid}/daily"):
+    for doc in documents_of(store, f"usage_summary/{uid}/daily", PAGE):
         move_to_erased(store, uid, doc.id, accounts.prices, now)
     erase_from_quarantine(store, uid)
     deleted = 0
     for name in COLLECTIONS:
-        paths = [doc.path for doc in _all(store, f"usage_summary/{uid}/{name}")]
+        paths = [doc.path for doc in documents_of(store, f"usage_summary/{uid}/{name}", PAGE)]
         for start in range(0, len(paths), 400):
             store.commit([Delete(path) for path in paths[start : start + 400]])
         deleted += len(paths)
@@ -93,16 +92,6 @@ def _settle_rows(app: App, uid: str, now: datetime) -> None:
         if doc is None or not doc.data["pending"] or doc.data["erasing"]:
             return
         roll_up(app.store, accounts, now, lambda: True)
-
-
-def _all(store: Store, collection: str) -> Iterator[Doc]:
-    query = Query(collection, limit=PAGE)
-    while True:
-        page = store.query(query)
-        yield from page
-        if len(page) < PAGE:
-            return
-        query = Query(collection, limit=PAGE, after=cursor_of(page[-1], query))
 
 
 def _plain(value: Any) -> Any:
