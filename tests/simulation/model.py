@@ -137,7 +137,7 @@ class Model:
             for definition in self.definitions:
                 row = rows.get(definition.hash) or SlotRow()
                 expected = {n % 288: self.counts(definition, self.blocks[n]) for n in numbers}
-                have = {n: counts for n, counts in enumerate(zip(row.goods, row.totals, strict=True)) if any(counts)}
+                have = {n: (g, t) for n, (g, t) in enumerate(zip(row.goods, row.totals, strict=True)) if g or t}
                 wanted = {n: counts for n, counts in expected.items() if any(counts)}
                 for slot in sorted(n for n in have.keys() | wanted.keys() if have.get(n) != wanted.get(n)):
                     yield f"slot {day} {slot} {definition}: {have.get(slot)}, not {wanted.get(slot)}"

@@ -6,6 +6,7 @@ import json
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from functions.metrics_ingest.decode import hash_of
 from shared.domain.building import BLOCK_MS, Batch, BatchBuilder
@@ -17,7 +18,16 @@ Sent = tuple[str, Mapping[str, str], Point]  # metric, labels, point
 
 
 def stream(sender: str, labels: Mapping[str, str]) -> bytes:
-    return stream_id(sender.encode(), json.dumps(labels, sort_keys=True).encode())
+    return stream_id(sender.encode(), as_json(labels))
+
+
+def as_json(labels: Mapping[str, str]) -> bytes:
+    return _as_json(tuple(sorted(labels.items())))
+
+
+@cache
+def _as_json(labels: tuple[tuple[str, str], ...]) -> bytes:
+    return json.dumps(dict(labels)).encode()
 
 
 def counter(at: int, value: Value, start: int, sender: str = "app-1", name: str = "token_cost", **labels: str) -> Sent:
@@ -35,7 +45,7 @@ def histogram_of(values: Sequence[float], edges: tuple[float, ...] = EDGES) -> H
 
 
 def series_of(table: SeriesTable, name: str, labels: Mapping[str, str]) -> Series:
-    found = table.resolve(name, json.dumps(labels, sort_keys=True).encode())
+    found = table.resolve(name, as_json(labels))
     assert isinstance(found, Series)
     return found
 

@@ -37,7 +37,9 @@ from tests.simulation.world import Faults, Killed, World, unused
 
 SEEDS = int(os.environ.get("F0_SIMULATION_SEEDS", "1200"))
 FIRST = int(os.environ.get("F0_SIMULATION_FIRST", "1"))
+PARTS = 4  # of the default histories, for as many processes
 MUTANT_SEEDS = 3000
+CROWD = 4
 NOON = datetime(2026, 3, 11, 12, tzinfo=UTC)
 MOMENTS = [NOON - timedelta(minutes=m) for m in (1, 3, 8, 62, 720, 727, 900)]  # the last three are of the day before
 EXPORTS = [NOON - timedelta(minutes=m) for m in (900, 727, 719, 64, 62, 58, 8, 3, 1)]
@@ -53,10 +55,11 @@ class History:
     """One seed: what clients send, through which instances, and when somebody folds.
 
     Batches are of values, some of them sampled; of a histogram; or of points: counters' exports and beats, of which
-    several batches may hold the same.
+    several batches may hold the same. `crowd`: how many more fold at the same time.
     """
 
-    def __init__(self, seed: int, faults: Faults | None = None, *, values: bool = True) -> None:
+    def __init__(self, seed: int, faults: Faults | None = None, *, values: bool = True, crowd: int = 0) -> None:
+        self.crowd = crowd
         self.faults = faults or Faults()
         self.world = World(seed, self.faults)
         self.rng = random.Random(seed * 7919)
@@ -120,6 +123,8 @@ class History:
         return points
 
     def play(self) -> None:
+        for _ in range(self.crowd):
+            self.world.start(self._folder(2))
         names = self.rng.sample(list(self.made), len(self.made))
         clients = self.rng.randint(1, 3)
         for n in range(clients):
@@ -215,15 +220,16 @@ def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "token_hex", lambda n: f"{ids.getrandbits(8 * n):0{2 * n}x}")
 
 
-def played(seed: int, faults: Faults | None = None, *, values: bool = True) -> list[str]:
-    history = History(seed, faults, values=values)
+def played(seed: int, faults: Faults | None = None, *, values: bool = True, crowd: int = 0) -> list[str]:
+    history = History(seed, faults, values=values, crowd=crowd)
     history.play()
     return history.end()
 
 
-def test_every_acknowledged_metric_counts_exactly_once_in_every_history() -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_acknowledged_metric_counts_exactly_once_in_every_history(part: int) -> None:
     faults = Faults()
-    for seed in range(FIRST, FIRST + SEEDS):
+    for seed in range(FIRST + part, FIRST + SEEDS, PARTS):
         assert played(seed, faults) == [], f"seed {seed}"
     assert set(faults.happened) == {"killed_before", "killed_after", "lost_before", "lost_after", "late", "conflict"}
 
@@ -232,6 +238,12 @@ def test_so_it_is_when_much_more_goes_wrong() -> None:
     faults = Faults(*[0.05] * 6)
     for seed in range(FIRST, FIRST + SEEDS // 4):
         assert played(seed, faults) == [], f"seed {seed}"
+
+
+@pytest.mark.parametrize("values", [True, False])
+def test_so_it_is_when_many_fold_at_the_same_time(values: bool) -> None:
+    for seed in range(FIRST, FIRST + SEEDS // 12):
+        assert played(seed, Faults(*[0.002] * 6), values=values, crowd=CROWD) == [], f"seed {seed}"
 
 
 def paged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,13 +268,13 @@ def test_points_need_no_receipts(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- mutants: the simulation must be able to fail
 
 
-def caught(*, values: bool = True) -> bool:
+def caught(*, values: bool = True, crowd: int = 0) -> bool:
     """Whether any history ends wrong. A mutant may also end in an error of the product's own.
 
-    Of points alone it is mostly several runs at once that bring it out, so there little else goes wrong.
+    Where it is several runs at once that bring it out, there is a crowd of them, and little else goes wrong.
     """
-    faults = Faults() if values else Faults(*[0.002] * 6)
-    return any(played(seed, faults, values=values) for seed in range(1, MUTANT_SEEDS))
+    faults = Faults() if values and not crowd else Faults(*[0.002] * 6)
+    return any(played(seed, faults, values=values, crowd=crowd) for seed in range(1, MUTANT_SEEDS))
 
 
 def test_it_is_noticed_if_receipts_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,12 +300,12 @@ def blind(doc: Doc | None, path: str, data: Data) -> Put:
 
 def test_it_is_noticed_if_blocks_are_put_blindly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "over", blind)
-    assert caught()
+    assert caught(crowd=CROWD)
 
 
 def test_it_is_noticed_if_slots_hours_and_runs_are_put_blindly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "over", blind)
-    assert caught()
+    assert caught(crowd=CROWD)
 
 
 def test_it_is_noticed_if_segments_are_deleted_before_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +341,7 @@ def test_it_is_noticed_if_a_version_is_read_after_the_sources(monkeypatch: pytes
         return data
 
     monkeypatch.setattr(rollups, "compare_and_set", late_version)
-    assert caught()
+    assert caught(crowd=CROWD)
 
 
 def test_it_is_noticed_if_a_closed_day_ignores_what_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +387,7 @@ def test_it_is_noticed_if_points_are_read_before_the_version_of_their_block(monk
         return data
 
     monkeypatch.setattr(deriving, "compare_and_set", late_version)
-    assert caught(values=False)
+    assert caught(values=False, crowd=CROWD)
 
 
 def test_it_is_noticed_if_blocks_after_a_late_point_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
