@@ -89,8 +89,10 @@ def test_functions_that_share_a_cpu_take_one_request_at_a_time() -> None:
 
 
 def test_scheduled_functions_run_once_at_a_time_and_are_private() -> None:
-    assert REAL.scheduled
-    assert all(e.max_instances == 1 and e.concurrency == 1 and not e.public for e in REAL.scheduled.values())
+    """healthProbe has a second instance for its schedule while a run by hand, which takes a minute, has the first."""
+    most = {name: e.max_instances for name, e in REAL.scheduled.items()}
+    assert most == {**dict.fromkeys(REAL.scheduled, 1), "healthProbe": 2}
+    assert all(e.concurrency == 1 and not e.public for e in REAL.scheduled.values())
 
 
 def test_the_project_takes_its_place_in_the_service_account() -> None:
