@@ -24,7 +24,7 @@ FOR_NOW = {
 THROTTLED = ("ratelimited", "rate_limited")
 PERHAPS = ("fatal_error",)
 NO_THREAD = ("thread_not_found", "message_not_found", "cannot_reply_to_message", "is_inactive")
-SEEN_BY_ALL = ("repeat", "resolve")  # in the channel too, not only in the thread
+SEEN_BY_ALL = ("trigger", "repeat", "resolve")  # in the channel too, not only in the thread
 
 
 class SlackBotSender:

@@ -1,4 +1,4 @@
-"""Which message of a channel begins the thread of a firing, as the outbox has it on record."""
+"""Which message of a channel begins the thread of a firing, or of a group, as the outbox has it on record."""
 
 from __future__ import annotations
 
@@ -17,18 +17,27 @@ class Threads:
         self._store = store
 
     def of(self, notifications: Sequence[Mapping[str, Any]]) -> str | None:
-        """The `reference` of an earlier message of the first firing that has one; None begins a thread.
+        """The `reference` of the message that these add to, or of an earlier one of the first firing that has one.
 
-        A record that is lost, or cannot be read now, costs the thread and never the message.
+        None begins a thread. A record that is lost, or cannot be read now, costs the thread and never the message.
         """
+        try:
+            return self._of_group(notifications[0]) or self._of_firing(notifications)
+        except StoreError as error:
+            log.warning("a thread could not be looked up; another one begins", kind=type(error).__name__)
+            return None
+
+    def _of_group(self, leader: Mapping[str, Any]) -> str | None:
+        """What broke together stays together: what comes later goes below the first message of its group."""
+        adds_to = leader.get("addsTo")
+        first = self._store.get(f"notifications/{adds_to['groupId']}") if adds_to else None
+        return first.data.get("reference") if first else None
+
+    def _of_firing(self, notifications: Sequence[Mapping[str, Any]]) -> str | None:
         for notification in notifications[:ASKED]:
             if notification["kind"] == "trigger" and notification["seq"] == notification["facts"].get("firingSeq"):
                 continue  # it is the first of its firing
-            try:
-                found = self._before(notification)
-            except StoreError as error:
-                log.warning("a thread could not be looked up; another one begins", kind=type(error).__name__)
-                return None
+            found = self._before(notification)
             if found is not None:
                 return found
         return None

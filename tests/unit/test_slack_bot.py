@@ -56,6 +56,34 @@ def test_what_follows_a_firing_is_in_its_thread_and_its_end_is_seen_by_all(store
     assert again.reference == "C0FAKE:4.000000"
 
 
+def test_what_adds_to_a_group_is_in_the_thread_of_its_first_message_and_seen_by_all(store: Store) -> None:
+    with FakeSlackApi() as server:
+        channel = Channel(store, server)
+        first = channel.send(a_notification(alert="api"), a_notification(alert="db"))
+        adds_to = {"groupId": "api-1-slack", "at": FIRED, "alerts": ["api", "db"]}
+        added = channel.send({**a_notification(alert="web"), "addsTo": adds_to}, a_notification(alert="jobs"))
+        over = channel.send(a_notification(2, "resolve", alert="jobs"))
+        posts = [each.payload for each in server.shown]
+    assert first.reference == added.reference == over.reference == "C0FAKE:1.000000"
+    assert [(p.get("thread_ts"), p.get("reply_broadcast")) for p in posts] == [(None, None), *[("1.000000", True)] * 2]
+
+
+def test_a_group_whose_first_message_is_not_on_record_goes_on_in_a_new_thread(store: Store) -> None:
+    with FakeSlackApi() as server:
+        channel = Channel(store, server)
+        adds_to = {"groupId": "api-1-slack", "at": FIRED, "alerts": ["api"]}
+        assert channel.send({**a_notification(alert="web"), "addsTo": adds_to}).reference == "C0FAKE:1.000000"
+        assert "thread_ts" not in server.shown[0].payload
+
+
+def test_what_becomes_worse_is_in_its_thread_and_seen_by_all(store: Store) -> None:
+    with FakeSlackApi() as server:
+        channel = Channel(store, server)
+        channel.send(a_notification())
+        channel.send(a_notification(2))
+        assert [server.shown[1].payload[name] for name in ("thread_ts", "reply_broadcast")] == ["1.000000", True]
+
+
 def test_what_was_told_of_several_alerts_at_once_is_followed_in_that_thread(store: Store) -> None:
     with FakeSlackApi() as server:
         channel = Channel(store, server)
