@@ -6,6 +6,7 @@ import http.client
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -69,9 +70,14 @@ class Ops:
         return reply.json
 
 
-@cache
 def admin_issuer() -> AdminIssuer:
-    """The one that the servers of the tests trust. Making an RSA key takes longer than most tests."""
+    """The one that the servers of the tests trust; a copy, which a test may make sign something else."""
+    return copy(_issuer())
+
+
+@cache
+def _issuer() -> AdminIssuer:
+    """Making an RSA key takes longer than most tests."""
     return AdminIssuer(new_key(), ISSUER, PROJECT)
 
 
