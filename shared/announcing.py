@@ -13,7 +13,7 @@ from shared.store.protocol import Create, Data, Doc, Write, over
 FACTS = (
     "sloId", "sloName", "severity", "metric", "labels", "unit", "under", "aggregation", "value", "threshold",
     "comparison", "good", "total", "windowSeconds", "burn", "component", "firedAt", "resolvedAt", "incidentId",
-    "reason", "judgedAt", "runbook", "firingSeq", "budget", "worst", "config",
+    "reason", "judgedAt", "runbook", "firingSeq", "budget", "worst", "config", "spending",
 )  # fmt: skip
 HEARS = "pagerduty"  # the channel that has a word for it that somebody has an alert
 

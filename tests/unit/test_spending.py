@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from shared.domain.spending import ORGANISATION, Spike, forecast, spike_finding
+from shared.follow_up import follow_up
 from shared.notify import wording
 from shared.notify.brief import brief
 from shared.notify.links import Links
@@ -246,3 +247,16 @@ def test_an_alert_of_an_earlier_release_is_told_in_the_words_of_an_slo(sqlite_st
         del notification["facts"]["spending"]
         shown = brief(notification, Links("https://status.example.com", "https://ops.example.com"))
         assert shown.what.startswith("The number of token_cost should be at most 0")
+
+
+def test_a_repetition_says_the_same_as_the_message_before(sqlite_store: Store, tmp_path: Path) -> None:
+    with with_spending(sqlite_store, tmp_path) as api:
+        api.send(event("request-0001", model=UNKNOWN))
+        api.roll()
+        first, _ = said(api)
+        api.clock.now = NOW + timedelta(days=2)
+        assert follow_up(api.app, api.clock.now)
+        _, repeated = told(api)
+        shown = brief(repeated, Links("https://status.example.com", "https://ops.example.com"))
+        assert repeated["kind"] == "repeat"
+        assert shown.what == f"Since {NOW:%Y-%m-%d %H:%M} UTC and still so: {first}"
