@@ -200,29 +200,38 @@ def parts_in(doc: Doc | None) -> list[Part]:
 
 
 def move_to_erased(store: Store, uid: str, day: str, prices: PriceSource, now: datetime) -> None:
-    """A user's row becomes a part of the rows of those who were erased. Again it changes nothing."""
+    """A user's row becomes a part of the rows of those who were erased. Again it changes nothing.
 
-    def take(rows: Rows) -> Cells | None:
+    What has a price keeps what it was counted with: a price list that has changed since must not change the totals.
+    """
+
+    def take(rows: Rows) -> tuple[Cells, list[Part]] | None:
         parts = rows.pop(uid, None)
         if parts is None:
             return None
-        source = store.get(day_path(uid, day))
+        source = store.get(day_path(uid, day)) if any(part.unpriced for part in parts) else None
         if source is None:
             rows[ERASED] = summed([rows.get(ERASED, []), parts])
-        return cells_of(source.data) if source else {}
+            return {}, []
+        return cells_of(source.data), parts
 
     _erase_in(store, day, shard_of(uid), take, prices, now)
 
 
 def reprice_erased(store: Store, day: str, shard: str, prices: PriceSource, now: datetime) -> None:
     """What erased users used without a price has the one that there is by now."""
-    _erase_in(store, day, shard, lambda rows: {} if ERASED_UNPRICED in rows else None, prices, now)
+    _erase_in(store, day, shard, lambda rows: ({}, []) if ERASED_UNPRICED in rows else None, prices, now)
 
 
 def _erase_in(
-    store: Store, day: str, shard: str, take: Callable[[Rows], Cells | None], prices: PriceSource, now: datetime
+    store: Store,
+    day: str,
+    shard: str,
+    take: Callable[[Rows], tuple[Cells, list[Part]] | None],
+    prices: PriceSource,
+    now: datetime,
 ) -> None:
-    """`take` gives the cells that nobody owns any more, or None where there is nothing to do.
+    """`take` gives the cells that nobody owns any more, and their row, or None where there is nothing to do.
 
     What has a price becomes a part of the row ERASED, for good. What has none stays in its cells, by which it can be
     priced exactly later, and makes the row ERASED_UNPRICED.
@@ -235,10 +244,11 @@ def _erase_in(
         taken = take(rows)
         if taken is None:
             return {}
-        cells = together(_unpriced_cells(doc), taken)
-        waiting = {key: cell for key, cell in cells.items() if _unpriced(day, key, cell, prices)}
-        priced = parts_of(day, {key: cell for key, cell in cells.items() if key not in waiting}, prices)
-        rows[ERASED] = summed([rows.get(ERASED, []), priced])
+        own, counted = taken
+        priced, waiting = _split(day, own, prices)
+        priced_now, still_waiting = _split(day, _unpriced_cells(doc), prices)
+        waiting = together(still_waiting, waiting)
+        rows[ERASED] = summed([rows.get(ERASED, []), priced_now, _as_counted(priced, counted)])
         rows[ERASED_UNPRICED] = parts_of(day, waiting, prices)
         rows = {uid: parts for uid, parts in rows.items() if parts}
         unpriced = zlib.compress(msgspec.msgpack.encode(cells_data(waiting)), 6) if waiting else None
@@ -248,6 +258,18 @@ def _erase_in(
         }
 
     set_together(store, targets, decide)
+
+
+def _split(day: str, cells: Cells, prices: PriceSource) -> tuple[list[Part], Cells]:
+    """The rows of those cells that have a price, and the cells of which something has none."""
+    waiting = {key: cell for key, cell in cells.items() if _unpriced(day, key, cell, prices)}
+    return parts_of(day, {key: cell for key, cell in cells.items() if key not in waiting}, prices), waiting
+
+
+def _as_counted(priced: Iterable[Part], counted: Iterable[Part]) -> list[Part]:
+    """Each row as it was counted, if it was with a price, and is the same usage still."""
+    known = {(p.provider, p.model, p.plan, p.calls, p.kinds): p for p in counted if not p.unpriced}
+    return [known.get((p.provider, p.model, p.plan, p.calls, p.kinds), p) for p in priced]
 
 
 def _shard(rows: Rows, unpriced: bytes | None, now: datetime) -> Data:

@@ -360,6 +360,21 @@ def test_erased_usage_that_had_no_price_is_priced_once_there_is_one(store: Store
     assert total(store) == (3, 252_500, "0.258", 0)
 
 
+def test_erasing_after_a_price_has_changed_leaves_the_totals_as_they_were_counted(store: Store, tmp_path: Path) -> None:
+    app = make_app(store, Clock(NOW))
+    record(app, usages(1, 2, uid="one") + usages(3, uid="two") + usages(4, uid="two", model=UNPRICED), NOW)
+    run(app, NOW, lambda: True)
+    before = total(store)
+    shutil.copytree(CONFIG, tmp_path / "config")
+    written = json.loads((CONFIG / "pricing.json").read_text())
+    written["models"] = {"anthropic/claude-sonnet-4-5": {"input": "100", "output": "200"}}
+    (tmp_path / "config/pricing.json").write_text(json.dumps(written))
+    app = make_app(store, Clock(NOW), tmp_path / "config")
+    for uid in ("one", "two"):
+        erase_usage(app, uid, NOW)
+        assert total(store) == before
+
+
 def test_who_was_erased_while_prices_were_renewed_is_not_there_again(sqlite_store: SqliteStore) -> None:
     app = make_app(sqlite_store, Clock(NOW))
     app.part(accounts_for).do("gone", Reprice("2026-11-20"), NOW)
