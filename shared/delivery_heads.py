@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from shared.delivery_records import COLLECTION
+from shared.delivery_records import CHUNK, COLLECTION
 from shared.delivery_run import Run
 from shared.domain import notification as outbox
 from shared.domain.notification import Data
 from shared.episodes import Episodes
 from shared.store.protocol import Doc
+
+Ending = list[tuple[Doc, Data]]  # items of a lane that are to be closed together, as they are to become
 
 
 class Heads:
@@ -27,14 +29,17 @@ class Heads:
     def of(self, channel: str, lanes: Mapping[str, deque[Doc]]) -> dict[str, Doc]:
         """What leads each lane. One that waits or has nothing left has none; if the run is over first, none has any."""
         heads: dict[str, Doc] = {}
-        self._look_back(channel, lanes.values())
-        for lane, waiting in lanes.items():
-            head = self._head(waiting)
-            if head is not None:
-                if self.run.over():
-                    return {}
-                heads[lane] = head
-        return heads
+        while lanes and not self.run.over():
+            self._look_back(channel, lanes.values())
+            ends: dict[str, Ending] = {}
+            for lane, waiting in lanes.items():
+                first = self._first(waiting)
+                if isinstance(first, Doc):
+                    heads[lane] = first
+                elif first is not None:
+                    ends[lane] = first
+            lanes = {lane: lanes[lane] for lane in self._close(ends, lanes) if lanes[lane]}
+        return heads if heads and not self.run.over() else {}
 
     def _look_back(self, channel: str, lanes: Iterable[deque[Doc]]) -> None:
         """Look up at once what was told before those that may turn out to be pointless."""
@@ -43,25 +48,31 @@ class Heads:
             due = [waiting for waiting in lanes if waiting[0].data["dueAt"] <= moment]
             self.episodes.look_up(waiting[0] for waiting in due if _may_be_pointless(waiting))
 
-    def _head(self, waiting: deque[Doc]) -> Doc | None:
-        """The lane's first item, if it is to be sent now. Those before it that end without being sent are closed."""
-        while waiting and not self.run.done.stopped:
-            doc, moment = waiting[0], self.run.moment()
-            if moment < doc.data["dueAt"]:  # of a claimed one this is the lease's end
-                return None
-            own = self._on_its_own(doc)
-            if own is None:
-                return None
-            end = self._ending(own, moment, waiting)
-            if end is None:
-                return own
-            if not self.records.close(end):
-                return None
-            self.found |= {was.id: replace(was, data=data) for was, data in end}  # for those that go with them
-            closed = {was.path for was, _ in end}
-            while waiting and waiting[0].path in closed:
-                waiting.popleft()
-        return None
+    def _first(self, waiting: deque[Doc]) -> Doc | Ending | None:
+        """The lane's first item if it is to be sent now, or what is to be closed before; None if the lane waits."""
+        doc, moment = waiting[0], self.run.moment()
+        if moment < doc.data["dueAt"]:  # of a claimed one this is the lease's end
+            return None
+        own = self._on_its_own(doc)
+        return own and (self._ending(own, moment, waiting) or own)
+
+    def _close(self, ends: Mapping[str, Ending], lanes: Mapping[str, deque[Doc]]) -> list[str]:
+        """Close what ends without being sent, many in one commit; the lanes that may go on.
+
+        Where a commit fails since somebody else has changed one of them, each lane has a commit of its own.
+        """
+        closed: list[str] = []
+        for part in _parts(ends):
+            if self.records.close([change for lane in part for change in ends[lane]]):
+                closed += part
+            else:
+                closed += [lane for lane in part if len(part) > 1 and self.records.close(ends[lane])]
+        for lane in closed:
+            self.found |= {was.id: replace(was, data=data) for was, data in ends[lane]}  # for those that go with them
+            gone = {was.path for was, _ in ends[lane]}
+            while lanes[lane] and lanes[lane][0].path in gone:
+                lanes[lane].popleft()
+        return closed
 
     def _on_its_own(self, doc: Doc) -> Doc | None:
         """An item that no message has in hand, or None. One whose message is over gets the same end."""
@@ -75,7 +86,7 @@ class Heads:
             self.records.close([(doc, outbox.follow(doc.data, leader.data))])
         return None
 
-    def _ending(self, doc: Doc, moment: datetime, waiting: deque[Doc]) -> list[tuple[Doc, Data]] | None:
+    def _ending(self, doc: Doc, moment: datetime, waiting: deque[Doc]) -> Ending | None:
         """What is to be closed before anything of this lane may be sent, with its end; None if nothing is."""
         data = doc.data
         expired = outbox.expire(data, moment)
@@ -112,3 +123,17 @@ class Heads:
 def _may_be_pointless(waiting: deque[Doc]) -> bool:
     """Whether it matters to the first of a lane what was told before it."""
     return waiting[0].data["kind"] in ("resolve", "acknowledge") or any(d.data["kind"] == "resolve" for d in waiting)
+
+
+def _parts(ends: Mapping[str, Ending]) -> Iterator[list[str]]:
+    """Lanes whose items fit into one commit."""
+    part: list[str] = []
+    size = 0
+    for lane, ending in ends.items():
+        if part and size + len(ending) > CHUNK:
+            yield part
+            part, size = [], 0
+        part.append(lane)
+        size += len(ending)
+    if part:
+        yield part

@@ -17,7 +17,7 @@ from shared.domain.notification import new_notification
 from shared.domain.silence import Silence
 from shared.outbound import HttpOutbound
 from shared.silences import add, expire
-from shared.store.protocol import Create, Put, Query, Store, Unavailable, Write
+from shared.store.protocol import Create, Merge, Put, Query, Store, Unavailable, Write
 from tests.core import CONFIG
 from tests.e2e.test_delivery import NOW, Bench, Wrapped, fails_first
 from tests.fake_servers import FakeSlack, closing, failing, losing_the_reply, normal
@@ -363,3 +363,39 @@ def test_what_clears_together_takes_as_many_calls_however_many_it_is(bench: Benc
     assert bench.slack.shown_ids[1:] == ends[:1]
     # Is anything due, all that is open, the flags, what was told before, the log; the claim, the outcome read and told.
     assert counting.calls == 8
+
+
+@pytest.mark.parametrize("count", [3, 30])
+def test_what_was_over_before_it_was_sent_is_closed_together_and_holds_up_nothing(bench: Bench, count: int) -> None:
+    ids = many(bench, count, firingSeq=1)
+    ids += [add_one(bench, f"alert{n:04}", 2, "resolve", firingSeq=1) for n in range(count)]
+    told = add_one(bench, "zzz", component="Auth")
+    counting = Counting(bench.store)
+    bench.app = bench.app_over(counting)
+    assert bench.deliver() == Delivered(cancelled=2 * count, delivered=1)
+    assert {bench.state(i) for i in ids} == {("cancelled", "resolved_before_sent")}
+    assert bench.slack.shown_ids == [told]
+    # Is anything due, all that is open, the flags, silences, maintenances, what fires; all closed; then of the message
+    # the log, the claim, the outcome read and told.
+    assert counting.calls == 11
+
+
+def test_one_that_somebody_else_changed_keeps_no_other_from_being_closed(bench: Bench) -> None:
+    class Changing(Wrapped):
+        """Somebody touches the first one just before it is closed."""
+
+        touched = False
+
+        def commit(self, writes: Sequence[Write]) -> None:
+            if not self.touched and any(write.path.endswith(ids[0]) for write in writes):
+                self.touched = True
+                self.inner.commit([Merge(f"{COLLECTION}/{ids[0]}", {"rev": "another"})])
+            super().commit(writes)
+
+    ids = many(bench, 3, firingSeq=1)
+    ends = [add_one(bench, f"alert{n:04}", 2, "resolve", firingSeq=1) for n in range(3)]
+    bench.app = bench.app_over(Changing(bench.store))
+    assert bench.deliver() == Delivered(cancelled=4)
+    assert [bench.state(i)[0] for i in (*ids, *ends)] == ["pending", "cancelled", "cancelled"] * 2
+    assert bench.deliver() == Delivered(cancelled=2)
+    assert bench.slack.shown_ids == []
