@@ -26,7 +26,19 @@ from shared.domain.cost_day import ERASED, ERASED_UNPRICED, part_data, part_of, 
 from shared.domain.ledger import Cell, Data, Key, Part, cells_data, cells_of, parts_of, summary_of, together
 from shared.domain.price import PriceSource
 from shared.domain.quota import Account
-from shared.store.protocol import Conflict, Doc, InvalidWrite, Put, Query, Store, Unavailable, Write, new_rev, over
+from shared.store.protocol import (
+    Conflict,
+    Delete,
+    Doc,
+    InvalidWrite,
+    Put,
+    Query,
+    Store,
+    Unavailable,
+    Write,
+    new_rev,
+    over,
+)
 
 PAGE = 100  # accounts
 ATTEMPTS = 20
@@ -144,13 +156,20 @@ def _totals(doc: Doc | None, day: str, shard: str, rows: Rows, now: datetime) ->
 
 
 def set_together(
-    store: Store, paths: Sequence[str], decide: Callable[[Mapping[str, Doc | None]], Mapping[str, Data]]
+    store: Store,
+    paths: Sequence[str],
+    decide: Callable[[Mapping[str, Doc | None]], Mapping[str, Data]],
+    beside: Sequence[Write] = (),
 ) -> None:
-    """Replace several documents in one commit if each is still as it was read, else read and decide again."""
+    """Replace several documents in one commit if each is still as it was read, else read and decide again.
+
+    `beside` is committed with them.
+    """
     for attempt in range(ATTEMPTS):
         found = dict(zip(paths, store.get_many(paths), strict=True))
         rev = new_rev()
         writes: list[Write] = [over(found[path], path, {**data, "rev": rev}) for path, data in decide(found).items()]
+        writes += beside
         try:
             if writes:
                 store.commit(writes)
@@ -200,22 +219,23 @@ def parts_in(doc: Doc | None) -> list[Part]:
 
 
 def move_to_erased(store: Store, uid: str, day: str, prices: PriceSource, now: datetime) -> None:
-    """A user's row becomes a part of the rows of those who were erased. Again it changes nothing.
+    """A user's row becomes a part of the rows of those who were erased, and the user's own day is deleted with it.
 
-    What has a price keeps what it was counted with: a price list that has changed since must not change the totals.
+    In one commit, which writes the rows in any case: a rollup under way either comes before it, or finds no day to make
+    a row of. What has a price keeps what it was counted with: a price list that has changed since must not change the
+    totals.
     """
+    own = day_path(uid, day)
 
-    def take(rows: Rows) -> tuple[Cells, list[Part]] | None:
-        parts = rows.pop(uid, None)
-        if parts is None:
-            return None
-        source = store.get(day_path(uid, day)) if any(part.unpriced for part in parts) else None
+    def take(rows: Rows) -> tuple[Cells, list[Part]]:
+        parts = rows.pop(uid, [])
+        source = store.get(own) if any(part.unpriced for part in parts) else None
         if source is None:
             rows[ERASED] = summed([rows.get(ERASED, []), parts])
             return {}, []
         return cells_of(source.data), parts
 
-    _erase_in(store, day, shard_of(uid), take, prices, now)
+    _erase_in(store, day, shard_of(uid), take, prices, now, [Delete(own)])
 
 
 def reprice_erased(store: Store, day: str, shard: str, prices: PriceSource, now: datetime) -> None:
@@ -230,6 +250,7 @@ def _erase_in(
     take: Callable[[Rows], tuple[Cells, list[Part]] | None],
     prices: PriceSource,
     now: datetime,
+    beside: Sequence[Write] = (),
 ) -> None:
     """`take` gives the cells that nobody owns any more, and their row, or None where there is nothing to do.
 
@@ -241,7 +262,7 @@ def _erase_in(
     def decide(found: Mapping[str, Doc | None]) -> dict[str, Data]:
         doc = found[targets[0]]
         rows = rows_of(doc)
-        taken = take(rows)
+        taken = take(rows) if doc else None
         if taken is None:
             return {}
         own, counted = taken
@@ -257,7 +278,7 @@ def _erase_in(
             targets[1]: _totals(found[targets[1]], day, shard, rows, now),
         }
 
-    set_together(store, targets, decide)
+    set_together(store, targets, decide, beside)
 
 
 def _split(day: str, cells: Cells, prices: PriceSource) -> tuple[list[Part], Cells]:

@@ -1,9 +1,9 @@
 """What is kept of one user: read by days, exported whole, erased.
 
 Erasing goes in steps that are harmless when they come twice: (1) what still waits is booked; (2) the organisation's
-days are brought up to date; (3) the account is marked, and takes nothing in from then on; (4) the user's rows become a
-part of the rows of those who were erased, so that totals stay; (5) the name is taken out of what could not be booked;
-(6) the documents are deleted, the account last.
+days are brought up to date; (3) the account is marked, and takes nothing in from then on; (4) each of the user's days
+is deleted, and in the same commit its row becomes a part of the rows of those who were erased, so that totals stay; (5)
+the name is taken out of what could not be booked; (6) the other documents are deleted, the account last.
 """
 
 from __future__ import annotations
@@ -65,10 +65,11 @@ def erase_usage(app: App, uid: str, now: datetime) -> Data:
             _settle_rows(app, uid, now)
     else:
         raise StillChanging
+    deleted = 0
     for doc in documents_of(store, f"usage_summary/{uid}/daily", PAGE):
         move_to_erased(store, uid, doc.id, accounts.prices, now)
+        deleted += 1
     erase_from_quarantine(store, uid)
-    deleted = 0
     for name in COLLECTIONS:
         paths = [doc.path for doc in documents_of(store, f"usage_summary/{uid}/{name}", PAGE)]
         for start in range(0, len(paths), 400):

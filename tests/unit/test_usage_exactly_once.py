@@ -15,7 +15,7 @@ import pytest
 
 from shared.accounts import accounts_for
 from shared.bootstrap import App
-from shared.cost_days import parts_in, rows_of
+from shared.cost_days import PENDING, parts_in, roll_up, rows_of
 from shared.cost_rollup import run
 from shared.domain.account_work import Reprice, Reserve, SetOverride, Settle
 from shared.domain.building import BLOCK_MS
@@ -373,6 +373,65 @@ def test_erasing_after_a_price_has_changed_leaves_the_totals_as_they_were_counte
     for uid in ("one", "two"):
         erase_usage(app, uid, NOW)
         assert total(store) == before
+
+
+class Between:
+    """A store that does something else before its call number `at`."""
+
+    def __init__(self, store: Store, at: int, act: Callable[[], Any]) -> None:
+        self._store = store
+        self._at = at
+        self._act = act
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        return self._between(found) if callable(found) else found
+
+    def _between(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*given: Any) -> Any:
+            self.calls += 1
+            if self.calls == self._at:
+                self._act()
+            return call(*given)
+
+        return counted
+
+
+class Behind:
+    """A store as a rollup sees it that has asked for the accounts some time ago."""
+
+    def __init__(self, store: Store, page: list[Doc]) -> None:
+        self._store = store
+        self._page = page
+
+    def query(self, query: Query) -> list[Doc]:
+        page, self._page = self._page, []
+        return page or self._store.query(query)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def test_a_rollup_under_way_does_not_bring_back_who_is_being_erased(sqlite_store: SqliteStore) -> None:
+    store: Any = sqlite_store
+    calls, at = 100, 0
+    while at < calls:
+        at += 1
+        uid = f"canary-uid-{at:04}"
+        app = make_app(store, Clock(NOW))
+        record(app, usages(10 * at, uid=uid) + usages(10 * at + 1, uid=uid, model=UNPRICED), NOW)
+        behind: Any = Behind(store, store.query(PENDING))
+
+        def rolls_up(behind: Any = behind) -> None:
+            roll_up(behind, make_app(behind, Clock(NOW)).part(accounts_for), NOW, lambda: True)
+
+        between: Any = Between(store, at, rolls_up)
+        erase_usage(make_app(between, Clock(NOW)), uid, NOW)
+        calls = between.calls
+        assert total(store)[0] == 2 * at
+        assert [doc.path for doc in everything(store) if uid in repr(doc)] == []
+    assert at > 10
 
 
 def test_who_was_erased_while_prices_were_renewed_is_not_there_again(sqlite_store: SqliteStore) -> None:
