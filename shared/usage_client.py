@@ -273,11 +273,17 @@ def usage_of(text: str) -> dict[str, Any] | None:
 def _kept(body: dict[str, Any]) -> dict[str, Any]:
     """Of a response's output only which searches were made, without what was looked for or found."""
     kept: dict[str, Any] = {n: body[n] for n in ("id", "type", "object", "model", "service_tier", "usage") if n in body}
-    tools = [one for one in body.get("output") or [] if str(one.get("type")) in ("web_search_call", "file_search_call")]
+    output = body.get("output")
+    listed = [one for one in output if isinstance(one, dict)] if isinstance(output, list) else []
+    tools = [one for one in listed if one.get("type") in ("web_search_call", "file_search_call")]
     if tools:
-        actions = [(one["type"], (one.get("action") or {}).get("type", "search")) for one in tools]
-        kept["output"] = [{"type": kind, "action": {"type": action}} for kind, action in actions]
+        kept["output"] = [{"type": one["type"], "action": {"type": _action(one)}} for one in tools]
     return kept
+
+
+def _action(tool: dict[str, Any]) -> Any:
+    action = tool.get("action")
+    return action.get("type", "search") if isinstance(action, dict) else "search"
 
 
 def _quietly(make: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:

@@ -174,6 +174,13 @@ def test_the_wrapper_sends_how_often_was_searched_and_not_what_for() -> None:
         assert (tokens.web_searches, tokens.file_searches) == (2, 1)
 
 
+@pytest.mark.parametrize("output", ["a text", [None, {"type": "web_search_call", "action": "search"}], {"type": "x"}])
+def test_the_wrapper_loses_no_usage_by_an_output_that_it_does_not_know(output: Any) -> None:
+    kept = usage_of(json.dumps({**with_searches("gpt-4.1"), "output": output}))
+    assert kept is not None
+    assert read_response(kept).tokens.input == 1000
+
+
 def test_a_reservation_holds_the_searches_and_the_audio_that_a_call_may_use(local: UsageApi) -> None:
     held = local.reserve(plan="pro", caching="none", maxSearches=3).json["held"]["costUsd"]
     assert held == "0.048"  # 1,000 × 3 + 1,000 × 15 = 18,000, and 3 at 10,000 millionths
