@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -20,7 +20,6 @@ READERS = "inbox_readers"
 MOST_IDS = 2000  # of one person's `read`
 MOST_SCANNED = 500  # documents of one answer
 _PAGE = 100
-_TICK = timedelta(microseconds=1)
 
 
 class TooManyRead(Exception):
