@@ -91,11 +91,13 @@ class SpendingAlerts:
         before: Mapping[str, Any] = doc.data if doc else {}
         seq = before.get("seq", 0) + 1
         fired_at = self._now if finding.firing else before["firedAt"]
-        facts = spending_facts(finding, fired_at, self._now)
+        firing_seq = seq if finding.firing else before.get("firingSeq")
+        facts = {**spending_facts(finding, fired_at, self._now), "firingSeq": firing_seq}
+        heard = () if finding.firing else before["channels"]  # it may have been passed on to further ones
         kind: Kind = "trigger" if finding.firing else "resolve"
         told: Data = {}
         writes: list[Write] = []
-        for channel in self._policy.channels:
+        for channel in sorted({*self._policy.channels, *heard}):
             reason = withhold_reason(channel, self._flags, self._configured, severity=finding.severity, explicit=True)
             where, data = new_notification(finding.id, seq, channel, kind, facts, self._now, reason)
             writes.append(Create(where, data))
@@ -111,7 +113,6 @@ class SpendingAlerts:
             "fired": [*before.get("fired", []), *([self._now] if finding.firing else [])][-5:],
             "updatedAt": self._now,
             "channels": told,
-            "firingSeq": seq if finding.firing else before.get("firingSeq"),
             "markedFalse": None,
             "acknowledged": None,
             "rev": rev,

@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from shared.acknowledge import acknowledge
 from shared.domain.spending import ORGANISATION, Spike, forecast, spike_finding
 from shared.follow_up import follow_up
 from shared.notify import wording
 from shared.notify.brief import brief
 from shared.notify.links import Links
+from shared.notify.pagerduty import dedup_key
 from shared.store.protocol import Query, Store
 from tests.core import CONFIG
 from tests.usage_api import NOW, UsageApi, event, usage_api
@@ -260,3 +262,23 @@ def test_a_repetition_says_the_same_as_the_message_before(sqlite_store: Store, t
         shown = brief(repeated, Links("https://status.example.com", "https://ops.example.com"))
         assert repeated["kind"] == "repeat"
         assert shown.what == f"Since {NOW:%Y-%m-%d %H:%M} UTC and still so: {first}"
+
+
+def test_all_that_is_told_of_a_firing_belongs_together_and_its_end_is_told_wherever_it_was_passed_on(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    with with_spending(sqlite_store, tmp_path) as api:
+        policy = json.loads((tmp_path / "config/notifications.json").read_text())
+        policy["escalation"] = {"warning": [{"after": "15m", "channels": ["inapp"]}]}
+        (tmp_path / "config/notifications.json").write_text(json.dumps(policy))
+        api.send(event("request-0001", model=UNKNOWN))
+        (alert,) = api.roll()["fired"]
+        for hours in (1, 25):  # it is passed on, and then repeated
+            assert follow_up(api.app, NOW + timedelta(hours=hours)) == [alert]
+        acknowledge(api.app.store, alert, "uid", None, NOW + timedelta(hours=26))
+        api.clock.now = NOW + timedelta(days=36)
+        assert api.roll()["cleared"] == [alert]
+        sent = [doc.data for doc in api.app.store.query(Query("notifications", limit=500))]
+        assert {dedup_key(one) for one in sent} == {f"{alert}-1"}
+        told_on = {kind: {one["channel"] for one in sent if one["kind"] == kind} for kind in ("repeat", "resolve")}
+        assert told_on == {"repeat": {"slack", "inapp"}, "resolve": {"slack", "inapp", "email"}}  # email has no address
