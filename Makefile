@@ -6,7 +6,8 @@ PYTHON := .venv/bin/python
 READY := .venv/.ready
 PORT ?= 8080
 DATA ?= .f0ops
-WORKERS ?= auto
+# One worker more than there are processors: many tests wait for a server, a browser or a clock.
+WORKERS ?= $(shell expr `getconf _NPROCESSORS_ONLN` + 1)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
