@@ -234,7 +234,8 @@ def _burn_facts(evaluation: Evaluation, judged: Facts, *, cleared: bool) -> Data
     It clears by its short window, so that is the one that is told then: the long one still has the trouble in it.
     """
     slo, most = evaluation.slo, judged.burning[0]
-    rate = burn_rate(most.short if cleared else most.long, slo.good_share)
+    told = most.short if cleared else most.long
+    rate = burn_rate(told, slo.good_share)
     left = slo.budget_left(evaluation.window)
     return {
         "unit": "×",
@@ -242,6 +243,8 @@ def _burn_facts(evaluation: Evaluation, judged: Facts, *, cleared: bool) -> Data
         "comparison": "above",
         "value": float(rate) if isinstance(rate, Fraction) else None,
         "threshold": float(most.pair.factor),
+        "good": told.good,
+        "total": told.total,
         "windowSeconds": most.pair.short if cleared else most.pair.long,
         "burn": {
             "objective": f"{slo.good_percent:f} %",

@@ -143,6 +143,7 @@ def test_an_outage_pages_and_clears_with_its_short_windows(store: Store) -> None
         assert (PAGE in cleared) == (n == 6)  # once the outage has left the half hour of the slower pair
     cleared_by = watch.alert(PAGE)
     assert (cleared_by["reason"], cleared_by["windowSeconds"]) == ("back_within_burn_rate", 300)
+    assert (cleared_by["good"], cleared_by["total"]) == (100, 100), "what was counted is of the window that is told"
     assert "in the last 5 minutes it burned 0 × as fast" in sentence(cleared_by, resolved=True)
 
 
