@@ -8,6 +8,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 from urllib.parse import quote
 
+from shared.domain.timeline import lasted
 from shared.status_page import view, words
 from shared.status_page.bars import bars
 
@@ -63,7 +64,7 @@ class Teller:
             "day": self.day(data["startedAt"]),
             "started": self.time(data["startedAt"]),
             "ended": self.time(ended) if ended else None,
-            "lasted": words.duration(ended - data["startedAt"]) if ended else None,
+            "lasted": lasted(ended - data["startedAt"]) if ended else None,
             **self.timeline(data["updates"], words.INCIDENT_STATUSES, earlier),
         }
 
