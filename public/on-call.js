@@ -134,6 +134,12 @@ function link(text, ...path) {
   return made;
 }
 
+function outward(text, address) {
+  const made = node("a", text);
+  made.href = address;
+  return made;
+}
+
 function time(iso) {
   const made = node("time", `${iso.slice(0, 10)} ${iso.slice(11, 16)} UTC`);
   made.dateTime = iso;
@@ -227,8 +233,10 @@ async function alert(id, focus) {
   ]);
   const change = (method, done) => async () => {
     let others = "";
+    let whose = "";
     try {
-      const { together } = await ask(method, `${path}/acknowledge`, `No alert of the name “${id}” ever began.`);
+      const { acknowledged, together } = await ask(method, `${path}/acknowledge`, `No alert of the name “${id}” ever began.`);
+      if (acknowledged) whose = ` ${acknowledged.by} has it: it is repeated and passed on no more.`; // maybe somebody was faster
       if (together.length) others = ` The same holds for what fires of its incident: ${together.join(", ")}.`;
     } catch (error) {
       if (!(error instanceof Told)) throw error;
@@ -237,7 +245,7 @@ async function alert(id, focus) {
       else tell(why);
       return;
     }
-    await show(done + others);
+    await show(done + whose + others);
   };
   const firing = known.state === "firing";
   const actions = node("div", undefined, "actions");
@@ -246,7 +254,7 @@ async function alert(id, focus) {
     actions.append(line("", `Acknowledged by ${known.acknowledged.by}, `, time(known.acknowledged.at), known.acknowledged.note ? `: ${known.acknowledged.note}` : ""));
     if (firing) actions.append(button("Give back", change("DELETE", "Given back. The alert is nobody's: it is repeated and passed on again."), "quiet"));
   } else if (firing) {
-    first = button("Acknowledge", change("POST", "Acknowledged. The alert is yours: it is repeated and passed on no more."));
+    first = button("Acknowledge", change("POST", "Acknowledged."));
     actions.append(first);
   } else {
     actions.append(node("p", "It does not fire now, so there is nothing to acknowledge."));
@@ -285,7 +293,8 @@ function coming(known) {
   if (known.state !== "firing") return ["Nothing: it does not fire."];
   if (known.acknowledged) return ["Nothing but its end: somebody has it."];
   if (!escalates && !repeats) return ["Nothing but its end."];
-  const to = escalatesTo.length ? ` to ${escalatesTo.join(" and ")}` : "";
+  const further = escalatesTo.map((channel) => (known.holds[channel] ? `${channel} (held back now: ${held(known.holds[channel])})` : channel));
+  const to = further.length ? ` to ${further.join(" and ")}` : "";
   const passed = escalates ? [`It is passed on${to} at `, time(escalates), ". "] : [];
   return [...passed, ...(repeats ? ["It is told again at ", time(repeats), "."] : [])];
 }
@@ -297,6 +306,8 @@ function budget(left) {
   return `${number(Math.floor(left * 100))} % is left`;
 }
 
+const held = (hold) => [words(hold.reason), ...(hold.by ? [`by ${hold.by}`] : [])].join(" ");
+
 function told(known) {
   const list = node("ul");
   for (const [channel, last] of Object.entries(known.told)) {
@@ -305,7 +316,7 @@ function told(known) {
     const why = last.reason ? ` (${words(last.reason)})` : "";
     item.append(line("", node("strong", channel), `: ${words(last.kind)} ${words(last.state)}${why}`, ...when));
     const hold = known.holds[channel];
-    if (hold) item.append(line("soft", `Held back now: ${words(hold.reason)}`, ...(hold.until ? [" until ", time(hold.until)] : [])));
+    if (hold) item.append(line("soft", `Held back now: ${held(hold)}`, ...(hold.until ? [" until ", time(hold.until)] : [])));
     list.append(item);
   }
   return list.children.length ? list : node("p", "Nothing was told to any channel.");
@@ -330,6 +341,7 @@ async function incident(id) {
       ["Status", words(known.status)],
       ["Impact", known.impact],
       ["Components", (known.components || []).join(", ")],
+      ["Seen by", known.publicUrl ? outward("everybody, on the status page", known.publicUrl) : "the team only"],
       ["Began", known.startedAt && time(known.startedAt)],
       ["Resolved", known.resolvedAt && time(known.resolvedAt)],
       ["In the hands of", known.acknowledged && line("", `${known.acknowledged.by}, since `, time(known.acknowledged.at))],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -59,7 +59,9 @@ def one_alert(app: App, request: Request, now: datetime, path: Mapping[str, str]
     doc = app.store.get(f"alerts/{_id(path)}")
     if doc is None:
         raise _unknown()
-    return _tagged(doc, {"told": _told(app, doc), "holds": _holds(app, doc, now), **_next(app, doc)})
+    due = _next(app, doc)
+    holds = _holds(app, doc, due["next"]["escalatesTo"], now)
+    return _tagged(doc, {"told": _told(app, doc), "holds": holds, **due})
 
 
 def _told(app: App, doc: Doc) -> dict[str, Any]:
@@ -83,13 +85,13 @@ def _held(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {**data, "until": _iso(data.get("until"))} if data else None
 
 
-def _holds(app: App, doc: Doc, now: datetime) -> dict[str, Any]:
-    """By channel what would hold it back now, or null."""
+def _holds(app: App, doc: Doc, further: Sequence[str], now: datetime) -> dict[str, Any]:
+    """By channel, those that are told next too, what would hold it back now, or null."""
     if doc.data["state"] != "firing":
         return {}
     writes = AlertWrites(app.store, app.flags.all(), configured(app), now, quiet_reader(app))
     found: dict[str, Any] = {}
-    for channel in doc.data["channels"]:
+    for channel in (*doc.data["channels"], *further):
         hold = writes.withheld(channel, doc.id, doc.data.get("rule") or "", doc.data, "trigger")
         found[channel] = hold and {"reason": hold.reason, "by": hold.by, "until": _iso(hold.until)}
     return found

@@ -46,7 +46,9 @@ exit codes:
 
 def main(argv: Sequence[str], env: Mapping[str, str], screen: Screen) -> int:
     """The exit code. Wrong arguments end in SystemExit(2), as argparse has it."""
-    options = parser().parse_args(argv)
+    options, beyond = parser().parse_known_args(argv)
+    if beyond:  # told with the usage of the command, which argparse itself does not
+        options.command_parser.error(f"unrecognized arguments: {' '.join(beyond)}")
     try:
         text: str = options.run(options, Client.of(options.url, options.token, env), screen)
     except Failed as answered:
@@ -71,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
         command = module.add_to(commands)
         command.add_argument("--url", help="where F0 Ops answers, such as https://PROJECT-ID.web.app")
         command.add_argument("--token", help="a Firebase ID token; others can see it in the list of processes")
+        command.set_defaults(command_parser=command)
     return parser
 
 

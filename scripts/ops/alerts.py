@@ -96,11 +96,12 @@ def _taker(one: Answer) -> str:
 
 
 def taken(answer: Answer) -> str:
-    """Of an alert that was acknowledged: whose it is now, with the others of its incident."""
+    """Of an alert that is acknowledged: who has it, maybe since before, with the others of its incident."""
     name, others = printable(answer["alertId"]), printable(", ".join(answer["together"]))
+    by = printable(answer["acknowledged"]["by"])
     if others:
-        return f"Yours are {name} and what fires of its incident, {others}: all are repeated and passed on no more."
-    return f"{name} is yours: it is repeated and passed on no more."
+        return f"{by} has {name} and what fires of its incident, {others}: all are repeated and passed on no more."
+    return f"{by} has {name}: it is repeated and passed on no more."
 
 
 def given_back(answer: Answer) -> str:
@@ -139,10 +140,16 @@ def coming(answer: Answer, screen: Screen) -> str:
         return "nothing; it does not fire"
     if answer["acknowledged"]:
         return "nothing, since somebody has it; its end is told"
-    to = f" to {', '.join(due['escalatesTo'])}" if due["escalatesTo"] else ""
+    to = f" to {', '.join(_further(answer, channel) for channel in due['escalatesTo'])}" if due["escalatesTo"] else ""
     said = [f"passed on{to} at {shown_time(due['escalates'], screen)}"] if due["escalates"] else []
     said += [f"repeated at {shown_time(due['repeats'], screen)}"] if due["repeats"] else []
     return ", ".join(said) or "nothing; it was passed on to everybody, and its end is told"
+
+
+def _further(answer: Answer, channel: str) -> str:
+    """A channel that hears of it next, unless what holds it back now still does."""
+    hold = answer["holds"].get(channel)
+    return f"{channel} (held now: {_words(hold['reason'])})" if hold else channel
 
 
 def _words(reason: str | None) -> str:

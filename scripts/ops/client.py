@@ -127,7 +127,8 @@ def _told(answer: requests.Response) -> str:
     try:
         problem = answer.json()
         if problem.get("code") in _LISTED_BY:
-            return printable(f"{problem['detail'].partition(';')[0]}; `./ops {_LISTED_BY[problem['code']]}` lists them")
+            command = "inbox" if "/inbox/" in answer.url else _LISTED_BY[problem["code"]]
+            return printable(f"{problem['detail'].partition(';')[0]}; `./ops {command}` lists them")
         lines = [f"{e['path']}: {e['message']}" for e in problem.get("errors", [])]
         return printable("\n".join(lines) or problem["detail"], "\n")
     except (ValueError, KeyError, TypeError, AttributeError):

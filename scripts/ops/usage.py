@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from scripts.ops.asking import confirm
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.money import counts
 from scripts.ops.screen import Screen, table
@@ -27,7 +28,8 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--to", metavar="DAY", help="the last day, included; today unless said")
     command.add_argument("--set-quota", metavar="JSON", help='limits of this user: {"day": {"calls": 5}}; {} ends them')
     command.add_argument("--export", action="store_true", help="all that is kept of the user's usage")
-    command.add_argument("--erase", action="store_true", help="delete it; the organisation's totals stay")
+    command.add_argument("--erase", action="store_true", help="delete it for ever; the organisation's totals stay")
+    command.add_argument("--yes", action="store_true", help="of --erase: do not ask")
     command.add_argument("--json", action="store_true", help="the answer as it is, every digit")
     command.set_defaults(run=run)
     return command
@@ -41,6 +43,7 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     if options.export:
         return client.get(f"{path}/export").text
     if options.erase:
+        confirm(options, f"Erase the usage of {printable(uid)} for ever? The organisation's totals stay.")
         done = client.change("DELETE", path)
         return f"Erased {done['erased']} documents of {done['user']}. The totals stay."
     if options.set_quota is not None:

@@ -78,7 +78,7 @@ def test_the_link_of_a_message_leads_to_acknowledge_and_a_key_acknowledges_and_g
     assert page.locator(":focus").inner_text() == "Acknowledge"
     assert acknowledged(server) is None, "opening the page acknowledges nothing"
     page.keyboard.press("Enter")
-    outcome = page.get_by_role("status").filter(has_text="Acknowledged. The alert is yours")
+    outcome = page.get_by_role("status").filter(has_text="Acknowledged. local-admin has it")
     outcome.wait_for()
     assert acknowledged(server)["by"] == "local-admin"
     assert page.locator(":focus").get_attribute("id") == "outcome", "a second Enter must not give it back"
@@ -97,6 +97,7 @@ def test_from_the_alert_one_comes_to_its_incident_its_runbook_and_all_open_alert
     entry = page.get_by_role("listitem").filter(has_text="Opened by the alert")
     entry.get_by_text("f0-ops, internal").wait_for()
     entry.get_by_text("The public reads: Found by our monitoring.").wait_for()
+    assert re.search(r"Seen by\s+the team only", page.locator("main").inner_text())
     page.get_by_role("link", name="Open alerts").click()
     page.get_by_role("link", name="API Latency (p95)").click()
     page.get_by_role("button", name="Acknowledge").wait_for()

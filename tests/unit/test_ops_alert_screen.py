@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from scripts.ops.screen import Screen, table
+from shared.acknowledge import acknowledge
 from shared.store.protocol import Create
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
@@ -54,21 +55,27 @@ def test_a_narrow_screen_keeps_what_matters_most(ops: Ops) -> None:
     assert API in lines[2]
 
 
-def test_taking_one_on_says_what_else_is_yours_and_giving_it_back_whose_it_is_not(ops: Ops) -> None:
+def test_taking_one_on_says_who_has_it_and_what_else_and_giving_it_back_whose_it_is_not(ops: Ops) -> None:
     done = cli(ops, "alert", "ack", API, "--note", "rolling back")
     assert done.out == (
-        f"Yours are {API} and what fires of its incident, {PAGE}: all are repeated and passed on no more.\n"
+        f"local-admin has {API} and what fires of its incident, {PAGE}: all are repeated and passed on no more.\n"
     )
     assert [line.split()[5] for line in cli(ops, "alert", "list").lines[1:3]] == ["local-admin"] * 2
-    assert cli(ops, "alert", "ack", TICKET).out == f"{TICKET} is yours: it is repeated and passed on no more.\n"
+    assert cli(ops, "alert", "ack", TICKET).out == f"local-admin has {TICKET}: it is repeated and passed on no more.\n"
     assert cli(ops, "alert", "unack", PAGE).out.startswith(f"Nobody has {PAGE} nor what fires of its incident, {API}:")
+
+
+def test_who_was_slower_is_told_who_has_it(ops: Ops) -> None:
+    acknowledge(ops.app.store, API, "ben", None, NOW)
+    assert cli(ops, "alert", "ack", API).out.startswith(f"ben has {API} and what fires of its incident, {PAGE}:")
 
 
 def test_why_says_who_was_told_who_has_it_and_what_comes_next(ops: Ops, watch: Watch) -> None:
     shown = cli(ops, "alert", "why", API).lines
     assert shown[:2] == [f"{API}: firing, threshold exceeded, since 2026-03-10 12:02", f"incident {FIRST}"]
     assert shown[3].split() == ["channel", "last", "state", "reason", "held", "now", "by"]
-    assert shown[-1] == "next: passed on to pagerduty at 2026-03-10 12:17, repeated at 2026-03-10 16:02"
+    to = "pagerduty (held now: channel disabled)"  # as shipped: nobody is to count on it
+    assert shown[-1] == f"next: passed on to {to} at 2026-03-10 12:17, repeated at 2026-03-10 16:02"
     cli(ops, "alert", "ack", API, "--note", "rolling back")
     shown = cli(ops, "alert", "why", API).lines
     assert shown[1] == "acknowledged by local-admin at 2026-03-10 12:02: rolling back"
@@ -89,7 +96,8 @@ def test_why_says_who_was_told_who_has_it_and_what_comes_next(ops: Ops, watch: W
         (("inbox", "read"), "`inbox read ID`, or `inbox read --all`"),
         (("inbox", "read", "x", "--all"), "`inbox read ID`, or `inbox read --all`"),
         (("inbox", "list", "x"), "takes no id"),
-        (("inbox", "read", "nothing"), "there is none of this id"),
+        (("inbox", "read", "nothing"), "there is none of this id; `./ops inbox` lists them"),
+        (("costs", "--group-by", "user"), "usage: ./ops costs [-h] [--by"),
         (("inbox", "--limit", "0"), "limit: must be"),
     ],
 )

@@ -50,7 +50,9 @@ def test_costs_are_shown_with_the_most_expensive_first_and_the_months_end(api: U
     assert ask(api, "costs", "--by", "day", "--csv").splitlines()[1].startswith("2026-11-20,10,133654,9000,162.4661")
 
 
-def test_a_users_days_and_limits_are_shown_and_changed_and_erased(api: UsageApi) -> None:
+def test_a_users_days_and_limits_are_shown_and_changed_and_erased(
+    api: UsageApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api.send(*ten())
     assert "2026-11-20     10  133,654  1.62 USD" in ask(api, "usage", "ada")
     changed = ask(api, "usage", "ada", "--set-quota", '{"day": {"calls": 20}}')
@@ -59,7 +61,11 @@ def test_a_users_days_and_limits_are_shown_and_changed_and_erased(api: UsageApi)
     key = api.get("/api/usage/ada")["user"]
     assert ask(api, "usage", key) == ask(api, "usage", "ada")
     assert '"uid": "ada"' in ask(api, "usage", "ada", "--export")
-    assert "The totals stay." in ask(api, "usage", "ada", "--erase")
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    with pytest.raises(AssertionError):  # nobody said yes
+        ask(api, "usage", "ada", "--erase")
+    assert "1.62 USD" in ask(api, "usage", "ada")
+    assert "The totals stay." in ask(api, "usage", "ada", "--erase", "--yes")
     assert "Nothing was used" in ask(api, "usage", "ada")
 
 

@@ -107,7 +107,11 @@ def test_the_alert_says_why_nobody_was_paged(ops: Ops) -> None:
     one = made(ops)
     body = ops.get(f"/api/ops/alerts/{ALERT}").json
     held = {"reason": "silenced", "by": one["id"], "until": "2026-03-10T13:02:30Z"}
-    assert body["holds"] == {"slack": held}
+    assert body["holds"] == {  # also of those that it is passed on to
+        "slack": held,
+        "email": {"reason": "not_configured", "by": None, "until": None},
+        "pagerduty": {"reason": "channel_disabled", "by": None, "until": None},
+    }
     assert (body["told"]["slack"]["state"], body["acknowledged"]) == ("pending", None)
 
 
