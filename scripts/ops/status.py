@@ -42,7 +42,7 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
             for status in ("in_progress", "verifying", "scheduled")
             for one in client.json(maintenances.BASE, [("status", status)])["maintenances"]
         ],
-        "postmortems": client.json(incidents.BASE, [("postmortem", "due")]),
+        "postmortems": client.json(incidents.BASE, [("postmortem", "due"), ("from", "-90d")]),
     }
     return as_json(answer) if options.json else "\n".join(overview(answer, screen))
 
