@@ -80,7 +80,6 @@ def joined(
         "firingAlertIds": _with(firing(incident), alert_id),
         "cause": incident.get("cause") or cause,
         "runbook": incident.get("runbook") or runbook,
-        **in_hand.NOBODY,
         "acknowledged": held,
     }
     if IMPACTS.index(impact) > IMPACTS.index(incident["impact"]):

@@ -196,6 +196,17 @@ def test_an_alert_that_joins_what_somebody_has_in_hand_is_told_once_and_passed_o
     assert follow_up(app(watch), NOW + timedelta(hours=9)) == []
 
 
+def test_an_alert_that_joins_what_was_given_back_is_not_taken_on_by_a_last_word(quick: Watch) -> None:
+    joins_later(quick)
+    acknowledge(quick.store, API, "ada", None, NOW + MINUTE)
+    take_back(quick.store, API, "ada", NOW + 2 * MINUTE)
+    broken(quick, 1)
+    writes(quick, NOW + 6 * MINUTE, message="I have to go.")
+    assert takers(quick) == [None, None]
+    acknowledge(quick.store, PAGE, "bob", None, NOW + 7 * MINUTE)
+    assert takers(quick) == ["bob", "bob"]
+
+
 def test_what_joins_a_forgotten_incident_is_passed_on_and_the_next_who_touches_it_has_it(quick: Watch) -> None:
     quick.data = burning()
     quick.data["slos"][0]["alert"]["burn_rates"] = False
