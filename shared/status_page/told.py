@@ -84,7 +84,7 @@ class Teller:
             "affects": self.affects(data),
             "at": view.iso(begin),
             "day": self.day(begin),
-            "begin": self.time(data["scheduledFor"]),
+            "begin": self.time(begin),
             "end": self.time(data["scheduledUntil"]),
             "done": self.time(data["completedAt"]) if data.get("completedAt") else None,
             **timeline,

@@ -346,6 +346,14 @@ class TestIncidents:
         assert html.count("3 March 2026</h2>") == 1
         assert html.index("3 March 2026</h2>") < html.index(">Late</a>") < html.index("2 March 2026</h2>")
 
+    def test_a_maintenance_that_was_begun_early_ends_after_it_began(self, serve: Serve) -> None:
+        times = {"startedAt": NOW - timedelta(minutes=90), "completedAt": NOW - timedelta(minutes=60)}
+        early = maintenance("early", "Early", "completed", NOW + timedelta(hours=1), 1, [], **times)
+        html = get(serve(snapshot("operational", maintenances=[early])) + "/status/incidents/early").text
+        found = re.search(r'datetime="([^"]+)">[^<]+</time> to <time datetime="([^"]+)"', html)
+        assert found
+        assert found.groups() == tuple(f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in times.values())
+
     def test_a_long_one_fits_and_says_what_it_leaves_out(self, serve: Serve) -> None:
         updates = [update(NOW - minutes(100 - n), "investigating", f"{n} <&> " * 600) for n in range(100)]
         url = serve(snapshot("degraded", incidents=[incident("long", "Long", "low", ["API"], NOW, *updates)]))
