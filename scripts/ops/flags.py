@@ -52,6 +52,15 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     return f"{options.name} is {_text(after['flags'][options.name]['value'])}, everywhere within 8 seconds."
 
 
+def changed(flags: Answer) -> list[str]:
+    """A sentence for each that is not as in its file: whoever looks for trouble has to know that messages are off."""
+    return [
+        f"The switch {printable(name)} is {_text(one['value'])}; as shipped it is {_text(one['default'])}."
+        for name, one in flags.items()
+        if one["value"] != one["default"]
+    ]
+
+
 def listed(answer: Answer, screen: Screen) -> list[str]:
     rows = [
         [printable(name), _text(one["value"]), "" if one["value"] == one["default"] else _text(one["default"])]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import Any
 
-from scripts.ops import alerts, incident_screen, incidents, maintenances
+from scripts.ops import alerts, flags, incident_screen, incidents, maintenances
 from scripts.ops.asking import as_json, shown_time
 from scripts.ops.client import Client, printable
 from scripts.ops.screen import Screen
@@ -23,8 +23,8 @@ Answer = Mapping[str, Any]
 def add_to(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "status",
-        help="components, firing alerts, open incidents, maintenance",
-        description="Show what is broken and why, what is not set up, what is worked on, and what is planned.",
+        help="switches, components, firing alerts, open incidents, maintenance",
+        description="Show what was switched, is broken and why, is not set up, is worked on, and is planned.",
     )
     command.add_argument("--json", action="store_true", help="the answers as they are")
     command.set_defaults(run=run)
@@ -43,13 +43,15 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
             for one in client.json(maintenances.BASE, [("status", status)])["maintenances"]
         ],
         "postmortems": client.json(incidents.BASE, [("postmortem", "due"), ("from", "-90d")]),
+        "flags": client.json(flags.BASE)["flags"],
     }
     return as_json(answer) if options.json else "\n".join(overview(answer, screen))
 
 
 def overview(answer: Answer, screen: Screen) -> list[str]:
-    """Components, then what fires, then what is worked on, then what is planned, and what is to be written."""
+    """Switches, components, then what fires, what is worked on, what is planned, and what is to be written."""
     lines = [screen.bold(f"The status page says: {answer['health']['status']}.")]
+    lines += [screen.paint(line, _COLOURS["degraded"]) for line in flags.changed(answer["flags"])]
     lines += components(answer["status"], screen)
     lines += ["", screen.bold("Firing"), *alerts.listed({"alerts": answer["alerts"], "cursor": None}, screen)]
     lines += ["", screen.bold("Open incidents"), *incident_screen.listed(answer["incidents"], screen)]

@@ -79,7 +79,7 @@ def test_before_anything_was_published_it_answers_too(sqlite_store: SqliteStore)
         assert (reply["overall"], reply["publishedAt"], reply["components"][0]["since"]) == ("unknown", None, None)
 
 
-def shown(ops: Ops, width: int = 100) -> list[str]:
+def shown(ops: Ops, width: int = 100, flags: Any = None) -> list[str]:
     screen = Screen(io.StringIO(), width, colours=False, braille=True, zone=UTC)
     answer = {
         "health": {"status": "outage"},
@@ -88,6 +88,7 @@ def shown(ops: Ops, width: int = 100) -> list[str]:
         "incidents": {"incidents": [], "cursor": None},
         "maintenances": [],
         "postmortems": {"incidents": [], "cursor": None},
+        "flags": flags or {"alerts.enabled": {"value": True, "default": True}},
     }
     return overview(answer, screen)
 
@@ -118,6 +119,15 @@ def test_the_terminal_shows_each_state_with_its_reason_and_what_to_do(ops: Ops) 
         "",
         "Open incidents",
         "There are none.",
+    ]
+
+
+def test_what_was_switched_stands_first(ops: Ops) -> None:
+    flags = {"alerts.enabled": {"value": False, "default": True}, "quotas.enabled": {"value": True, "default": True}}
+    assert shown(ops, flags=flags)[:3] == [
+        "The status page says: outage.",
+        "The switch alerts.enabled is false; as shipped it is true.",
+        *shown(ops)[1:2],
     ]
 
 
