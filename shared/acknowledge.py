@@ -47,7 +47,7 @@ def acknowledge(store: Store, alert_id: str, by: str, note: str | None, now: dat
     def decide(found: _Together) -> list[Write]:
         if found.alert.data["state"] != "firing":
             raise NotFiring(alert_id)
-        taker: Data = found.alert.data.get("acknowledged") or {"by": by, "at": now, "note": note}
+        taker: Data = {"by": by, "at": now, "note": note}
         untaken = [alert for alert in (found.alert, *found.others) if not alert.data.get("acknowledged")]
         writes = [write for alert in untaken for write in taken_on(alert, taker, now)]
         after = in_hand.acknowledged(found.incident.data, taker) if found.incident else None

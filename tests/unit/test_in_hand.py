@@ -196,6 +196,22 @@ def test_an_alert_that_joins_what_somebody_has_in_hand_is_told_once_and_passed_o
     assert follow_up(app(watch), NOW + timedelta(hours=9)) == []
 
 
+def test_what_joins_what_was_resolved_too_early_is_of_who_acknowledges_then(quick: Watch) -> None:
+    """And not of who has an alert of it from before, and may be gone."""
+    joins_later(quick)
+    acknowledge(quick.store, API, "ada", "on it", NOW + MINUTE)
+    intent = Intent("resolved", "ada", NOW + MINUTE)
+    incidents.change(quick.store, f"incidents/{FIRST}", lambda d: incident.resolved(d, "ada", NOW + MINUTE), intent)
+    broken(quick, 1)
+    assert takers(quick) == ["ada", None]
+    for _ in range(2):
+        acknowledge(quick.store, API, "bob", "so it is me", NOW + 9 * MINUTE)
+    assert takers(quick) == ["ada", "bob"]
+    found = quick.doc(f"incidents/{FIRST}")
+    assert found["acknowledged"] == {"by": "bob", "at": NOW + 9 * MINUTE, "note": "so it is me"}
+    assert found["updatedAt"] == NOW + 9 * MINUTE
+
+
 def test_an_alert_that_joins_what_was_given_back_is_not_taken_on_by_a_last_word(quick: Watch) -> None:
     joins_later(quick)
     acknowledge(quick.store, API, "ada", None, NOW + MINUTE)
