@@ -1,4 +1,4 @@
-"""`alert`: what fires and who has it; take an alert on, give it back, or see why nobody was paged."""
+"""`alert`: what fires and who has it; take an alert on, give it back, see why nobody was paged, or mark it false."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "alert",
         help="what fires, take an alert on, or see who was told and why not",
-        description="List what fires (list), acknowledge an alert (ack), give it back (unack), or show what each"
-        " channel was told and what comes next (why).",
+        description="List what fires (list), acknowledge an alert (ack), give it back (unack), show what each channel"
+        " was told and what comes next (why), or mark its last firing as a false alarm (false), for the report.",
     )
-    command.add_argument("action", choices=("list", "ack", "unack", "why"))
+    command.add_argument("action", choices=("list", "ack", "unack", "why", "false"))
     command.add_argument("id", nargs="?", help="of the alert, such as api-availability-threshold; not for list")
-    command.add_argument("--note", help="of ack: for those who come after you")
+    command.add_argument("--note", help="of ack: for those who come after you; of false: why it was")
+    command.add_argument("--undo", action="store_true", help="of false: take the mark back")
     command.add_argument("--state", choices=STATES, help="of list: only these; firing and pending unless said")
     command.add_argument("--json", action="store_true", help="the answer as it is")
     command.set_defaults(run=run)
@@ -39,17 +40,26 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         return _list(options, client, screen)
     if not options.id:
         raise CannotAsk(f"Name one: `alert {options.action} ID`; `alert list` has them.", WRONG)
+    if options.undo and options.action != "false":
+        raise CannotAsk("--undo is of `alert false`; `alert unack` gives an alert back.", WRONG)
     path = f"{BASE}/{quote(options.id, safe='')}"
+    body = {"note": options.note} if options.note else {}
     if options.action == "why":
         answer = client.json(path)
     elif options.action == "ack":
-        answer = client.change("POST", f"{path}/acknowledge", {"note": options.note} if options.note else {})
-    else:
+        answer = client.change("POST", f"{path}/acknowledge", body)
+    elif options.action == "unack":
         answer = client.change("DELETE", f"{path}/acknowledge")
+    elif options.undo:
+        answer = client.change("DELETE", f"{path}/false")
+    else:
+        answer = client.change("POST", f"{path}/false", body)
     if options.json:
         return as_json(answer)
     if options.action == "why":
         return "\n".join(why(answer, screen))
+    if options.action == "false":
+        return marked(answer, screen)
     return taken(answer) if options.action == "ack" else given_back(answer)
 
 
@@ -111,6 +121,14 @@ def given_back(answer: Answer) -> str:
     return f"{name} is nobody's: it is repeated and passed on again."
 
 
+def marked(answer: Answer, screen: Screen) -> str:
+    """Which firing is, or is no longer, a false alarm, and what that is for."""
+    name, at = printable(answer["alertId"]), shown_time(answer["firedAt"], screen)
+    if answer["markedFalse"]:
+        return f"The firing of {name} at {at} counts as false in the report. Nothing is silenced by that."
+    return f"The firing of {name} at {at} counts as right."
+
+
 def why(answer: Answer, screen: Screen) -> list[str]:
     """A line for each channel: what became of its last notification, and what would hold it back now; what is next."""
     rows = []
@@ -126,6 +144,9 @@ def why(answer: Answer, screen: Screen) -> list[str]:
         by, note = answer["acknowledged"]["by"], answer["acknowledged"]["note"]
         at = shown_time(answer["acknowledged"]["at"], screen)
         lines.append(f"acknowledged by {printable(by)} at {at}{f': {printable(note)}' if note else ''}")
+    if answer["markedFalse"]:
+        by, note = answer["markedFalse"]["by"], answer["markedFalse"]["note"]
+        lines.append(f"marked false by {printable(by)}{f': {printable(note)}' if note else ''}")
     if answer["incidentId"]:
         lines.append(f"incident {printable(answer['incidentId'])}")
     heads = ["channel", "last", "state", "reason", "held now by"]

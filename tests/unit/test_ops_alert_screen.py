@@ -65,6 +65,14 @@ def test_taking_one_on_says_who_has_it_and_what_else_and_giving_it_back_whose_it
     assert cli(ops, "alert", "unack", PAGE).out.startswith(f"Nobody has {PAGE} nor what fires of its incident, {API}:")
 
 
+def test_a_firing_is_marked_false_and_the_mark_is_taken_back(ops: Ops) -> None:
+    done = cli(ops, "alert", "false", TICKET, "--note", "a load test").out
+    assert done.startswith(f"The firing of {TICKET} at 2026-03-10 12:02 counts as false in the report.")
+    assert "marked false by local-admin: a load test" in cli(ops, "alert", "why", TICKET).lines
+    assert cli(ops, "alert", "false", TICKET, "--undo").out.endswith("counts as right.\n")
+    assert "marked false" not in cli(ops, "alert", "why", TICKET).out
+
+
 def test_who_was_slower_is_told_who_has_it(ops: Ops) -> None:
     acknowledge(ops.app.store, API, "ben", None, NOW)
     assert cli(ops, "alert", "ack", API).out.startswith(f"ben has {API} and what fires of its incident, {PAGE}:")
@@ -92,6 +100,8 @@ def test_why_says_who_was_told_who_has_it_and_what_comes_next(ops: Ops, watch: W
     [
         (("alert", "ack"), "Name one: `alert ack ID`; `alert list` has them."),
         (("alert", "list", API), "`alert list` takes no id"),
+        (("alert", "ack", API, "--undo"), "`alert unack` gives an alert back"),
+        (("alert", "false", "nothing"), "no alert of this id ever began"),
         (("alert", "why", "nothing"), "no alert of this id ever began"),
         (("inbox", "read"), "`inbox read ID`, or `inbox read --all`"),
         (("inbox", "read", "x", "--all"), "`inbox read ID`, or `inbox read --all`"),
