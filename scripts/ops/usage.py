@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
@@ -77,7 +78,10 @@ def standing(quota: Answer, screen: Screen) -> list[str]:
     head = f"plan {printable(quota['plan'])}" + (", with limits of this user alone" if quota["override"] else "")
     if quota["limits_of"] != quota["plan"]:
         head += f", which config/plans.json does not know: the limits of {printable(quota['limits_of'])} hold"
-    rows = [[s["limit"], s["used"], s["held"], s["left"], s["most"], s["resetsAt"][:16]] for s in quota["limits"]]
+    rows = [
+        [s["limit"], *(f"{Decimal(s[name]):,}" for name in ("used", "held", "left", "most")), s["resetsAt"][:16]]
+        for s in quota["limits"]
+    ]
     if not rows:
         return [head, screen.dim("No limits.")]
     return [head, *table(screen, ["limit", "used", "held", "left", "of", "resets (UTC)"], rows, (1, 2, 3, 4))]
