@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
 from scripts.ops.asking import confirm
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
-from scripts.ops.money import counts
+from scripts.ops.money import counts, usd
 from scripts.ops.screen import Screen, table
 
 BASE = "/api/usage"
@@ -78,10 +77,14 @@ def standing(quota: Answer, screen: Screen) -> list[str]:
     head = f"plan {printable(quota['plan'])}" + (", with limits of this user alone" if quota["override"] else "")
     if quota["limits_of"] != quota["plan"]:
         head += f", which config/plans.json does not know: the limits of {printable(quota['limits_of'])} hold"
-    rows = [
-        [s["limit"], *(f"{Decimal(s[name]):,}" for name in ("used", "held", "left", "most")), s["resetsAt"][:16]]
-        for s in quota["limits"]
-    ]
+    amounts = ("used", "held", "left", "most")
+    rows = [[s["limit"], *(_amount(s, name) for name in amounts), s["resetsAt"][:16]] for s in quota["limits"]]
     if not rows:
         return [head, screen.dim("No limits.")]
     return [head, *table(screen, ["limit", "used", "held", "left", "of", "resets (UTC)"], rows, (1, 2, 3, 4))]
+
+
+def _amount(standing: Answer, name: str) -> str:
+    """`2,000` calls or tokens, `19.92 USD`."""
+    amount: str = standing[name]
+    return usd(amount) if standing["limit"].endswith("-cost") else f"{int(amount):,}"

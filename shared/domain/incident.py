@@ -31,6 +31,7 @@ FIRST_WORDS = {
     "resolved": "Normal service is restored.",
 }
 
+_ENDS = (".", "!", "?", "…")  # what a sentence ends with
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -228,7 +229,9 @@ def _public(incident: Mapping[str, Any], public: bool | None) -> bool:
 
 
 def _with_duration(message: str, incident: Mapping[str, Any]) -> str:
-    return f"{message.rstrip()} Resolved after {lasted(incident['resolvedAt'] - incident['startedAt'])}."
+    said = message.rstrip()
+    end = "" if said.endswith(_ENDS) else "."
+    return f"{said}{end} Resolved after {lasted(incident['resolvedAt'] - incident['startedAt'])}."
 
 
 def _check_times(incident: Mapping[str, Any], now: datetime) -> None:

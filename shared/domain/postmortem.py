@@ -161,10 +161,22 @@ def _impact(incident: Mapping[str, Any], life: Life, burnt: Sequence[Burnt]) -> 
     lines += ["| SLO | objective | bad events | error budget burnt |", "|---|---|---|---|"]
     for one in burnt:
         about = "about " if one.estimated else ""
-        share = "no budget" if one.share is None else f"{about}{float(100 * one.share):.1f} % of {one.window}"
         events = f"{about}{one.bad:,} of {one.total:,}"
-        lines.append(f"| {plain(one.slo)} | {plain(one.objective)} | {events} | {share} |")
+        lines.append(f"| {plain(one.slo)} | {plain(one.objective)} | {events} | {_burnt(one, about)} |")
     return [*lines, "", "_Who was affected, and how?_"]
+
+
+def _burnt(one: Burnt, about: str) -> str:
+    """'45.2 % of the budget of 30 days'; from twice as much, as messages have it, '70.7 × the budget of 30 days'."""
+    if one.share is None:
+        return "no budget"
+    if one.share >= 2:
+        much = f"{float(one.share):,.1f} ×"
+    elif 0 < one.share < Fraction(1, 2000):
+        about, much = "", "less than 0.1 % of"
+    else:
+        much = f"{float(100 * one.share):.1f} % of"
+    return f"{about}{much} the budget of {one.window}"
 
 
 def _row(update: Mapping[str, Any]) -> str:

@@ -86,7 +86,7 @@ def edits(path: str, seen: str) -> list[tuple[str, str, Any, dict[str, str]]]:
                 found.append(("POST", f"{path}/updates", {"message": f"m{n}", "status": "mitigating"}, {}))
             case 4:
                 found.append(("POST", f"{path}/actions", {"title": f"Item {n}"}, {}) if n % 4 == 0 else
-                             ("POST", f"{path}/resolve", {"message": f"m{n}"}, {}))  # fmt: skip
+                             ("POST", f"{path}/resolve", {"message": f"m{n}."}, {}))  # fmt: skip
             case 5:
                 found.append(("POST", f"{path}/reopen", {"message": f"m{n}"}, {}))
             case 6 | 7:

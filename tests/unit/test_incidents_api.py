@@ -70,6 +70,14 @@ def test_an_incident_is_led_from_its_opening_to_its_end(on_call: Desk) -> None:
     assert on_call.incident(name) == {key: value for key, value in ended.items() if key != "published"}
 
 
+@pytest.mark.parametrize(("sent", "told"), [("Done", "Done."), ("Done.", "Done."), ("Phew!\n", "Phew!")])
+def test_how_long_it_took_is_a_sentence_of_its_own(quick: Desk, sent: str, told: str) -> None:
+    name = quick.open()
+    quick.wait(minutes=3)
+    ended = quick.post(f"/api/incidents/{name}/resolve", {"message": sent})
+    assert ended["updates"][-1]["message"] == f"{told} Resolved after 3 min."
+
+
 def test_the_public_page_follows_with_the_answer(on_call: Desk) -> None:
     assert on_call.public() is None
     name = on_call.open(publicVisible=True)

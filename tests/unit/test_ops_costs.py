@@ -58,6 +58,8 @@ def test_a_users_days_and_limits_are_shown_and_changed_and_erased(
     changed = ask(api, "usage", "ada", "--set-quota", '{"day": {"calls": 20}}')
     assert "with limits of this user alone" in changed
     assert re.search(r"day-calls\s+10\s+0\s+10\s+20\s+2026-11-21T00:00", changed)
+    assert re.search(r"day-tokens\s+133,654\s+0\s+9,866,346\s+10,000,000 ", changed)
+    assert re.search(r"month-cost\s+1\.62 USD\s+0\.00 USD\s+198\.38 USD\s+200\.00 USD ", changed)
     key = api.get("/api/usage/ada")["user"]
     assert ask(api, "usage", key) == ask(api, "usage", "ada")
     assert '"uid": "ada"' in ask(api, "usage", "ada", "--export")

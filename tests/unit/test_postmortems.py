@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.domain.incident import new_incident
 from shared.domain.incident_stats import life_of, means
-from shared.domain.postmortem import plain, with_items
+from shared.domain.postmortem import Burnt, plain, with_items, written
 from shared.postmortems import remind
 from shared.store.protocol import Create, Query, Store, Unavailable
 from shared.store.sqlite import SqliteStore
@@ -57,6 +59,24 @@ def test_the_draft_of_an_incident_that_an_alert_opened_is_good_enough_to_edit(st
         if os.environ.get("WRITE_GOLDEN"):
             GOLDEN.write_text(draft["markdown"])
         assert draft["markdown"] == GOLDEN.read_text()
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        (Fraction(0), "0.0 % of the budget of 30 days"),
+        (Fraction(1, 10_000), "less than 0.1 % of the budget of 30 days"),
+        (Fraction(452, 1000), "45.2 % of the budget of 30 days"),
+        (Fraction(1999, 1000), "199.9 % of the budget of 30 days"),
+        (Fraction(70_743, 1000), "70.7 × the budget of 30 days"),
+        (None, "no budget"),
+    ],
+)
+def test_the_budget_burnt_is_told_as_messages_tell_it(share: Fraction | None, told: str) -> None:
+    incident = new_incident("Orders fail", "high", ["API"], NOW)
+    burnt = Burnt("API Availability", "99.5 %", "30 days", 7, 1000, share)
+    draft = written("i-1", incident, [], life_of(incident, NOW), [burnt], [])
+    assert f"| API Availability | 99.5 % | 7 of 1,000 | {told} |" in draft
 
 
 def test_what_people_wrote_cannot_become_markup() -> None:
