@@ -19,11 +19,23 @@ HEARS = "pagerduty"  # the channel that has a word for it that somebody has an a
 
 
 def announced(
-    name: str, seq: int, channel: str, kind: Kind, facts: Mapping[str, Any], now: datetime, hold: Hold | None
+    name: str,
+    seq: int,
+    channel: str,
+    kind: Kind,
+    facts: Mapping[str, Any],
+    now: datetime,
+    hold: Hold | None,
+    because: str | None = None,
 ) -> tuple[Create, Data]:
-    """The write of a new notification, and what the alert's document says of its channel."""
+    """The write of a new notification, and what the alert's document says of its channel.
+
+    `because`: why an alert that goes on firing is told again, or to somebody else.
+    """
     reason = hold.reason if hold else None
     path, data = new_notification(name, seq, channel, kind, facts, now, reason)
+    if because is not None:
+        data["because"] = because
     if hold is not None and hold.by is not None:
         data["heldBy"] = {"id": hold.by, "until": hold.until}
     return Create(path, data), {"seq": seq, "state": "withheld" if reason else "announced", "reason": reason}

@@ -30,6 +30,7 @@ from shared.domain.spending import (
     unpriced_finding,
 )
 from shared.domain.usage import day_of, is_uid, user_key
+from shared.firings import all_that_fires
 from shared.notify.registry import configured
 from shared.spending import SpendingAlerts, load_spending
 from shared.store.protocol import Doc, Put, Query, Store
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from shared.bootstrap import App
 
 PAGE = 100
-FIRING = Query("alerts", (("state", "==", "firing"),), limit=1000)
 UNPRICED_DAYS = 35  # as far back as usage may come
 LOOKED_AT = 20  # users of a shard, for the tiers of what has no price
 REPRICED = "runs/repricing"
@@ -133,7 +133,7 @@ def judge(app: App, changed: Iterable[Doc], now: datetime) -> SpendingAlerts:
     days = _last(now, UNPRICED_DAYS)
     docs = app.store.get_many([costs_path(day) for day in days])
     by_day = {day: parts_in(doc) for day, doc in zip(days, docs, strict=True)}
-    firing = [doc for doc in app.store.query(FIRING) if doc.id.startswith("cost-")]
+    firing = [doc for doc in all_that_fires(app.store) if doc.id.startswith("cost-")]
     known_firing = {doc.id for doc in firing}
     tell_unknown_plans(app.store, by_day, app.part(accounts_for).plans, now)
     alerts = SpendingAlerts(app.store, policy, app.flags.all(), configured(app), known_firing, now)

@@ -13,6 +13,7 @@ from shared.domain import notification as outbox
 from shared.domain.notification import Data
 from shared.episodes import Episodes
 from shared.store.protocol import Doc
+from shared.taken_on import taken_on
 
 Ending = list[tuple[Doc, Data]]  # items of a lane that are to be closed together, as they are to become
 
@@ -25,6 +26,7 @@ class Heads:
         self.records = run.records
         self.episodes = Episodes(run.store)
         self.found = found
+        self.taken: set[str] = set()  # what asks for somebody although somebody has the alert
 
     def of(self, channel: str, lanes: Mapping[str, deque[Doc]]) -> dict[str, Doc]:
         """What leads each lane. One that waits or has nothing left has none; if the run is over first, none has any."""
@@ -42,11 +44,12 @@ class Heads:
         return heads if heads and not self.run.over() else {}
 
     def _look_back(self, channel: str, lanes: Iterable[deque[Doc]]) -> None:
-        """Look up at once what was told before those that may turn out to be pointless."""
+        """Look up at once what may make those that are due pointless: what was told before, and who has the alert."""
         moment = self.run.moment()
         if self.run.reason_to_withhold(channel) is None:
             due = [waiting for waiting in lanes if waiting[0].data["dueAt"] <= moment]
             self.episodes.look_up(waiting[0] for waiting in due if _may_be_pointless(waiting))
+            self.taken = taken_on(self.run.store, (waiting[0] for waiting in due))
 
     def _first(self, waiting: deque[Doc]) -> Doc | Ending | None:
         """The lane's first item if it is to be sent now, or what is to be closed before; None if the lane waits."""
@@ -96,6 +99,8 @@ class Heads:
         if reason is not None:
             return [(doc, outbox.withhold(data, reason))]
         if not outbox.is_fixed(data):  # what may have arrived is brought to its end
+            if doc.id in self.taken:
+                return [(doc, outbox.cancel(data, "acknowledged"))]
             held = self.run.held(doc, moment)
             if held is not None:
                 return [(doc, held)]

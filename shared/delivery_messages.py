@@ -14,6 +14,7 @@ from shared.domain.grouping import LogChange, Message, Waiting
 from shared.domain.notification import Data, Outcome
 from shared.notify.registry import senders
 from shared.store.protocol import Doc
+from shared.taken_on import taken_on
 
 
 class Messages:
@@ -50,9 +51,13 @@ class Messages:
         return closed
 
     def _send_message(self, channel: str, docs: Sequence[Doc], key: str, groups: bool) -> set[str]:
-        """Those that a silence holds back since the pass began are left out: messages before this one may take long."""
+        """Those that a silence holds back since the pass began, or whose alert somebody has taken on, are left out:
+        messages before this one may take long.
+        """
         moment = self.run.moment()
-        ends = {doc.id: held for doc in docs if (held := self.run.held(doc, moment))}
+        taken = taken_on(self.run.store, docs)
+        ends = {doc.id: outbox.cancel(doc.data, "acknowledged") for doc in docs if doc.id in taken}
+        ends |= {doc.id: held for doc in docs if doc.id not in taken and (held := self.run.held(doc, moment))}
         closed = {doc.id for doc in docs if doc.id in ends and self.records.close([(doc, ends[doc.id])])}
         docs = [doc for doc in docs if doc.id not in ends]
         return closed | (self._send_docs(channel, docs, key, groups) if docs else set())

@@ -10,6 +10,7 @@ from shared.domain.inhibition import Inhibitors
 from shared.domain.matcher import Labels, labels_of
 from shared.domain.notification_policy import NotificationPolicy
 from shared.domain.quiet import HELD_KINDS, MAINTENANCE_IN_FORCE, Hold, Quiet, maintained
+from shared.firings import all_that_fires
 from shared.notification_policy import PolicyLoader
 from shared.silences import silences_in_force
 from shared.store.protocol import Doc, Query, Store
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from shared.bootstrap import App
 
 AGE_SECONDS = 8.0  # what is known of silences may be so old: then they are as fast as kill switches
-MOST_FIRING = 1000
 MOST_MAINTENANCES = 100
 _NOTHING = Inhibitors((), ())
 
@@ -32,7 +32,7 @@ class QuietReader:
         self._monotonic = monotonic
         self._quiet: Quiet | None = None
         self._firing: Inhibitors | None = None
-        self._read_at = 0.0
+        self._read_at = self._firing_read_at = 0.0
 
     def hold(self, channel: str, alert_id: str, rule: str, facts: Mapping[str, Any], now: datetime) -> Hold | None:
         """Why what begins or goes on is not told on this channel now, or None. Raises `StoreError`."""
@@ -51,7 +51,6 @@ class QuietReader:
     def _current(self, now: datetime) -> Quiet:
         if self._quiet is None or self._monotonic() - self._read_at >= AGE_SECONDS:
             self._read_at = self._monotonic()
-            self._firing = None
             query = Query("maintenances", (("status", "in", tuple(MAINTENANCE_IN_FORCE)),), limit=MOST_MAINTENANCES)
             docs = self.store.query(query)
             self._quiet = Quiet(
@@ -60,9 +59,10 @@ class QuietReader:
         return self._quiet
 
     def _all_firing(self) -> Inhibitors:
-        if self._firing is None:
-            docs = self.store.query(Query("alerts", (("state", "==", "firing"),), limit=MOST_FIRING))
-            self._firing = Inhibitors(self.policy.inhibitions, map(_labels, docs))
+        """Its age counts from the end of the reading: that of thousands must not make them too old to be used."""
+        if self._firing is None or self._monotonic() - self._firing_read_at >= AGE_SECONDS:
+            self._firing = Inhibitors(self.policy.inhibitions, map(_labels, all_that_fires(self.store)))
+            self._firing_read_at = self._monotonic()
         return self._firing
 
 

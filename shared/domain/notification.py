@@ -187,6 +187,16 @@ def resend(data: Data, by: str, now: datetime, key: str | None = None) -> Data:
     }
 
 
+def asks_for_somebody(data: Data) -> bool:
+    """It is told because nobody has taken the alert on: pointless once somebody has."""
+    return data.get("because") in ("escalated", "repeated")
+
+
+def was_pointless(data: Data) -> bool:
+    """It was to ask somebody who was never asked, since another one had the alert by then."""
+    return data.get("kind") == "trigger" and (data["state"], data["reason"]) == ("cancelled", "acknowledged")
+
+
 def overtakes(later: Data) -> bool:
     """Would what is before `later` in its lane tell of the past? It was told, or is the end that nobody waits for."""
     return may_be_known(later) or (later["kind"] == "resolve" and not later["open"])
