@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from flask import Request, Response
 
@@ -16,6 +16,7 @@ from shared import acknowledge as taking_on
 from shared.alert_marks import MAX_NOTE, Changed, NeverFired, UnknownAlert, mark_false, scrubbed, unmark
 from shared.alert_writes import AlertWrites
 from shared.domain import follow_up
+from shared.domain.slo import Severity
 from shared.http import Problem, answer
 from shared.notification_policy import PolicyLoader
 from shared.notify.registry import configured
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 OPEN = ("firing", "pending")
 CLOSED = ("resolved", "ok")
+SEVERITIES: tuple[str, ...] = get_args(Severity)  # the worst first
 PARAMETERS = ("state", "slo", "limit", "cursor")
 USUAL_LIMIT, MOST = 50, 200
 MOST_READ = 500  # documents of one answer
@@ -41,7 +43,7 @@ _KEPT = (
 
 
 def all_alerts(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
-    """The first page has every open alert, those that fire first; then come the others, last changed first."""
+    """The first page has every open alert: what fires, the worst first, then what is pending; then the others come."""
     one = _parameters(request)
     state, slo = one.get("state"), one.get("slo")
     limit, after = int(one.get("limit", USUAL_LIMIT)), _after(one.get("cursor"))
@@ -176,7 +178,11 @@ def _open(store: Store, state: str | None, slo: str | None) -> list[Doc]:
     docs = store.query(Query("alerts", (("state", "in", (state,) if state else OPEN),), limit=MOST_READ))
     wanted = [doc for doc in docs if slo in (None, doc.data["sloId"])]
     wanted.sort(key=lambda doc: doc.data["since"], reverse=True)
-    return sorted(wanted, key=lambda doc: OPEN.index(doc.data["state"]))
+    return sorted(wanted, key=lambda doc: (OPEN.index(doc.data["state"]), _rank(doc.data.get("severity"))))
+
+
+def _rank(severity: str | None) -> int:
+    return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
 
 
 def _closed(

@@ -113,6 +113,16 @@ def test_open_alerts_come_first_and_then_the_last_resolved(sqlite_store: SqliteS
         assert listed(ops, state="ok") == ["gave-up"]
 
 
+def test_of_what_fires_the_worst_comes_first_however_old_it_is(sqlite_store: SqliteStore) -> None:
+    pending = alert("critical-1", "pending", 1)
+    fires = [alert(name, "firing", age) for name, age in (("warning-2", 2), ("critical-90", 90), ("high-5", 5))]
+    sqlite_store.commit(
+        [Create(one.path, {**one.data, "severity": one.data["alertId"].partition("-")[0]}) for one in (pending, *fires)]
+    )
+    with ops_api(sqlite_store, NOW) as ops:
+        assert listed(ops) == ["critical-90", "high-5", "warning-2", "critical-1"]
+
+
 def test_alerts_of_one_slo(sqlite_store: SqliteStore) -> None:
     sqlite_store.commit([alert("a", "firing", 1), alert("b", "firing", 1, "bank"), alert("c", "resolved", 1, "bank")])
     with ops_api(sqlite_store, NOW) as ops:
