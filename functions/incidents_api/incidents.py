@@ -121,6 +121,7 @@ def edit(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> 
     if nulls:
         raise invalid([{"path": name, "message": "must be a time"} for name in nulls])
     check_names(app, changes.get("components", ()), changes.get("runbook"))
+    changes |= {name: list(dict.fromkeys(changes[name])) for name in ("components", "alertIds") if name in changes}
     intent = intent_of(request, path, raw, "edited", now, needs_version=True)
     policy = incident_policy(app)
     return changed(app, path, intent, lambda data, i: incident.edited(data, changes, i.at, policy))

@@ -118,6 +118,7 @@ def edit(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> 
         raise invalid(faults)
     if "components" in changes:
         check_names(app, changes["components"])
+        changes["components"] = list(dict.fromkeys(changes["components"]))
     intent = intent_of(request, path, raw, "edited", now, needs_version=True)
     return _changed(app, path, intent, lambda data, i: maintenance.edited(data, changes, i.by, now))
 

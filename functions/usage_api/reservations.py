@@ -61,6 +61,12 @@ def reserve(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> 
             "the model has no price, so the most that the call can cost is unknown, and this user's cost is limited"
         )
         raise Problem(422, "model_unpriced", detail)
+    if step.reason == "reserved_for_less" and step.held is not None:
+        detail = (
+            f"this requestId holds {step.held.tokens} tokens and {plain(step.held.cost)} USD already, which is less "
+            "than this call can use: release it first, or give the call a requestId of its own"
+        )
+        raise Problem(422, "reserved_for_less", detail)
     if step.reason == "too_many_reservations":
         detail = "this user has too many reservations that are neither settled nor released; they expire by themselves"
         raise Problem(429, "too_many_reservations", detail, headers={"Retry-After": "60"})
@@ -185,12 +191,13 @@ def _asked(body: Mapping[str, Any], accounts: Accounts, now: datetime) -> tuple[
 
 def _granted(step: Reserve, made: datetime, until: datetime, reason: str, *, checked: bool) -> dict[str, Any]:
     milliseconds = (made - _EPOCH) // timedelta(milliseconds=1)
+    held = step.held or step.amount
     return {
         "reservationId": f"{milliseconds}.{step.id}",
         "reason": reason,
         "checked": checked,
         "expiresAt": until.isoformat(),
-        "held": {"calls": 1, "tokens": step.amount.tokens, "costUsd": plain(step.amount.cost)} if checked else None,
+        "held": {"calls": 1, "tokens": held.tokens, "costUsd": plain(held.cost)} if checked else None,
     }
 
 

@@ -81,7 +81,7 @@ class Record:
 
     def apply(self, work: Work) -> None:
         for usage in self.usages:
-            work.account.tell_plan(usage.plan)
+            work.account.tell_plan(usage.plan, usage.at)
         self.booked = sum(work.book(usage) for usage in self.usages)
         work.warn()
 
@@ -90,10 +90,10 @@ class Record:
 class Reserve:
     """The right to make one call.
 
-    `reason`: granted, already_reserved, quota_exceeded, too_many_reservations, model_unpriced (its cost is not known,
-    and the user has a limit of cost).
+    `reason`: granted, already_reserved, reserved_for_less (what is held would not cover this call), quota_exceeded,
+    too_many_reservations, model_unpriced (its cost is not known, and the user has a limit of cost).
 
-    `at` is when it was made: what it settles for is booked to that day.
+    `at` is when it was made: what it settles for is booked to that day. `held`: what is held for it.
     """
 
     id: str
@@ -104,6 +104,7 @@ class Reserve:
     reason: str = ""
     at: datetime | None = None
     until: datetime | None = None
+    held: Amount | None = None
     over: Sequence[Standing] = ()
     standings: Sequence[Standing] = ()
     days: frozenset[str] = frozenset()
@@ -116,18 +117,19 @@ class Reserve:
 
     def apply(self, work: Work) -> None:
         account = work.account
-        account.tell_plan(self.plan)
+        account.tell_plan(self.plan, work.now)
         self.over, self.hard = (), work.thresholds.hard
         self.first_back = min((hold.until for hold in account.holds.values()), default=None)
         if self.id in account.holds:
             hold = account.holds[self.id]
-            self.reason, self.at, self.until = "already_reserved", hold.at, hold.until
+            self.reason = "already_reserved" if hold.amount.covers(self.amount) else "reserved_for_less"
+            self.at, self.until, self.held = hold.at, hold.until, hold.amount
         elif len(account.holds) >= MOST_HOLDS:
             self.reason = "too_many_reservations"
         elif not self.priced and any(standing.name == "cost" for standing in account.standings()):
             self.reason = "model_unpriced"
         else:
-            self.at, self.until = work.now, work.now + self.lasts
+            self.at, self.until, self.held = work.now, work.now + self.lasts, self.amount
             self.over = account.reserve(self.id, self.amount, self.until, work.thresholds.hard)
             self.reason = "quota_exceeded" if self.over else "granted"
             work.warn(self.over)
@@ -151,7 +153,7 @@ class Settle:
         return frozenset({self.usage.day})
 
     def apply(self, work: Work) -> None:
-        work.account.tell_plan(self.usage.plan)
+        work.account.tell_plan(self.usage.plan, self.usage.at)
         hold = work.account.let_go(self.id)
         if not work.book(self.usage):
             self.reason = "already_settled"

@@ -73,6 +73,10 @@ class Amount:
     def __sub__(self, other: Amount) -> Amount:
         return Amount(self.calls - other.calls, self.tokens - other.tokens, add((self.cost, -other.cost)))
 
+    def covers(self, other: Amount) -> bool:
+        """Whether nothing of `other` is more."""
+        return self.calls >= other.calls and self.tokens >= other.tokens and self.cost >= other.cost
+
     def data(self) -> Data:
         return {"calls": self.calls, "tokens": self.tokens, "cost": plain(self.cost)}
 

@@ -86,6 +86,7 @@ class Account:
         self.plans = plans
         self.now = now
         self.told_plan: str | None = stored.get("plan")
+        self.told_at: datetime | None = stored.get("planAt")
         self.override = Override.model_validate(stored.get("override") or {})
         self.days = {day: Amount.of(a) for day, a in (stored.get("days") or {}).items()}
         self.months = {month: Amount.of(a) for month, a in (stored.get("months") or {}).items()}
@@ -114,8 +115,13 @@ class Account:
     def override_tag(self) -> str:
         return tag_of(self.override)
 
-    def tell_plan(self, plan: str | None) -> None:
-        if plan and plan != self.told_plan:
+    def tell_plan(self, plan: str | None, at: datetime) -> None:
+        """The plan that a call of `at` named. What comes late says nothing of the plan that the user has by now."""
+        at = min(at, self.now)
+        if not plan or (self.told_at is not None and at < self.told_at):
+            return
+        self.told_at = at  # stored with the next change: for the same plan alone nothing is written
+        if plan != self.told_plan:
             self.told_plan = plan
             self.changed = True
 
@@ -194,6 +200,7 @@ class Account:
         oldest = day_of(self.now - timedelta(days=KEPT_DAYS))
         return {
             "plan": self.told_plan,
+            "planAt": self.told_at,
             "override": self.override.model_dump(mode="json", by_alias=True, exclude_unset=True) or None,
             "days": {day: self.days[day].data() for day in days},
             "months": {month: self.months[month].data() for month in months},

@@ -70,6 +70,12 @@ def test_an_incident_is_led_from_its_opening_to_its_end(on_call: Desk) -> None:
     assert on_call.incident(name) == {key: value for key, value in ended.items() if key != "published"}
 
 
+def test_a_component_named_twice_is_there_once(quick: Desk) -> None:
+    name = quick.open()
+    changed = quick.call("PATCH", f"/api/incidents/{name}", {"components": ["API", "Auth", "API"]}, If_Match="*")
+    assert changed.json["components"] == ["API", "Auth"]
+
+
 @pytest.mark.parametrize(("sent", "told"), [("Done", "Done."), ("Done.", "Done."), ("Phew!\n", "Phew!")])
 def test_how_long_it_took_is_a_sentence_of_its_own(quick: Desk, sent: str, told: str) -> None:
     name = quick.open()

@@ -208,6 +208,42 @@ def test_the_same_reservation_settle_and_release_again_change_nothing_more(api: 
     assert api.get("/api/usage/ada")["daily"][0]["calls"] == 1
 
 
+def test_a_reservation_again_that_needs_more_is_refused_and_one_that_needs_less_says_what_is_held(
+    api: UsageApi,
+) -> None:
+    first = api.reserve(maxInputTokens=3000).json
+    for more in ({"maxInputTokens": 3001}, {"maxInputTokens": 3000, "model": "claude-opus-4"}):
+        reply = api.reserve(**more)
+        assert (reply.status, reply.json["code"]) == (422, "reserved_for_less")
+        assert str(first["held"]["tokens"]) in reply.json["detail"]
+    assert api.reserve(maxInputTokens=10).json == {**first, "reason": "already_reserved"}
+    assert api.get("/api/usage/ada/quota")["reservations"] == 1
+    api.release(first["reservationId"])
+    assert api.reserve(maxInputTokens=3001).json["reason"] == "granted"
+
+
+def test_what_comes_late_under_an_old_plan_does_not_take_the_user_back_to_it(api: UsageApi) -> None:
+    def plan() -> Any:
+        return api.get("/api/usage/ada/quota")["plan"]
+
+    api.send(event("request-0001", NOW - timedelta(hours=2), plan="free"))
+    assert plan() == "free"
+    api.send(event("request-0002", NOW - timedelta(hours=1), plan="pro"))
+    api.send(
+        event("request-0003", NOW - timedelta(days=3), plan="free"),
+        event("request-0001", NOW - timedelta(hours=2), plan="free"),
+    )
+    assert plan() == "pro"
+    made = api.reserve(plan="free").json
+    assert plan() == "free"
+    api.clock.now += timedelta(minutes=1)
+    api.reserve(requestId="reserve-0002", plan="pro")
+    api.settle(made["reservationId"], plan="free")
+    assert plan() == "pro"
+    day = next(d for d in api.get("/api/usage/ada", **{"from": "2026-11-17"})["daily"] if d["day"] == "2026-11-17")
+    assert list(day["breakdown_by_plan"]) == ["free"]
+
+
 def test_a_settled_call_that_is_told_as_an_event_too_counts_once(local: UsageApi) -> None:
     made = local.reserve().json
     local.settle(made["reservationId"])
