@@ -12,7 +12,7 @@
     .degraded i { background: #f0b429; border: 2px solid #9a6700; }
     .outage i { background: #cf222e; box-shadow: 0 0 0 3px #cf222e55; }
     span { display: none; position: absolute; top: 100%; right: 0; z-index: 9; width: max-content; max-width: 16em;
-      padding: 6px 10px; border-radius: 6px; background: #1b1f24; color: #fff; }
+      padding: 6px 10px; border-radius: 6px; background: #1b1f24; color: #fff; box-shadow: 0 0 0 1px #8885; }
     .open { display: block; }`);
   customElements.define("status-badge", class extends HTMLElement {
     constructor() {
@@ -56,8 +56,9 @@
     }
     read({status, ageSeconds, components}) {
       const state = ageSeconds < OLD ? status : "unknown", bad = BAD[state];
-      const parts = Object.entries(components).filter(([, part]) =>
-        [part, ...Object.values(part)].some(p => p.status in BAD)).map(([name]) => name.replaceAll("_", " "));
+      const named = p => state == "outage" ? p.status == state : p.status in BAD;
+      const parts = Object.entries(components).filter(([, part]) => [part, ...Object.values(part)].some(named))
+        .map(([name]) => name.replaceAll("_", " "));
       this.hidden = status == "disabled";
       this.show(state, !bad ? `Status: ${state}` : parts.length ? `${bad}: ${parts.join(", ")}` : bad);
     }

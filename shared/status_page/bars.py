@@ -80,7 +80,7 @@ def _known(states: Sequence[str], days: Sequence[Seconds], since: str | None) ->
     found = [seconds for state, seconds in zip(states, days, strict=True) if state != "unknown"]
     first = next((n for n, state in enumerate(states) if state != "unknown"), len(states))
     if since and len(found) == len(days) - first:
-        return since.replace(" ", "\N{NO-BREAK SPACE}")  # on a narrow screen it goes below as a whole
+        return words.unbroken(since)  # on a narrow screen it goes below as a whole
     if len(found) == len(days):
         return None
     if len(found) > 1:

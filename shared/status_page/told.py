@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ Told = dict[str, Any]
 
 _FIGURES = (("latency", "response time"), ("readLatency", "reads"), ("writeLatency", "writes"))
 _TONES = {"critical": "outage"}
+_SOON = timedelta(hours=12)  # in no zone of a reader can the time of day then be taken for that of another day
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,11 @@ class Teller:
         self.names = {component["id"]: component["name"] for component in snapshot["components"]}
         self.detail = detail
 
-    def time(self, time: datetime) -> Told:
-        return {"iso": view.iso(time), "text": words.moment(time, self.place)}
+    def time(self, time: datetime, begin: datetime | None = None) -> Told:
+        """`begin`: of what this is the end. Soon after it, the time of day is all that is said."""
+        is_soon = begin is not None and timedelta(0) <= time - begin < _SOON
+        text = words.clock(time, self.place) if is_soon else words.moment(time, self.place)
+        return {"iso": view.iso(time), "text": text, "is_soon": is_soon}
 
     def day(self, time: datetime) -> str:
         return words.day(time.astimezone(self.place).date())
@@ -63,8 +67,8 @@ class Teller:
             "at": view.iso(data["startedAt"]),
             "day": self.day(data["startedAt"]),
             "started": self.time(data["startedAt"]),
-            "ended": self.time(ended) if ended else None,
-            "lasted": lasted(ended - data["startedAt"]) if ended else None,
+            "ended": self.time(ended, data["startedAt"]) if ended else None,
+            "lasted": words.unbroken(lasted(ended - data["startedAt"])) if ended else None,
             **self.timeline(data["updates"], words.INCIDENT_STATUSES, earlier),
         }
 
@@ -85,8 +89,8 @@ class Teller:
             "at": view.iso(begin),
             "day": self.day(begin),
             "begin": self.time(begin),
-            "end": self.time(data["scheduledUntil"]),
-            "done": self.time(data["completedAt"]) if data.get("completedAt") else None,
+            "end": self.time(data["scheduledUntil"], begin),
+            "done": self.time(data["completedAt"], begin) if data.get("completedAt") else None,
             **timeline,
         }
 
@@ -158,7 +162,7 @@ def facts_of(facts: Sequence[str]) -> str:
 
 def milliseconds(value: float) -> str:
     """`1,200 ms`."""
-    return f"{value:,.10g} ms"
+    return words.unbroken(f"{value:,.10g} ms")
 
 
 def link(name: str) -> str:

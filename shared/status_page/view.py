@@ -84,8 +84,9 @@ def summary(snapshot: Data) -> Summary:
 
 
 def last_known(summary: Summary) -> Summary:
-    """The summary of a snapshot that is outdated."""
-    headline = f"Last known: {summary.headline[0].lower()}{summary.headline[1:]}"
+    """The summary of a snapshot that is outdated: `Last known: outage (API)`."""
+    what, _, names = f"{summary.headline[0].lower()}{summary.headline[1:]}".partition(": ")
+    headline = f"Last known: {what} ({names})" if names else f"Last known: {what}"
     return summary._replace(tone="unknown", headline=headline)
 
 

@@ -46,6 +46,12 @@ def moment(time: datetime, place: tzinfo) -> str:
     return f"{local.day} {local:%b %Y, %H:%M} {local.tzname()}"
 
 
+def clock(time: datetime, place: tzinfo) -> str:
+    """`10:07 UTC`."""
+    local = time.astimezone(place)
+    return f"{local:%H:%M} {local.tzname()}"
+
+
 def day(of: date) -> str:
     """`5 January 2026`."""
     return f"{of.day} {of:%B %Y}"
@@ -75,7 +81,7 @@ def since(begin: datetime, now: datetime, place: tzinfo) -> str:
     """`since 09:12 UTC today`; of another day than `now` is in, `since 30 Nov`."""
     local = begin.astimezone(place)
     if local.date() == now.astimezone(place).date():
-        return f"since {local:%H:%M} {local.tzname()} today"
+        return f"since {clock(begin, place)} today"
     return f"since {local.day} {local:%b}"
 
 
@@ -92,6 +98,11 @@ def sentence(text: str) -> str:
 def cut(text: str, length: int) -> str:
     """`text`, or its beginning with an ellipsis where it is longer than `length` characters."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def unbroken(text: str) -> str:
+    """The text as it stays on one line."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def many(n: int, unit: str) -> str:

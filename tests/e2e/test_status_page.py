@@ -314,6 +314,34 @@ class TestBrowser:
             assert page.get_by_text("67.26 % uptime in 10 h 8 min").is_visible()
             assert page.evaluate("document.documentElement.scrollWidth") == 320
 
+    def test_on_the_first_day_no_word_is_broken_on_a_small_phone(self, tmp_path: Path, browser: Any) -> None:
+        part = component("API", history=history({}, known=1), uptime90=100, uptimeSince=NOW - minutes(55))
+        with served(view_app(tmp_path, snapshot("operational", [part]))) as url:
+            page = browser.new_page(viewport={"width": 320, "height": 640})
+            page.goto(url + "/status")
+            lines = """() => {
+                const words = document.createRange();
+                words.selectNodeContents(document.querySelector(".scale span"));
+                return [...new Set([...words.getClientRects()].map(line => line.top))].length;
+            }"""
+            assert page.evaluate(lines) == 2
+            assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+    @pytest.mark.parametrize(("zone", "told"), [("Europe/Zurich", "01:00 CET"), ("Asia/Kathmandu", "05:45 GMT+5:45")])
+    def test_what_ended_soon_says_its_day_once(self, tmp_path: Path, browser: Any, zone: str, told: str) -> None:
+        begin = NOW.replace(hour=22, minute=30, second=0) - timedelta(days=3)
+        done = update(begin + minutes(90), "resolved", "It works again.")
+        past = incident("Sign-in failed", "low", (), begin, status="resolved", updates=[done])
+        shown = [{**past, "id": "i1", "earlierUpdates": 0, "resolvedAt": begin + minutes(90)}]
+        with served(view_app(tmp_path, snapshot("operational", incidents=shown))) as url:
+            assert "1 Mar 2026, 22:30 UTC" in get(url + "/status").text
+            assert ">00:00 UTC</time>, resolved after" in get(url + "/status").text
+            context = browser.new_context(timezone_id=zone, locale="en-GB")
+            page = context.new_page()
+            page.goto(url + "/status")
+            assert page.locator("#past .meta time.clock").inner_text() == told
+            context.close()
+
     def test_without_javascript_everything_is_there(self, serve: Serve, browser: Any) -> None:
         page = browser.new_context(java_script_enabled=False).new_page()
         page.goto(serve("outage") + "/status")

@@ -210,8 +210,8 @@ class TestProviders:
             ("Claude", "operational"),
             ("OpenAI", "degraded"),
         ]
-        assert "sonnet-4-5, opus-4 · Response time 1,200 ms" in row
-        assert "gpt-4 · Response time 3,500 ms · As its own status page says" in row
+        assert "sonnet-4-5, opus-4 · Response time 1,200\N{NO-BREAK SPACE}ms" in row
+        assert "gpt-4 · Response time 3,500\N{NO-BREAK SPACE}ms · As its own status page says" in row
         assert "Increased latency." in row
 
     def test_healthz_has_the_original_form(self, serve: Serve) -> None:
@@ -407,6 +407,10 @@ class TestWithTheStoreDown:
         assert "4 minutes ago" in answer.text
         app.clock = lambda: NOW + timedelta(hours=3)
         assert "Last known: all systems operational" in get(url + path).text
+
+    def test_the_last_known_trouble_is_named(self, tmp_path: Path, serve: Serve) -> None:
+        app = view_app(tmp_path, VIEWS["degraded"], NOW + timedelta(hours=3))
+        assert "<h2>Last known: degraded (API and AI Providers)</h2>" in get(serve(app) + "/status").text
 
     def test_a_new_instance_answers_something_on_every_route(self, tmp_path: Path, serve: Serve) -> None:
         app = view_app(tmp_path, VIEWS["operational"])
