@@ -197,7 +197,7 @@ async function alerts() {
     item.append(
       line("", link(alertName(alert), "alerts", alert.alertId)),
       line("", node("span", alert.state, `state ${alert.state}`), ` since `, time(alert.since), taken),
-      line("soft", `${alert.severity}, ${alert.component}`),
+      line("soft", [alert.severity, alert.component].filter(Boolean).join(", ")),
     );
     list.append(item);
   }
