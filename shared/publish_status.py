@@ -13,7 +13,8 @@ from shared import log
 from shared.domain import history
 from shared.domain import snapshot as public_form
 from shared.domain.component import Components
-from shared.domain.status import View, derive
+from shared.domain.incident import OPEN
+from shared.domain.status import IN_FORCE, View, derive
 from shared.flags import DOCUMENT as FLAGS
 from shared.flags import Flags
 from shared.store.protocol import (
@@ -39,10 +40,13 @@ PROBED = "runs/healthProbe"
 UPDATES = "status/incidents/items"
 MAX_UPDATES_BYTES = 800_000  # of such a document; its oldest updates go first
 MAX_UPDATES_AT_ONCE = 900_000  # bytes of them in a publication; the others come with the next one
-_HASHES = 2_500  # bytes that `updatesHash` of 50 incidents takes
+_HASHES = 5_000  # bytes that `updatesHash` of 100 incidents takes
 ITEMS_EVERY = timedelta(minutes=5)  # their times and figures; a state at once
 INCIDENTS = Query("incidents", (("publicVisible", "==", True),), (("startedAt", "desc"),), limit=50)
 MAINTENANCES = Query("maintenances", (("publicVisible", "==", True),), (("scheduledFor", "desc"),), limit=50)
+# What must not be missed because 50 others are newer.
+ONGOING = Query("incidents", (("status", "in", OPEN),), (("startedAt", "desc"),), limit=50)
+UNDER_WAY = Query("maintenances", (("status", "in", IN_FORCE),), limit=50)
 
 
 def publish_status(
@@ -101,9 +105,8 @@ def read_sources(store: Store, components: Components, now: datetime) -> Sources
     ids = (run.data.get("openAlerts") or ()) if run else ()
     known = [doc.data for doc in store.get_many([f"alerts/{alert}" for alert in ids]) if doc] if ids else []
     alerts = [alert for alert in known if alert.get("state") == "firing"]
-    incidents, maintenances = (
-        [{**doc.data, "id": doc.id} for doc in store.query(q)] for q in (INCIDENTS, MAINTENANCES)
-    )
+    incidents = _newest(store, INCIDENTS, ONGOING)
+    maintenances = _newest(store, MAINTENANCES, UNDER_WAY, _next(now))
     view = derive(
         components,
         run.data if run else None,
@@ -114,6 +117,23 @@ def read_sources(store: Store, components: Components, now: datetime) -> Sources
         maintenances,
     )
     return Sources(view, past.data["components"] if past else {}, switches)
+
+
+def _next(now: datetime) -> Query:
+    return Query(
+        "maintenances",
+        (("publicVisible", "==", True), ("scheduledFor", ">=", now)),
+        (("scheduledFor", "asc"),),
+        limit=50,
+    )
+
+
+def _newest(store: Store, newest: Query, *also: Query) -> list[Data]:
+    """The newest; if there may be more of them than are asked for, with what is found by `also`."""
+    docs = store.query(newest)
+    if len(docs) == newest.limit:
+        docs = [*docs, *(doc for query in also for doc in store.query(query))]
+    return [{**doc.data, "id": doc.id} for doc in {doc.path: doc for doc in docs}.values()]
 
 
 class _Found(NamedTuple):

@@ -26,9 +26,10 @@ ALERTS = Query("alerts", (("state", "==", "firing"),), (("updatedAt", "asc"),))
 PUBLIC = Query("incidents", (("publicVisible", "==", True),), (("startedAt", "desc"),))
 WORKS = Query("maintenances", (("publicVisible", "==", True),), (("scheduledFor", "desc"),))
 PLANNED = Query("maintenances", (("status", "==", "scheduled"),), (("scheduledFor", "desc"),))
+NEXT = Query("maintenances", (("publicVisible", "==", True), ("scheduledFor", ">=", 1)), (("scheduledFor", "asc"),))
 CAUSE = Query("incidents", (("cause", "==", "API:error_rate"),), (("startedAt", "desc"),))
 STATUS = Query("incidents", (("status", "==", "resolved"), ("startedAt", ">=", 1)), (("startedAt", "desc"),))
-KNOWN = [DUE, OPEN, EARLIER, DEAD, BY_CHANNEL, BY_ALERT, LATER, ALERTS, PUBLIC, WORKS, PLANNED, CAUSE, STATUS]
+KNOWN = [DUE, OPEN, EARLIER, DEAD, BY_CHANNEL, BY_ALERT, LATER, ALERTS, PUBLIC, WORKS, PLANNED, NEXT, CAUSE, STATUS]
 
 
 @pytest.mark.parametrize("query", KNOWN, ids=str)
