@@ -133,10 +133,10 @@ class Accounts:
     def _writes(self, uid: str, hub: Doc | None, days: Mapping[str, Doc | None], work: Work, rev: str) -> list[Write]:
         account = {**work.account.data(), "key": user_key(uid), "rev": rev, "updatedAt": work.now}
         writes: list[Write] = [over(hub, account_path(uid), account)]
-        percent = work.account.percent_used()
         for day, ledger in work.ledgers.items():
             if not ledger.changed:
                 continue
+            percent = work.account.percent_of_day(day, work.sums[day])
             data = ledger.data(work.parts(day), percent, self.prices.pricing.key, self.prices.hash)
             writes.append(over(days[day], day_path(uid, day), {**data, "updatedAt": work.now}))
             writes += [Create(page_path(uid, day, n), {"receipts": page}) for n, page in ledger.new_pages]

@@ -23,7 +23,18 @@ from shared import log
 from shared.accounts import Accounts, Erasing, day_path
 from shared.domain.account_work import Reprice
 from shared.domain.cost_day import ERASED, ERASED_UNPRICED, part_data, part_of, shard_of, summed
-from shared.domain.ledger import Cell, Data, Key, Part, cells_data, cells_of, parts_of, summary_of, together
+from shared.domain.ledger import (
+    Cell,
+    Data,
+    Key,
+    Part,
+    amount_of,
+    cells_data,
+    cells_of,
+    parts_of,
+    summary_of,
+    together,
+)
 from shared.domain.price import PriceSource
 from shared.domain.quota import Account
 from shared.store.protocol import (
@@ -130,8 +141,8 @@ def _replace(store: Store, accounts: Accounts, day: str, shard: str, docs: Seque
             rows[uid] = parts
             if source.data["unpriced"] and source.data["pricesHash"] != accounts.prices.hash:
                 behind.append(uid)
-            percent = Account(account.data, accounts.plans, now).percent_used()
-            written[months[uid]] = _month(found[months[uid]], day, parts, percent, accounts, now)
+            quota = Account(account.data, accounts.plans, now)
+            written[months[uid]] = _month(found[months[uid]], day, parts, quota, accounts, now)
         kept = found[shard_path(day, shard)]
         written[shard_path(day, shard)] = _shard(rows, kept.data.get("unpriced") if kept else None, now)
         written[costs_path(day)] = _totals(found[costs_path(day)], day, shard, rows, now)
@@ -141,11 +152,11 @@ def _replace(store: Store, accounts: Accounts, day: str, shard: str, docs: Seque
     return behind
 
 
-def _month(doc: Doc | None, day: str, parts: Sequence[Part], percent: float, accounts: Accounts, now: datetime) -> Data:
+def _month(doc: Doc | None, day: str, parts: Sequence[Part], quota: Account, accounts: Accounts, now: datetime) -> Data:
     days = dict(doc.data["days"]) if doc else {}
     days[day] = [part_data(part) for part in parts]
     everything = summed([part_of(p) for p in listed] for listed in days.values())
-    summary = summary_of(everything, percent, accounts.prices.pricing.key)
+    summary = summary_of(everything, quota.percent_of_month(amount_of(everything)), accounts.prices.pricing.key)
     return {**summary, "month": day[:7], "days": days, "updatedAt": now}
 
 

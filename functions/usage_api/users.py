@@ -16,7 +16,7 @@ from functions.usage_api.quotas import known_uid
 from functions.usage_api.switch import require_dashboard
 from shared.accounts import account_path, accounts_for
 from shared.domain.cost_day import part_data, summed
-from shared.domain.ledger import Data, Part, cells_of, parts_of, summary_of
+from shared.domain.ledger import Data, Part, amount_of, cells_of, parts_of, summary_of
 from shared.domain.quota import Account
 from shared.domain.usage import user_key
 from shared.http import Problem, answer, no_store
@@ -48,9 +48,10 @@ def one_user(app: App, request: Request, now: datetime, path: Mapping[str, str])
     by_day = {d.data["day"]: parts_of(d.data["day"], cells_of(d.data), prices) for d in days}
     if request.args.get("format") == "csv":
         return _csv(by_day)
-    months: dict[str, list[list[Part]]] = {}
+    rows: dict[str, list[list[Part]]] = {}
     for day, parts in by_day.items():
-        months.setdefault(day[:7], []).append(parts)
+        rows.setdefault(day[:7], []).append(parts)
+    months = {month: summed(of) for month, of in rows.items()}
     return answer(
         {
             "uid": uid,
@@ -59,8 +60,8 @@ def one_user(app: App, request: Request, now: datetime, path: Mapping[str, str])
             "to": end,
             "daily": [{"day": d.data["day"], **_summary(d)} for d in days],
             "monthly": [
-                {"month": month, **summary_of(summed(rows), account.percent_used(), prices.pricing.key)}
-                for month, rows in sorted(months.items())
+                {"month": month, **summary_of(of, account.percent_of_month(amount_of(of)), prices.pricing.key)}
+                for month, of in sorted(months.items())
             ],
             "quota": quotas.shown(account, list(account.standings())),
         }

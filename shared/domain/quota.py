@@ -6,7 +6,7 @@ call used beyond its hold, and usage that was never reserved, is booked all the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any
 
 from shared.domain.ledger import Amount, Data
-from shared.domain.plans import OF_ALL, Override, Period, Plan, Plans
+from shared.domain.plans import OF_ALL, Limits, Override, Period, Plan, Plans
 from shared.domain.usage import day_of
 
 MOST_HOLDS = 2000
@@ -188,9 +188,16 @@ class Account:
         return found
 
     def percent_used(self) -> float:
-        """Of the limit that is used most, rounded down to two decimals; 0 where there is no limit."""
-        shares = [s.used / s.limit if s.limit else Decimal(int(s.used > 0)) for s in self.standings()]
-        return float((max(shares, default=Decimal(0)) * 100).quantize(Decimal("0.01"), ROUND_FLOOR))
+        """Of the limit that is used most now, rounded down to two decimals; 0 where there is no limit."""
+        return _percent((s.used, s.limit) for s in self.standings())
+
+    def percent_of_day(self, day: str, spent: Amount) -> float:
+        """Likewise of the limits of a day, whichever it was; where there are none, of its month's."""
+        of_day = list(_against(self.plan.day, spent))
+        return _percent(of_day) if of_day else self.percent_of_month(self.months.get(day[:7], spent))
+
+    def percent_of_month(self, spent: Amount) -> float:
+        return _percent(_against(self.plan.month, spent))
 
     def data(self) -> Data:
         """The document, without rev and updatedAt."""
@@ -230,6 +237,18 @@ class Account:
             period = period_of(of, hold.at)
             held = self._held.get(period, Amount())
             self._held[period] = held + hold.amount if sign > 0 else held - hold.amount
+
+
+def _against(limits: Limits, spent: Amount) -> Iterator[tuple[Decimal, Decimal]]:
+    for name in OF_ALL:
+        limit = limits.of(name)
+        if limit is not None:
+            yield Decimal(getattr(spent, name)), limit
+
+
+def _percent(used_of: Iterable[tuple[Decimal, Decimal]]) -> float:
+    shares = [used / limit if limit else Decimal(int(used > 0)) for used, limit in used_of]
+    return float((max(shares, default=Decimal(0)) * 100).quantize(Decimal("0.01"), ROUND_FLOOR))
 
 
 def tag_of(override: Override) -> str:

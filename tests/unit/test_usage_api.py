@@ -90,6 +90,31 @@ def test_a_days_document_has_the_original_fields(api: UsageApi) -> None:
     assert doc.data["quota_pct"] == 8.12  # of pro's 20 USD a day, 1.624661 are used; more than of any other limit
 
 
+def test_the_share_of_the_quota_is_that_of_the_day_or_month_and_stays_so_when_usage_comes_late(api: UsageApi) -> None:
+    api.call("PUT", "/api/usage/ada/quota", {"plan": "internal", "day": {"calls": 8}, "month": {"calls": 40}})
+    earlier = NOW - timedelta(days=2)
+    api.send(*[event(f"before-{n:04}", earlier) for n in range(6)], event("today-0001"))
+    api.send(event("late-00001", earlier))
+
+    def shares() -> dict[str, float]:
+        user = api.get("/api/usage/ada", from_="2026-11-01", to=DAY)
+        return {of.get("day") or of["month"]: of["quota_pct"] for of in (*user["daily"], *user["monthly"])}
+
+    expected = {"2026-11-18": 87.5, DAY: 12.5, "2026-11": 20.0}
+    assert shares() == expected
+    api.roll()
+    month = api.app.store.get("usage_summary/ada/monthly/2026-11")
+    assert month is not None
+    assert month.data["quota_pct"] == 20.0
+    assert shares() == expected
+
+
+def test_of_a_day_without_limits_the_share_is_that_of_its_month(local: UsageApi) -> None:
+    local.call("PUT", "/api/usage/ada/quota", {"plan": "internal", "month": {"calls": 4}})
+    local.send(event("before-0001", NOW - timedelta(days=2)), event())
+    assert [day["quota_pct"] for day in local.get("/api/usage/ada", from_="2026-11-01", to=DAY)["daily"]] == [50, 50]
+
+
 def test_a_call_that_is_sent_again_in_whatever_company_counts_once(api: UsageApi) -> None:
     assert api.send(event("request-0001"), event("request-0002"))["known"] == 0
     assert api.send(event("request-0002"), event("request-0003"))["known"] == 1
