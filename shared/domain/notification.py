@@ -188,8 +188,11 @@ def resend(data: Data, by: str, now: datetime, key: str | None = None) -> Data:
 
 
 def asks_for_somebody(data: Data) -> bool:
-    """It is told because nobody has taken the alert on: pointless once somebody has."""
-    return data.get("because") in ("escalated", "repeated")
+    """It is told because nobody has taken the alert on: pointless once somebody has.
+
+    What a person asked to be sent again is wanted in any case.
+    """
+    return data.get("because") in ("escalated", "repeated") and not data.get("resends")
 
 
 def was_pointless(data: Data) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from shared.acknowledge import acknowledge, take_back
 from shared.delivery import Delivered, deliver_due
-from shared.domain.notification import new_notification
+from shared.domain.notification import new_notification, resend
 from shared.follow_up import follow_up
 from shared.store.protocol import Create, Put, Store
 from tests.core import NOW, Clock, make_app
@@ -150,3 +150,17 @@ def test_what_somebody_had_of_an_earlier_firing_says_nothing_of_this_one(bench: 
     assert doc is not None
     bench.store.commit([Put(doc.path, {**doc.data, "firingSeq": 9, "acknowledged": {"by": "ada", "at": LATER}})])
     assert bench.deliver(LATER) == Delivered(delivered=1)
+
+
+def test_what_a_person_asks_to_be_sent_again_is_sent(bench: Bench) -> None:
+    bench.fires("api")
+    bench.follow_up(LATER)
+    bench.pages.behave = failing(403)
+    assert bench.deliver(LATER) == Delivered(dead=1)
+    bench.pages.behave = normal
+    bench.take_on("api", LATER)
+    doc = bench.store.get("notifications/api-2-pagerduty")
+    assert doc is not None
+    bench.store.commit([Put(doc.path, resend(doc.data, "ada", LATER))])
+    assert bench.deliver(LATER + MINUTE).delivered == 2  # and that somebody has it
+    assert list(bench.pages.states.values()) == ["acknowledged"]
