@@ -1,7 +1,8 @@
 """Dead letters are told through another channel: once for each cause, and not for each letter.
 
 A letter says that nobody was told of its death; the commit that announces it takes that back. So none is passed over,
-whoever dies in between, and the alert's own letters never say it: a notice about a notice would have no end.
+whoever dies in between, and the alert's own letters never say it: a notice about a notice would have no end. What
+nobody accepts for a while says it too, long before it is given up: a channel that hangs leaves people just as ignorant.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from shared.delivery import COLLECTION
 from shared.domain.alert import Step
-from shared.domain.notification import DEAD_LETTERS
+from shared.domain.notification import DEAD_LETTERS, OVERDUE
 from shared.own_alerts import Decided, channels_of_all, own_facts, settle
 from shared.store.protocol import Doc, Put, Query, new_rev
 
@@ -40,14 +41,15 @@ def _died(app: App, alert: Doc | None, letters: Sequence[Doc], now: datetime) ->
     """New causes are told on the channels that they did not come from; else the letters are only counted."""
     before = alert.data if alert and alert.data["state"] == "firing" else {}
     known = set((before.get("labels") or {}).get("causes", "").split("; ")) - {""}
-    causes = {f"{doc.data['channel']} {doc.data['reason']}" for doc in letters}
+    died = [doc for doc in letters if not doc.data["open"]]
+    causes = {f"{doc.data['channel']} {OVERDUE if doc.data['open'] else doc.data['reason']}" for doc in letters}
     new = sorted(causes - known)
-    taken = Step("firing", "letters_died", None if before else "fire")
+    taken = Step("firing", "letters_died" if died else "letters_overdue", None if before else "fire")
     dead = {cause.partition(" ")[0] for cause in causes | known}
     channels = [c for c in sorted({*channels_of_all(app), *OTHERS}) if c not in dead] if new else []
     facts = own_facts(
         DEAD_LETTERS, alert, taken, now, sloName="Messages that could not be delivered", severity="high",
-        metric="dead_letters", unit="count", threshold=0.0, value=float(len(letters)) + (before.get("value") or 0.0),
+        metric="dead_letters", unit="count", threshold=0.0, value=float(len(died)) + (before.get("value") or 0.0),
         labels={"causes": "; ".join(sorted(causes | known))[:1000]}, aggregation="count",
     )  # fmt: skip
     rev = new_rev()

@@ -23,11 +23,13 @@ HTTP_TIMEOUT = timedelta(seconds=10)
 LEASE = timedelta(seconds=30)
 DELIVERY_DEADLINE = timedelta(hours=24)
 RETENTION = timedelta(days=90)
+OVERDUE_AFTER = timedelta(minutes=15)  # of attempts that fail, until the other channels are told
 FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=10)
 JITTER = 0.25  # the most that is added to a wait, as a share of it
 KEPT_FIRST, KEPT_LAST = 5, 20  # attempts that stay in the record
 DEAD_LETTERS = "dead-letters"  # the alert that tells of dead letters
+OVERDUE = "overdue"  # among its causes: in the place of a reason, for what is not given up yet
 GROUP_FIELDS = ("groupId", "groupKey", "members", "addsTo")  # of what goes out with others: see grouping.py
 KEPT_RESENDS = 20
 MOST_EARLIER = 10  # notifications before one that are looked at
@@ -128,7 +130,8 @@ def after_attempt(data: Data, outcome: Outcome, now: datetime, jitter: float) ->
     due = now + _wait(len(data["attempts"]), outcome.retry_after, jitter)
     if due >= data["deadlineAt"]:
         return _closed(data, "dead", "deadline")
-    return {**data, "state": "pending", "dueAt": due, "owner": None, "leaseUntil": None}
+    again = {**data, "state": "pending", "dueAt": due, "owner": None, "leaseUntil": None}
+    return {**again, "untold": True} if _is_overdue(data, now) else again
 
 
 def cancel(data: Data, reason: str) -> Data:
@@ -284,7 +287,18 @@ def _closed(data: Data, state: str, reason: str | None) -> Data:
     ended = {"state": state, "reason": reason, "open": False, "dueAt": None, "owner": None, "leaseUntil": None}
     if state == "dead" and data["alertId"] != DEAD_LETTERS:
         return {**data, **ended, "untold": True}  # until it is announced through another channel
+    if data.get("untold"):  # it was overdue, and is that no more
+        return {**data, **ended, "untold": False}
     return {**data, **ended}
+
+
+def _is_overdue(data: Data, now: datetime) -> bool:
+    """Has nobody accepted it for so long that the others should know? Once, and never of what tells of dead letters."""
+    if "untold" in data or data["alertId"] == DEAD_LETTERS:
+        return False
+    begun = data["deadlineAt"] - DELIVERY_DEADLINE
+    first = next((a["at"] for a in data["attempts"] if a["at"] >= begun), now)
+    return bool(now - first >= OVERDUE_AFTER)
 
 
 def _without_group(data: Data) -> Data:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.domain.counting import ALERT as COUNTING
-from shared.domain.notification import DEAD_LETTERS
+from shared.domain.notification import DEAD_LETTERS, OVERDUE
 from shared.domain.watchdog import PERIODS
 
 _WATCHDOG = "watchdog-"
@@ -58,13 +58,15 @@ def first_step(facts: Mapping[str, Any]) -> str | None:
 
 def _dead_letters(facts: Mapping[str, Any]) -> str:
     count = round(facts["value"] or 0)
-    causes = [cause.partition(" ") for cause in str((facts.get("labels") or {}).get("causes", "")).split("; ") if cause]
-    why = ", ".join(f"{channel} ({reason})" for channel, _, reason in causes)
+    every = [cause.partition(" ") for cause in str((facts.get("labels") or {}).get("causes", "")).split("; ") if cause]
+    why = ", ".join(f"{channel} ({reason})" for channel, _, reason in every if reason != OVERDUE)
+    overdue = " and ".join(channel for channel, _, reason in every if reason == OVERDUE)
     what = "1 message" if count == 1 else f"{count:,} messages"
     by = f": {why}" if why else ""
-    return (
-        f"{what} could not be delivered and will not be tried again{by}. Whoever relies on that channel heard nothing."
-    )
+    died = f"{what} could not be delivered and will not be tried again{by}."
+    waits = f"For 15 minutes or more nothing could be delivered by {overdue}; it is tried again for a day."
+    told = [*([died] if count or not overdue else []), *([waits] if overdue else [])]
+    return f"{' '.join(told)} Whoever relies on that channel heard nothing."
 
 
 def _stopped(function: str, facts: Mapping[str, Any]) -> str:

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from shared.bootstrap import App
+from shared.dead_letters import tell_of_dead_letters
 from shared.delivery import COLLECTION, Delivered, dead_letters, deliver_due
 from shared.domain import notification as outbox
-from shared.domain.notification import new_notification
+from shared.domain.notification import DEAD_LETTERS, new_notification
 from shared.outbound import HttpOutbound, Reply
 from shared.settings import Settings
 from shared.store.protocol import Create, Doc, Merge, Put, Query, Store, Unavailable, Write
@@ -233,6 +234,28 @@ def test_what_is_refused_for_good_is_a_visible_dead_letter(
     assert [doc.id for doc in dead_letters(bench.store)] == [notification]
     errors = [e for e in map(json.loads, capsys.readouterr().out.splitlines()) if e["severity"] == "ERROR"]
     assert [(e["notification"], e["reason"]) for e in errors] == [(notification, reason)]
+
+
+def test_a_slack_that_is_down_is_told_elsewhere_after_a_quarter_of_an_hour_and_still_gets_its_message(
+    bench: Bench,
+) -> None:
+    bench.slack.behave = failing(503)
+    trigger = bench.add("trigger", 1)
+    told = []
+    for minute in range(30):
+        bench.deliver()
+        if tell_of_dead_letters(bench.app, bench.clock.now):
+            told.append(minute)
+        bench.clock.advance(60)
+    assert len(told) == 1
+    assert 15 <= told[0] <= 25  # it is tried every 10 minutes by then
+    notices = {doc.id for doc in bench.store.query(Query(COLLECTION)) if doc.data["alertId"] == DEAD_LETTERS}
+    assert notices == {f"{DEAD_LETTERS}-1-{channel}" for channel in ("email", "inapp", "pagerduty")}
+    bench.slack.behave = normal
+    bench.clock.advance(600)
+    bench.deliver()
+    assert bench.state(trigger) == ("delivered", None)
+    assert tell_of_dead_letters(bench.app, bench.clock.now) is None
 
 
 def test_dead_letters_come_latest_first(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from shared.domain.matcher import parse
 from shared.domain.notification import DEAD_LETTERS, new_notification
 from shared.domain.silence import Silence
 from shared.follow_up import follow_up
+from shared.notify.own_wording import sentence
 from shared.outbound import OutboundError, Reply
 from shared.silences import add, expire
 from shared.store.protocol import Create, Put, Query, Store
@@ -218,6 +219,26 @@ def test_a_dead_channel_is_told_by_the_others_once_for_each_cause(store: Store) 
     tell_of_dead_letters(app, NOW + 2 * MINUTE)
     assert f"{DEAD_LETTERS}-3-email" in outbox(store)
     assert tell_of_dead_letters(app, NOW + 3 * MINUTE) is None
+
+
+def test_a_channel_that_takes_nothing_is_told_by_the_others_before_its_messages_are_given_up(store: Store) -> None:
+    app = app_over(store)
+    for n in range(2):
+        path, data = new_notification(f"a{n}", 1, "slack", "trigger", facts_of("api-availability", "trigger"), NOW)
+        store.commit([Create(path, {**data, "untold": True})])
+    assert tell_of_dead_letters(app, NOW) == "fire"
+    told = alert(store, DEAD_LETTERS)
+    assert (told["reason"], told["value"], told["labels"]) == ("letters_overdue", 0, {"causes": "slack overdue"})
+    assert sorted(told["channels"]) == ["email", "inapp", "pagerduty"]
+    assert sentence(told, resolved=False) == (
+        "For 15 minutes or more nothing could be delivered by slack; it is tried again for a day."
+        " Whoever relies on that channel heard nothing."
+    )
+    assert outbox(store)["a0-1-slack"] == ("trigger", "pending", None)  # and goes on
+    assert tell_of_dead_letters(app, NOW + MINUTE) is None
+    letter(store, "b", reason="deadline")
+    assert tell_of_dead_letters(app, NOW + DAY - MINUTE) == "tell"
+    assert (alert(store, DEAD_LETTERS)["value"], f"{DEAD_LETTERS}-2-email" in outbox(store)) == (1, True)
 
 
 def test_after_a_day_without_another_one_it_is_over(store: Store) -> None:

@@ -236,6 +236,28 @@ def test_every_outcome_leaves_a_whole_document(result: Any, retry_after: float |
         assert data["dueAt"] < data["deadlineAt"]
 
 
+def refused(data: dict[str, Any], minutes: int) -> dict[str, Any]:
+    at = NOW + minutes * 60 * SECOND
+    owned = outbox.claim({**data, "dueAt": at}, "me", at)
+    assert owned is not None
+    return outbox.after_attempt(owned, Outcome("retry", "http_503"), at, 0.0)
+
+
+def test_what_is_refused_for_a_quarter_of_an_hour_is_overdue_once() -> None:
+    _, data = new_notification("api", 1, "slack", "trigger", {}, NOW)
+    data = refused(refused(data, 2), 16)
+    assert "untold" not in data  # 14 minutes
+    data = refused(data, 17)
+    assert (data["untold"], data["open"]) == (True, True)
+    assert refused({**data, "untold": False}, 18)["untold"] is False  # it was announced
+    assert outbox.cancel(data, "resolved_before_sent")["untold"] is False
+
+
+def test_what_tells_of_dead_letters_is_never_overdue() -> None:
+    _, data = new_notification(outbox.DEAD_LETTERS, 1, "slack", "trigger", {}, NOW)
+    assert "untold" not in refused(refused(data, 0), 60)
+
+
 class Senders(RuleBasedStateMachine):
     """Two senders with one document, that die, hang and come back whenever they like."""
 
