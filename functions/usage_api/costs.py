@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from flask import Request, Response
 
 from functions.usage_api.switch import require_dashboard
-from functions.usage_api.users import csv_response, days_asked
+from functions.usage_api.users import FORMATS, csv_response, days_asked
 from shared.accounts import accounts_for
 from shared.cost_days import costs_path, parts_in, roll_up, rows_of, shard_path
 from shared.domain.cost import plain
 from shared.domain.cost_day import DIMENSIONS, ERASED, ERASED_UNPRICED, group_row, grouped, spent
 from shared.domain.ledger import Part
 from shared.domain.spending import RATE_DAYS, forecast
-from shared.http import Problem, answer
+from shared.http import answer
 from shared.spending import load_spending
 from shared.unknown_plans import unknown_plans
 from shared.usage_record import tell_metric
@@ -52,11 +52,8 @@ def grouped_costs(app: App, request: Request, now: datetime, _: Mapping[str, str
     What has come so far is counted first, for at most five seconds; `complete` says whether all of it is.
     """
     require_dashboard(app)
+    start, end = days_asked(request, now, {"group_by": DIMENSIONS, "format": FORMATS})
     group_by = request.args.get("group_by", "model")
-    if group_by not in DIMENSIONS:
-        errors = [{"path": "group_by", "message": f"must be one of {', '.join(DIMENSIONS)}"}]
-        raise Problem(400, "invalid_query", "`errors` names each fault", errors=errors)
-    start, end = days_asked(request, now)
     complete = bring_up_to_date(app, now)
     days = days_between(start, end)
     if group_by == "user":

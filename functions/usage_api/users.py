@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from shared.bootstrap import App
 
 MOST_DAYS = 400
+FORMATS = ("json", "csv")
 SUMMARY = (
     "calls", "tokens", "duration", "cost", "estimated_cost_usd", "quota_pct", "breakdown_by_model",
     "breakdown_by_plan", "breakdown_by_provider", "unpriced",
@@ -39,7 +41,7 @@ def one_user(app: App, request: Request, now: datetime, path: Mapping[str, str])
     """The days of a time (this month unless it is said), their months, and how the quota stands. `format=csv`."""
     require_dashboard(app)
     uid = known_uid(path)
-    start, end = days_asked(request, now)
+    start, end = days_asked(request, now, {"format": FORMATS})
     accounts = app.part(accounts_for)
     doc = app.store.get(account_path(uid))
     account = Account(doc.data if doc else None, accounts.plans, now)
@@ -97,10 +99,26 @@ def erase(app: App, request: Request, now: datetime, path: Mapping[str, str]) ->
         raise Problem(503, "user_still_changing", detail, headers={"Retry-After": "30"}) from None
 
 
-def days_asked(request: Request, now: datetime) -> tuple[str, str]:
-    """`from` and `to`, both included, as 2026-11-29; this month unless they are given. Raises `Problem` 400."""
+def days_asked(
+    request: Request, now: datetime, others: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> tuple[str, str]:
+    """`from` and `to`, both included, as 2026-11-29; this month unless they are given.
+
+    Raises `Problem` 400 with every fault: also of a parameter that there is not, or of one of `others` with a value
+    that it cannot have.
+    """
     today = now.astimezone(UTC).date()
-    faults = []
+    known = ", ".join(("from", "to", *others))
+    faults = [
+        {"path": name, "message": f"unknown parameter; there are {known}"}
+        for name in request.args
+        if name not in ("from", "to", *others)
+    ]
+    faults += [
+        {"path": name, "message": f"must be one of {', '.join(values)}"}
+        for name, values in others.items()
+        if name in request.args and request.args[name] not in values
+    ]
     found: dict[str, date] = {"from": today.replace(day=1), "to": today}
     for name in found:
         given = request.args.get(name)

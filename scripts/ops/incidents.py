@@ -172,10 +172,28 @@ def _edit(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     if not body:
         raise CannotAsk("`incident edit` needs something to change, such as --impact high.", WRONG)
     reply = client.get(_path(options))
-    if reply.json()["publicVisible"] or options.visible:
-        confirm(options, f"Everybody can see that. Change {_fields(body)} of {printable(reply.json()['title'])}?")
+    seen = reply.json()
+    if seen["publicVisible"] or options.visible:
+        shown = "" if seen["publicVisible"] else _will_be_seen(seen, options.title)
+        confirm(options, f"{shown}Everybody can see that. Change {_fields(body)} of {printable(seen['title'])}?")
     headers = {"If-Match": reply.headers["ETag"], **once()}
     return _told(client.change("PATCH", _path(options), body, headers), options, screen)
+
+
+def _will_be_seen(incident: Answer, title: str | None) -> str:
+    """What the public reads at once of an incident that becomes visible; not a title that came of an SLO."""
+    entries = [
+        f"  {_minute(update['timestamp'])}  {printable(update.get('publicMessage') or update['message'])}\n"
+        for update in incident["updates"]
+        if update["public"]
+    ]
+    titles = [printable(title or incident["title"])] if title or not incident["autoCreated"] else []
+    lines = [*(f"  {title}\n" for title in titles), *entries]
+    return f"The status page will show:\n{''.join(lines)}" if lines else ""
+
+
+def _minute(time: str) -> str:
+    return time[:16].replace("T", " ")
 
 
 def _todo(options: argparse.Namespace, client: Client, screen: Screen) -> str:

@@ -143,3 +143,19 @@ def test_where_the_public_sees_it_the_address_is_told(on_call: Desk) -> None:
     assert on_call.incident(FIRST)["publicUrl"] == page
     on_call.wait(days=15)
     assert on_call.incident(FIRST)["publicUrl"] is None
+
+
+def test_what_the_public_will_read_is_shown_before_an_incident_is_made_visible(sqlite_store: SqliteStore) -> None:
+    with desk(sqlite_store) as on_call:
+        name = on_call.open()
+        on_call.post(f"/api/incidents/{name}/updates", {"message": "Some payments fail.", "public": True}, 201)
+        on_call.post(f"/api/incidents/{name}/updates", {"message": "It is the key again."}, 201)
+        asked = cli(on_call.ops, "incident", "edit", name, "--visible", "--title", "Payments", typed="n\n")
+        assert asked.code == 2
+        assert asked.err.splitlines()[:4] == [
+            "The status page will show:",
+            "  Payments",
+            "  2026-03-10 12:02  Some payments fail.",
+            "Everybody can see that. Change the title, who sees it of Billing Outage? [y/N] ",
+        ]
+        assert not on_call.incident(name)["publicVisible"]

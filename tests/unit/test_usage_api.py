@@ -115,6 +115,18 @@ def test_of_a_day_without_limits_the_share_is_that_of_its_month(local: UsageApi)
     assert [day["quota_pct"] for day in local.get("/api/usage/ada", from_="2026-11-01", to=DAY)["daily"]] == [50, 50]
 
 
+def test_every_fault_of_a_question_about_costs_is_named_at_once(local: UsageApi) -> None:
+    query = {"group-by": "user", "group_by": "week", "from": "2026-02-30", "format": "xls"}
+    reply = local.call("GET", "/api/costs", query=query)
+    assert reply.status == 400
+    assert [(fault["path"], fault["message"][:22]) for fault in reply.json["errors"]] == [
+        ("group-by", "unknown parameter; the"), ("group_by", "must be one of model, "),
+        ("format", "must be one of json, c"), ("from", "must be a day such as "),
+    ]  # fmt: skip
+    for path in ("/api/usage/ada", "/api/costs/reconcile"):
+        assert local.call("GET", path, query={"form": "2026-11-01"}).json["errors"][0]["path"] == "form"
+
+
 def test_a_call_that_is_sent_again_in_whatever_company_counts_once(api: UsageApi) -> None:
     assert api.send(event("request-0001"), event("request-0002"))["known"] == 0
     assert api.send(event("request-0002"), event("request-0003"))["known"] == 1
