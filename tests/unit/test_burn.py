@@ -75,7 +75,9 @@ def test_windows_are_scaled_with_the_slos_and_are_whole_slots(window: int, expec
         (Counts(0, 0), Counts(0, 0), "no_data"),
         (Counts(900, 1000), Counts(0, 0), "no_data"),  # silence is no recovery
         (Counts(0, 9), Counts(0, 9), "too_few_events"),
+        (Counts(0, 10), Counts(0, 10), "breach"),
         (Counts(96, 100), Counts(96, 100), "too_few_failures"),
+        (Counts(95, 100), Counts(95, 100), "breach"),
         (Counts(950, 1000), Counts(9, 10), "breach"),
         (Counts(950, 1000), Counts(100, 100), "within"),  # it is over
         (Counts(999, 1000), Counts(0, 10), "within"),  # it has only begun

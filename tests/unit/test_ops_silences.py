@@ -86,6 +86,12 @@ def test_every_fault_is_told_with_its_path_and_nothing_is_silenced(
     assert not_ended(ops.app.store, NOW) == []
 
 
+def test_a_silence_lasts_30_days_at_most(ops: Ops) -> None:
+    times = {"minutes": None, "startsAt": "2026-03-10T12:30:00Z", "endsAt": "2026-04-09T12:30:01Z"}
+    assert [error["path"] for error in post(ops, {**ONE, **times}).json["errors"]] == ["endsAt"]
+    assert made(ops, **{**times, "endsAt": "2026-04-09T12:30:00Z"})["endsAt"] == "2026-04-09T12:30:00Z"
+
+
 def test_the_same_request_again_makes_no_second_one(ops: Ops) -> None:
     first, second = (post(ops, ONE, Idempotency_Key="k1") for _ in range(2))
     assert (first.status, second.status) == (201, 200)
