@@ -1,6 +1,8 @@
 // What messages lead to: an alert with its Acknowledge, its incident and its runbook, for admins who are signed in.
 // Everything is shown with textContent: what others wrote is never read as HTML.
 
+import { markdown } from "./on-call.markdown.js";
+
 const FIREBASE = "/__/firebase/11.10.0"; // Hosting serves every release of the SDK below this path
 const PATIENCE = 20_000; // milliseconds
 const LOCAL = ["127.0.0.1", "localhost", "[::1]"].includes(location.hostname);
@@ -371,7 +373,8 @@ function todo(items) {
 
 async function runbook(name) {
   const known = await ask("GET", `/api/runbooks/${encodeURIComponent(name)}`, `There is no runbook of the name “${name}”.`);
-  page(known.title, node("pre", known.markdown));
+  page(known.title, markdown(known.markdown.replace(/^# .*/, ""))); // its first line is the title
+  if (location.hash) location.replace(location.hash); // what it names is there only now
 }
 
 // --- which page
