@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shared.agents import load_agents
 from shared.components import load_components
-from shared.domain.faults import ConfigError
+from shared.domain.faults import ConfigError, unreadable
 from shared.flags import load_defaults
 from shared.incident_policy import load_incident_policy
 from shared.notification_policy import load_policy
@@ -43,7 +43,9 @@ def faults(folder: Path) -> list[str]:
             check()
         except ConfigError as error:  # of another file: told with that file
             found += [f"{name}: {fault}" for fault in error.faults if error.source == name]
-        except (OSError, ValueError) as error:
+        except (OSError, UnicodeDecodeError) as error:
+            found.append(f"{name}: {unreadable(error)}")
+        except ValueError as error:
             found.append(f"{name}: cannot be read: {error}")
     return list(dict.fromkeys(found))
 

@@ -10,6 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from shared.domain.faults import words_of
+
 ROOT = Path(__file__).parent.parent
 MEMORY_MB = (128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 HTTP_TIMEOUT = 3600  # seconds
@@ -170,17 +172,13 @@ def parse(text: str) -> Manifest:
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc'])) or 'the file'}: {_reason(e['msg'])}" for e in error.errors()]
+        faults = [f"{'.'.join(map(str, e['loc'])) or 'the file'}: {words_of(e)}" for e in error.errors()]
         raise ManifestError(faults) from error
 
 
 def load(path: Path = ROOT / "functions.yaml") -> Manifest:
     """Raises `ManifestError`, and `OSError` where there is no such file."""
     return parse(path.read_text())
-
-
-def _reason(message: str) -> str:
-    return message.removeprefix("Value error, ")
 
 
 def table(manifest: Manifest) -> str:

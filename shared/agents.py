@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from shared.bootstrap import App
-from shared.domain.faults import ConfigError, faults_of
+from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
 from shared.domain.heartbeat import Agents
 
 FILE = "agents.json"
@@ -20,7 +20,7 @@ def load_agents(config_dir: Path) -> Agents:
     except ValidationError as error:
         raise ConfigError(FILE, faults_of(error)) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(FILE, [f"(the whole): cannot be read: {error}"]) from None
+        raise ConfigError(FILE, [f"{WHOLE}: {unreadable(error)}"]) from None
 
 
 class AgentsLoader:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Str
 
 from shared import audited
 from shared.audited import Edited, Intent
-from shared.domain.faults import path_of
+from shared.domain.faults import path_of, words_of
 from shared.domain.scrub import scrub_text
 from shared.http import Problem, answer
 
@@ -81,7 +81,7 @@ def read_body(request: Request, kind: type[Read], most: int = MOST_BODY) -> tupl
 
 
 def faults_of(error: ValidationError) -> Problem:
-    errors = [{"path": path_of(e["loc"]), "message": e["msg"].removeprefix("Value error, ")} for e in error.errors()]
+    errors = [{"path": path_of(e["loc"]), "message": words_of(e)} for e in error.errors()]
     return invalid(errors)
 
 

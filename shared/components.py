@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from shared.domain.component import Components
-from shared.domain.faults import ConfigError
+from shared.domain.faults import ConfigError, unreadable, words_of
 from shared.domain.probe import KINDS
 
 FILE = "components.json"
@@ -28,7 +28,7 @@ def load_components(config_dir: Path) -> Components:
     try:
         text = (config_dir / FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ComponentsError([f"{config_dir / FILE} cannot be read: {error}"]) from error
+        raise ComponentsError([f"{config_dir / FILE} {unreadable(error)}"]) from error
     return _with_logo(parse_components(text), config_dir)
 
 
@@ -37,13 +37,13 @@ def parse_components(text: str) -> Components:
     try:
         return Components.model_validate_json(text)
     except ValidationError as error:
-        raise ComponentsError([_told(e["loc"], e["msg"]) for e in error.errors()]) from error
+        raise ComponentsError([_told(e["loc"], words_of(e)) for e in error.errors()]) from error
 
 
 def _told(place: tuple[int | str, ...], message: str) -> str:
     parts = [p for n, p in enumerate(place) if not (p in KINDS and place[max(0, n - 2) : n - 1] == ("probes",))]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
-    return f"{path or '(the file)'}: {message.removeprefix('Value error, ')}"
+    return f"{path or '(the file)'}: {message}"
 
 
 def _with_logo(components: Components, config_dir: Path) -> Components:
@@ -54,7 +54,7 @@ def _with_logo(components: Components, config_dir: Path) -> Components:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise ComponentsError([f"page.logo: {name} cannot be read: {error}"]) from error
+        raise ComponentsError([f"page.logo: {name} {unreadable(error)}"]) from error
     if len(content) > MOST_LOGO_BYTES:
         raise ComponentsError([f"page.logo: {name} has {len(content)} bytes: it takes up to {MOST_LOGO_BYTES}"])
     picture = f"data:image/{_KINDS[file.suffix]};base64,{base64.b64encode(content).decode()}"

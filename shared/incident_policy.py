@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from shared import log
-from shared.domain.faults import ConfigError, faults_of
+from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
 from shared.domain.incident_policy import SHIPPED, IncidentPolicy
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def load_incident_policy(config_dir: Path) -> IncidentPolicy:
     except ValidationError as error:
         raise ConfigError(FILE, faults_of(error)) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(FILE, [f"(the whole): cannot be read: {error}"]) from None
+        raise ConfigError(FILE, [f"{WHOLE}: {unreadable(error)}"]) from None
 
 
 class IncidentPolicyLoader:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from shared import log
 from shared.bootstrap import App
-from shared.domain.faults import ConfigError, faults_of
+from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
 from shared.domain.notification_policy import NotificationPolicy
 
 FILE = "notifications.json"
@@ -21,7 +21,7 @@ def load_policy(config_dir: Path) -> NotificationPolicy:
     except FileNotFoundError:
         return NotificationPolicy()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(FILE, [f"(the whole): cannot be read: {error}"]) from None
+        raise ConfigError(FILE, [f"{WHOLE}: {unreadable(error)}"]) from None
     try:
         return NotificationPolicy.model_validate_json(text)
     except ValidationError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from shared.domain.faults import ConfigError, faults_of
+from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
 from shared.domain.plans import Plans
 
 FILE = "plans.json"
@@ -21,5 +21,7 @@ def load_plans(config_dir: Path) -> Plans:
         return Plans.model_validate(data)
     except ValidationError as error:
         raise ConfigError(FILE, faults_of(error)) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(FILE, [f"(the whole): is not readable as JSON: {error}"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(FILE, [f"{WHOLE}: {unreadable(error)}"]) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(FILE, [f"{WHOLE}: is not readable as JSON: {error}"]) from None

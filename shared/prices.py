@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from shared.domain.faults import ConfigError, faults_of
+from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
 from shared.domain.price import SEARCHES, Dated, ModelPrices, Rate, Rates
 from shared.domain.pricing import PER_THOUSAND, Pricing, undated
 
@@ -47,8 +47,10 @@ def load_pricing(config_dir: Path) -> Pricing:
         return Pricing.model_validate(data)
     except ValidationError as error:
         raise ConfigError(FILE, faults_of(error)) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(FILE, [f"(the whole): is not readable as JSON: {error}"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(FILE, [f"{WHOLE}: {unreadable(error)}"]) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(FILE, [f"{WHOLE}: is not readable as JSON: {error}"]) from None
 
 
 class PublishedPrices:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.client_address import Range
-from shared.domain.faults import ConfigError
+from shared.domain.faults import ConfigError, unreadable
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -34,8 +34,10 @@ def load_limits(config_dir: Path) -> Limits:
     """`config/limits.json`. Raises `ConfigError` with every fault."""
     try:
         data = json.loads((config_dir / FILE).read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(FILE, [f"cannot be read: {error}"]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(FILE, [unreadable(error)]) from error
+    except ValueError as error:
+        raise ConfigError(FILE, [f"is not readable as JSON: {error}"]) from error
     if not isinstance(data, dict):
         raise ConfigError(FILE, ["(the file): not an object"])
     faults = [f"{name}: unknown" for name in sorted(set(data) - {"statusRequestsPerMinute", "proxies"})]

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from shared import log
 from shared.domain.alert import warnings_of
 from shared.domain.burn import BurnWindows
-from shared.domain.faults import ConfigError, faults_of
+from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
 from shared.domain.metric import Registry
 from shared.domain.slo import SloConfig, parse_slos
 from shared.store.protocol import Doc, Put, Store, StoreError
@@ -60,8 +60,10 @@ def _read(path: Path) -> Any:
     """A JSON file, its numbers exact. Raises `ConfigError`."""
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(path.name, [f"(the whole): is not readable as JSON: {error}"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path.name, [f"{WHOLE}: {unreadable(error)}"]) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(path.name, [f"{WHOLE}: is not readable as JSON: {error}"]) from None
 
 
 class SloLoader:

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared import log
-from shared.domain.faults import ConfigError, faults_of
+from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
 from shared.domain.notification import Kind, new_notification, withhold_reason
 from shared.domain.spending import Finding, Spending
 from shared.store.protocol import Conflict, Create, Data, Doc, Store, Unavailable, Write, new_rev, over
@@ -33,8 +33,10 @@ def load_spending(config_dir: Path) -> Spending:
         return Spending.model_validate(data)
     except ValidationError as error:
         raise ConfigError(FILE, faults_of(error)) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(FILE, [f"(the whole): is not readable as JSON: {error}"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(FILE, [f"{WHOLE}: {unreadable(error)}"]) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(FILE, [f"{WHOLE}: is not readable as JSON: {error}"]) from None
 
 
 class SpendingAlerts:

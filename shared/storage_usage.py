@@ -21,7 +21,7 @@ from shared import log
 from shared.domain import storage
 from shared.domain.aggregate import OLDEST_MS
 from shared.domain.building import BLOCK_MS, BatchBuilder
-from shared.domain.faults import ConfigError, faults_of
+from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
 from shared.domain.series import SeriesTable
 from shared.domain.storage import GB, Bucket, Disordered, Object, StorageConfig
 from shared.group_commit import GroupCommit
@@ -67,7 +67,7 @@ def load_storage(config_dir: Path) -> StorageConfig:
     except ValidationError as error:
         raise ConfigError(FILE, faults_of(error)) from None
     except OSError as error:
-        raise ConfigError(FILE, [f"(the whole): cannot be read: {error.strerror}"]) from None
+        raise ConfigError(FILE, [f"{WHOLE}: {unreadable(error)}"]) from None
 
 
 class Totals:

@@ -19,6 +19,7 @@ from shared.cost_days import costs_path, parts_in
 from shared.domain.bill import BadBill, read_bill
 from shared.domain.cost import add, plain
 from shared.domain.cost_day import joined
+from shared.domain.faults import WHOLE
 from shared.domain.ledger import Part
 from shared.domain.price import Priced, Rates, rates_of
 from shared.domain.reconcile import reconcile, shown
@@ -51,7 +52,7 @@ def against_bill(app: App, request: Request, now: datetime, path: Mapping[str, s
     try:
         bill = read_bill(body["bill"])
     except BadBill as error:
-        refuse([f"bill: {fault}" for fault in error.faults])
+        refuse([f"bill: {fault.removeprefix(f'{WHOLE}: ')}" for fault in error.faults])
         raise AssertionError from None
     first, last = min(day for day, _ in bill), max(day for day, _ in bill)
     days = days_between(first, last)  # a day without a line has nothing billed, and perhaps something counted

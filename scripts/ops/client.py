@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import requests
 
+from shared.domain.faults import WHOLE
+
 LOCAL = "http://127.0.0.1:8080"
 TIMEOUT = (5, 70)  # seconds to connect; to answer, more than the function itself may take
 _LISTED_BY = {
@@ -129,7 +131,7 @@ def _told(answer: requests.Response) -> str:
         if problem.get("code") in _LISTED_BY:
             command = "inbox" if "/inbox/" in answer.url else _LISTED_BY[problem["code"]]
             return printable(f"{problem['detail'].partition(';')[0]}; `./ops {command}` lists them")
-        lines = [f"{e['path']}: {e['message']}" for e in problem.get("errors", [])]
+        lines = [f"{e['path']}: {e['message']}".removeprefix(f"{WHOLE}: ") for e in problem.get("errors", [])]
         return printable("\n".join(lines) or problem["detail"], "\n")
     except (ValueError, KeyError, TypeError, AttributeError):
         return "no reason was given"

@@ -14,6 +14,7 @@ from scripts.ops.asking import add_answers, as_json, confirm, needed, once, show
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.incident_screen import item_told, listed, postmortems, shown
 from scripts.ops.screen import Screen, table
+from shared.domain.faults import unreadable
 
 BASE = "/api/incidents"
 IMPACTS = ("low", "medium", "high", "critical")
@@ -117,7 +118,7 @@ def _postmortem(options: argparse.Namespace, client: Client, screen: Screen) -> 
     try:
         text = sys.stdin.read() if options.write == "-" else Path(options.write).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotAsk(f"{options.write} cannot be read: {error}", WRONG) from None
+        raise CannotAsk(f"{options.write} {unreadable(error)}", WRONG) from None
     named = _EDITED_FROM.search(text)
     if named is None and answer["state"] == "edited":
         confirm(options, f"{options.write} does not say which version it was edited from. Overwrite what is kept now?")

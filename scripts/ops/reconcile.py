@@ -11,6 +11,7 @@ from typing import Any
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.money import usd
 from scripts.ops.screen import Screen, table
+from shared.domain.faults import unreadable
 
 Answer = Mapping[str, Any]
 
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     try:
         bill = Path(options.bill).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotAsk(f"{options.bill} cannot be read: {error}", WRONG) from None
+        raise CannotAsk(f"{options.bill} {unreadable(error)}", WRONG) from None
     body = {"provider": options.provider, "bill": bill, "keep": options.keep}
     answer = client.change("POST", "/api/costs/reconcile", body)
     if options.json:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from shared.domain.faults import ConfigError
+from shared.domain.faults import WHOLE, ConfigError, unreadable
 from shared.domain.metric import Registry
 from shared.domain.slo import SloConfig, parse_slos
 from shared.slo_loader import digest_of
@@ -32,12 +32,10 @@ def read(path: Path, registry: Registry) -> Proposal:
     try:
         raw = path.read_bytes()
         if len(raw) > MAX_BYTES:
-            raise ConfigError(str(path), [f"(the whole): {len(raw):,} bytes, at most {MAX_BYTES:,}"])
+            raise ConfigError(str(path), [f"{WHOLE}: {len(raw):,} bytes, at most {MAX_BYTES:,}"])
         text = raw.decode()
-    except OSError as error:
-        raise ConfigError(str(path), [f"(the whole): cannot be read: {error.strerror or error}"]) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), [f"(the whole): is not UTF-8, at byte {error.start}"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [f"{WHOLE}: {unreadable(error)}"]) from None
     if path.suffix.lower() in (".yaml", ".yml"):
         from scripts.slo_config.openslo import convert
 

@@ -53,8 +53,10 @@ Bill = dict[tuple[str, str], Billed]  # by day and model
 def read_bill(text: str) -> Bill:
     """Lines of the same day and model are added up. Raises `BadBill` with every fault, of the first hundred."""
     lines = list(_lines(text))
-    if not lines or len(lines) > MOST_LINES:
-        raise BadBill([f"(the whole): has {len(lines)} lines; 1 to {MOST_LINES} can be read"])
+    if not lines:
+        raise BadBill(["(the whole): has no line"])
+    if len(lines) > MOST_LINES:
+        raise BadBill([f"(the whole): has {len(lines)} lines; at most {MOST_LINES} can be read"])
     names = {name for line in lines for name in line}
     missing = [name for name in REQUIRED if not names & set(COLUMNS[name])]
     if missing:

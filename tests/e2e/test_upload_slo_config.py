@@ -307,7 +307,7 @@ def test_where_the_deployed_file_is_another_one_all_is_shown(local: Place, tmp_p
     [
         ('{"slos": [', "(the whole): is not readable as JSON: Expecting value: line 1 column 11"),
         ('{"slos": [], "slos": []}', "'slos' is there twice, in an object of slos, slos"),
-        ('{"slos": [], "version": 3}', "version: Extra inputs are not permitted"),
+        ('{"slos": [], "version": 3}', "version: there is no such field"),
         ('{"slos": NaN}', "(the whole): is not readable as JSON: NaN is no number in JSON"),
         (json.dumps(shipped()).replace("99.5", "99.50000000000000001"), "slos[0].target: 99.50000000000000001 has"),
         (json.dumps(shipped(101, metric="eror_rate")), "slos[0].metric: unknown metric 'eror_rate'"),

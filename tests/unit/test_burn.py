@@ -242,7 +242,7 @@ def test_a_burn_rule_whose_slo_no_longer_wants_it_ends(store: Store) -> None:
         ({"target": 100}, "slos[0].alert.burn_rates: an objective of 100 % leaves no budget to burn"),
         ({"window": "401d"}, "slos[0].window: at most 400d, since counts are kept no longer"),
         ({"alert": {**ALERT, "for": "7m"}}, "slos[0].alert.for: a duration must be a multiple of 5 minutes"),
-        ({"alert": {**ALERT, "no_data": "page"}}, "slos[0].alert.no_data: Input should be 'keep', 'ok' or 'alert'"),
+        ({"alert": {**ALERT, "no_data": "page"}}, "slos[0].alert.no_data: must be 'keep', 'ok' or 'alert'"),
     ],
 )
 def test_faults_of_the_policy_are_told(changes: dict[str, Any], fault: str) -> None:

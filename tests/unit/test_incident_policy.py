@@ -43,9 +43,9 @@ def test_what_is_shipped_is_what_an_empty_or_missing_file_means(tmp_path: Path) 
             {"reopen": "soon", "postmortem": {"impacts": ["huge"], "within": "0m"}, "grace": 1},
             [
                 "reopen: a duration is a number with m, h, d or w, such as '5m' or '30d'",
-                "postmortem.impacts[0]: Input should be 'low', 'medium', 'high' or 'critical'",
+                "postmortem.impacts[0]: must be 'low', 'medium', 'high' or 'critical'",
                 "postmortem.within: a duration must be a multiple of 5 minutes",
-                "grace: Extra inputs are not permitted",
+                "grace: there is no such field",
             ],
         ),
         ({"postmortem": {"within": "1h"}}, ["postmortem: `remind` must be shorter than `within`"]),

@@ -393,7 +393,7 @@ def test_waits_silence_and_all_else_that_an_alert_may_have_is_taken_over(tmp_pat
     [
         ({"minFailures": "-1"}, "f0ops.minFailures: "),
         ({"keepFiringFor": "soon"}, "f0ops.keepFiringFor: a duration is a number with"),
-        ({"noData": "shrug"}, "f0ops.noData: Input should be 'keep', 'ok' or 'alert'"),
+        ({"noData": "shrug"}, "f0ops.noData: must be 'keep', 'ok' or 'alert'"),
         ({"noData": "ok", "alertWhenNoData": "true"}, "f0ops.noData: alertWhenNoData says something else"),
         ({"burnRates": "perhaps"}, "f0ops.burnRates: "),
         ({"incident": "perhaps"}, "f0ops.incident: "),

@@ -134,7 +134,7 @@ def test_a_bill_without_tokens_tells_only_what_it_can(api: UsageApi) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("", "(the whole): has 0 lines"),
+        ("", "(the whole): has no line"),
         ("date,cost\n2026-11-18,1\n", "(the whole): has no column model"),
         ("date,model,cost\nyesterday,m,1\n", "line 1: day: "),
         ("date,model,cost\n2026-11-18,m,free\n", "line 1: cost: must be an amount"),

@@ -181,7 +181,7 @@ def test_a_calendar_window_lies_before_its_end_and_windows_follow_each_other(uni
 @pytest.mark.parametrize(
     ("window", "fault"),
     [
-        ({"calendar": "year"}, "slos[0].window: calendar: Input should be 'day', 'week', 'month' or 'quarter'"),
+        ({"calendar": "year"}, "slos[0].window: calendar: must be 'day', 'week', 'month' or 'quarter'"),
         (
             {"calendar": "month", "timeZone": "Berlin"},
             "slos[0].window: timeZone: 'Berlin' is no time zone such as Europe/Berlin",

@@ -94,5 +94,5 @@ def test_a_missing_file_and_no_json_are_told(tmp_path: Path) -> None:
     with pytest.raises(ComponentsError, match="cannot be read"):
         load_components(tmp_path)
     (tmp_path / "components.json").write_text("{")
-    with pytest.raises(ComponentsError, match="Invalid JSON"):
+    with pytest.raises(ComponentsError, match="is not readable as JSON"):
         load_components(tmp_path)

@@ -97,9 +97,9 @@ def test_every_fault_is_named_with_its_path(tmp_path: Path) -> None:
         f"buckets[0].userPattern[0]: {once}",
         f"buckets[1].userPattern[1]: 'a-{{uid}}' is not a whole segment; {once}; ** can only come last",
         f"buckets[1].userPattern[2]: {once}; has an empty segment: names of objects do not begin with /",
-        "buckets[1].prefix: Extra inputs are not permitted",
-        "buckets[2].name: Field required",
-        "buckets[2].userPattern: Input should be a valid array",
+        "buckets[1].prefix: there is no such field",
+        "buckets[2].name: is missing",
+        "buckets[2].userPattern: must be a list",
     ]
 
 
