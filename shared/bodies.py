@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -24,6 +24,7 @@ _ETAG = re.compile(r'(?:W/)?"([0-9a-f]{16})"')  # what compresses an answer on i
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 Read = TypeVar("Read", bound="Body")
+Faults = list[dict[str, str]]  # each with its path and its message
 
 
 class Body(BaseModel):
@@ -63,8 +64,13 @@ Text = Annotated[str, StringConstraints(max_length=4_000), AfterValidator(_lines
 LongText = Annotated[str, StringConstraints(max_length=8_000), AfterValidator(_lines)]
 
 
-def read_body(request: Request, kind: type[Read], most: int = MOST_BODY) -> tuple[Read, bytes]:
-    """The body and its bytes. Nothing at all stands for an empty object. Raises `Problem` with every fault."""
+def read_body(
+    request: Request, kind: type[Read], most: int = MOST_BODY, more: Callable[[Mapping[str, Any]], Faults] | None = None
+) -> tuple[Read, bytes]:
+    """The body and its bytes. Nothing at all stands for an empty object. Raises `Problem` with every fault.
+
+    `more`: faults that need to know what there is. It is given what was sent, in which any value may be of any type.
+    """
     raw = request.stream.read(most + 1)
     if len(raw) > most:
         raise Problem(413, "body_too_large", f"at most {most} bytes")
@@ -74,18 +80,25 @@ def read_body(request: Request, kind: type[Read], most: int = MOST_BODY) -> tupl
         body = None
     if not isinstance(body, dict):
         raise Problem(400, "invalid_body", "the body must be a JSON object")
+    faults = more(body) if more else []
     try:
-        return kind.model_validate(body), raw
+        read = kind.model_validate(body)
     except ValidationError as error:
-        raise faults_of(error) from None
+        raise invalid(_told(error) + faults) from None
+    if faults:
+        raise invalid(faults)
+    return read, raw
 
 
 def faults_of(error: ValidationError) -> Problem:
-    errors = [{"path": path_of(e["loc"]), "message": words_of(e)} for e in error.errors()]
-    return invalid(errors)
+    return invalid(_told(error))
 
 
-def invalid(errors: list[dict[str, str]]) -> Problem:
+def _told(error: ValidationError) -> Faults:
+    return [{"path": path_of(e["loc"]), "message": words_of(e)} for e in error.errors()]
+
+
+def invalid(errors: Faults) -> Problem:
     return Problem(400, "invalid_body", "the body cannot be right; `errors` names each fault", errors=errors)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -85,8 +85,7 @@ def audit(app: App, request: Request, now: datetime, path: Mapping[str, str]) ->
 
 
 def open_one(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
-    body, raw = read_body(request, bodies.NewIncident)
-    check_names(app, body.components, body.runbook)
+    body, raw = read_body(request, bodies.NewIncident, more=unknown_names(app))
     if body.startedAt is not None and body.startedAt > now:
         raise invalid([{"path": "startedAt", "message": "cannot be in the future"}])
     intent = intent_of(request, path, raw, "opened", now)
@@ -113,14 +112,13 @@ def open_one(app: App, request: Request, now: datetime, path: Mapping[str, str])
 
 def edit(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     """Needs If-Match, because it replaces what somebody else may have written."""
-    body, raw = read_body(request, bodies.Changes)
+    body, raw = read_body(request, bodies.Changes, more=unknown_names(app))
     changes = body.model_dump(include=body.model_fields_set)
     if not changes:
         raise invalid([{"path": "(the whole)", "message": "name a field to change"}])
     nulls = [n for n in ("startedAt",) if n in changes and changes[n] is None]
     if nulls:
         raise invalid([{"path": name, "message": "must be a time"} for name in nulls])
-    check_names(app, changes.get("components", ()), changes.get("runbook"))
     changes |= {name: list(dict.fromkeys(changes[name])) for name in ("components", "alertIds") if name in changes}
     intent = intent_of(request, path, raw, "edited", now, needs_version=True)
     policy = incident_policy(app)
@@ -217,19 +215,26 @@ def is_id(name: str) -> bool:
     return name.isascii() and name.replace("-", "").replace("_", "").isalnum() and len(name) <= 200
 
 
-def check_names(app: App, names: Sequence[str], runbook: str | None = None) -> None:
-    """Raises `Problem` with every component, and the runbook, that there is not."""
-    known = [component.id for component in load_components(app.settings.config_dir).components]
-    faults = [
-        {"path": f"components[{n}]", "message": f"there is no such component; there are {', '.join(known) or 'none'}"}
-        for n, name in enumerate(names)
-        if name not in known
-    ]
-    if runbook is not None and runbooks.runbook(runbook) is None:
-        there = ", ".join(found.name for found in runbooks.all_runbooks())
-        faults.append({"path": "runbook", "message": f"there is no such runbook; there are {there}"})
-    if faults:
-        raise invalid(faults)
+def unknown_names(app: App) -> Callable[[Mapping[str, Any]], list[dict[str, str]]]:
+    """For `read_body`: names every component, and the runbook, that there is not."""
+
+    def faults(body: Mapping[str, Any]) -> list[dict[str, str]]:
+        known = [component.id for component in load_components(app.settings.config_dir).components]
+        names, book = body.get("components"), body.get("runbook")
+        found = [
+            {
+                "path": f"components[{n}]",
+                "message": f"there is no such component; there are {', '.join(known) or 'none'}",
+            }
+            for n, name in enumerate(names if isinstance(names, list) else [])
+            if isinstance(name, str) and name not in known
+        ]
+        if isinstance(book, str) and runbooks.runbook(book) is None:
+            there = ", ".join(found.name for found in runbooks.all_runbooks())
+            found.append({"path": "runbook", "message": f"there is no such runbook; there are {there}"})
+        return found
+
+    return faults
 
 
 def changed(app: App, path: Mapping[str, str], intent: Intent, decide: Decide, status: int = 200) -> Response:

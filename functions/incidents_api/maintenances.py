@@ -10,7 +10,7 @@ from flask import Request, Response
 from pydantic import Field
 
 from functions.incidents_api import shown
-from functions.incidents_api.incidents import check_names, is_id, refusal
+from functions.incidents_api.incidents import is_id, refusal, unknown_names
 from shared import audited, lists, maintenances
 from shared.audit_list import audit_of
 from shared.audited import Edited, Intent
@@ -83,8 +83,7 @@ def audit(app: App, request: Request, now: datetime, path: Mapping[str, str]) ->
 
 
 def plan(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
-    body, raw = read_body(request, NewMaintenance)
-    check_names(app, body.components)
+    body, raw = read_body(request, NewMaintenance, more=unknown_names(app))
     intent = intent_of(request, path, raw, "planned", now)
     try:
         data = maintenance.planned(
@@ -109,7 +108,7 @@ def plan(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> 
 
 def edit(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     """Needs If-Match, because it replaces what somebody else may have written."""
-    body, raw = read_body(request, Changes)
+    body, raw = read_body(request, Changes, more=unknown_names(app))
     changes = body.model_dump(include=body.model_fields_set)
     if not changes:
         raise invalid([{"path": "(the whole)", "message": "name a field to change"}])
@@ -117,7 +116,6 @@ def edit(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> 
     if faults:
         raise invalid(faults)
     if "components" in changes:
-        check_names(app, changes["components"])
         changes["components"] = list(dict.fromkeys(changes["components"]))
     intent = intent_of(request, path, raw, "edited", now, needs_version=True)
     return _changed(app, path, intent, lambda data, i: maintenance.edited(data, changes, i.by, now))

@@ -171,7 +171,7 @@ def _burnt(one: Burnt, about: str) -> str:
     if one.share is None:
         return "no budget"
     if one.share >= 2:
-        much = f"{float(one.share):,.1f} ×"
+        much = f"{float(one.share):,.1f}".removesuffix(".0") + " ×"
     elif 0 < one.share < Fraction(1, 2000):
         about, much = "", "less than 0.1 % of"
     else:

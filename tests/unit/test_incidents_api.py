@@ -70,6 +70,20 @@ def test_an_incident_is_led_from_its_opening_to_its_end(on_call: Desk) -> None:
     assert on_call.incident(name) == {key: value for key, value in ended.items() if key != "published"}
 
 
+def test_unknown_names_are_told_together_with_every_other_fault(quick: Desk) -> None:
+    def faulty(path: str, **sent: Any) -> list[str]:
+        return [
+            fault["path"]
+            for fault in quick.post(path, {"title": "", "components": ["API", "Nope"], **sent}, 400)["errors"]
+        ]
+
+    assert faulty("/api/incidents", impact="huge", runbook="none") == ["title", "impact", "components[1]", "runbook"]
+    assert faulty("/api/incidents", impact="low", components=[["API"], "Nope"], runbook="../secret") == [
+        "title", "components[0]", "runbook", "components[1]", "runbook",
+    ]  # fmt: skip
+    assert faulty("/api/maintenances", message="x") == ["title", "scheduledFor", "scheduledUntil", "components[1]"]
+
+
 def test_a_component_named_twice_is_there_once(quick: Desk) -> None:
     name = quick.open()
     changed = quick.call("PATCH", f"/api/incidents/{name}", {"components": ["API", "Auth", "API"]}, If_Match="*")

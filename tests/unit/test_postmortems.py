@@ -68,6 +68,7 @@ def test_the_draft_of_an_incident_that_an_alert_opened_is_good_enough_to_edit(st
         (Fraction(1, 10_000), "less than 0.1 % of the budget of 30 days"),
         (Fraction(452, 1000), "45.2 % of the budget of 30 days"),
         (Fraction(1999, 1000), "199.9 % of the budget of 30 days"),
+        (Fraction(1200), "1,200 × the budget of 30 days"),
         (Fraction(70_743, 1000), "70.7 × the budget of 30 days"),
         (None, "no budget"),
     ],
