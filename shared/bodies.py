@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from flask import Request, Response
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 
 from shared import audited
 from shared.audited import Edited, Intent
@@ -24,7 +32,8 @@ _ETAG = re.compile(r'(?:W/)?"([0-9a-f]{16})"')  # what compresses an answer on i
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 Read = TypeVar("Read", bound="Body")
-Faults = list[dict[str, str]]  # each with its path and its message
+Faults = list[tuple[str, str]]  # path and message of each
+Also = Callable[[Mapping[str, Any]], Faults]  # what is wrong between fields, of those that are sound by themselves
 
 
 class Body(BaseModel):
@@ -65,11 +74,12 @@ LongText = Annotated[str, StringConstraints(max_length=8_000), AfterValidator(_l
 
 
 def read_body(
-    request: Request, kind: type[Read], most: int = MOST_BODY, more: Callable[[Mapping[str, Any]], Faults] | None = None
+    request: Request, kind: type[Read], most: int = MOST_BODY, *, known: Any = None, also: Also | None = None
 ) -> tuple[Read, bytes]:
     """The body and its bytes. Nothing at all stands for an empty object. Raises `Problem` with every fault.
 
-    `more`: faults that need to know what there is. It is given what was sent, in which any value may be of any type.
+    `known`: what the fields' own checks look names up in. `also`: faults of fields with one another; it is asked of a
+    body whose fields have faults too, without those, so that no fault hides another.
     """
     raw = request.stream.read(most + 1)
     if len(raw) > most:
@@ -80,25 +90,36 @@ def read_body(
         body = None
     if not isinstance(body, dict):
         raise Problem(400, "invalid_body", "the body must be a JSON object")
-    faults = more(body) if more else []
     try:
-        read = kind.model_validate(body)
+        found = kind.model_validate(body, context=known)
     except ValidationError as error:
-        raise invalid(_told(error) + faults) from None
-    if faults:
-        raise invalid(faults)
-    return read, raw
+        errors = [{"path": path_of(e["loc"]), "message": words_of(e)} for e in error.errors()]
+        raise invalid(errors + _named(also(_sound(kind, body, known))) if also else errors) from None
+    if also and (faults := also(dict(found))):
+        raise invalid(_named(faults))
+    return found, raw
 
 
-def faults_of(error: ValidationError) -> Problem:
-    return invalid(_told(error))
+def _sound(kind: type[Body], body: Mapping[str, Any], known: Any) -> dict[str, Any]:
+    """The fields that are right each by itself, those with a usual value that were not sent among them."""
+    sound: dict[str, Any] = {}
+    strict = ConfigDict(strict=True)
+    for name, field in kind.model_fields.items():
+        if name not in body:
+            if not field.is_required():
+                sound[name] = field.get_default(call_default_factory=True, validated_data={})
+            continue
+        with suppress(ValidationError):
+            one: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation(), config=strict)
+            sound[name] = one.validate_python(body[name], context=known)
+    return sound
 
 
-def _told(error: ValidationError) -> Faults:
-    return [{"path": path_of(e["loc"]), "message": words_of(e)} for e in error.errors()]
+def _named(faults: Faults) -> list[dict[str, str]]:
+    return [{"path": path, "message": message} for path, message in faults]
 
 
-def invalid(errors: Faults) -> Problem:
+def invalid(errors: list[dict[str, str]]) -> Problem:
     return Problem(400, "invalid_body", "the body cannot be right; `errors` names each fault", errors=errors)
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from functions.incidents_api import bodies, shown
-from shared import audited, incidents, lists, runbooks
+from shared import audited, incidents, lists
 from shared.audit_list import audit_of
 from shared.audited import Edited, Intent
-from shared.bodies import intent_of, invalid, read_body, refusals, tagged
-from shared.components import load_components
+from shared.bodies import Faults, intent_of, invalid, read_body, refusals, tagged
 from shared.domain import action_item, incident, postmortem
+from shared.domain.faults import WHOLE
 from shared.domain.timeline import Refused, count
 from shared.http import Problem, answer
 from shared.incident_policy import incident_policy
@@ -85,9 +85,12 @@ def audit(app: App, request: Request, now: datetime, path: Mapping[str, str]) ->
 
 
 def open_one(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
-    body, raw = read_body(request, bodies.NewIncident, more=unknown_names(app))
-    if body.startedAt is not None and body.startedAt > now:
-        raise invalid([{"path": "startedAt", "message": "cannot be in the future"}])
+
+    def late(sound: Mapping[str, Any]) -> Faults:
+        started = sound.get("startedAt")
+        return [("startedAt", "cannot be in the future")] if started is not None and started > now else []
+
+    body, raw = read_body(request, bodies.NewIncident, known=known(app), also=late)
     intent = intent_of(request, path, raw, "opened", now)
     data = incident.new_incident(
         body.title,
@@ -112,13 +115,10 @@ def open_one(app: App, request: Request, now: datetime, path: Mapping[str, str])
 
 def edit(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     """Needs If-Match, because it replaces what somebody else may have written."""
-    body, raw = read_body(request, bodies.Changes, more=unknown_names(app))
+    body, raw = read_body(request, bodies.Changes, known=known(app))
     changes = body.model_dump(include=body.model_fields_set)
     if not changes:
-        raise invalid([{"path": "(the whole)", "message": "name a field to change"}])
-    nulls = [n for n in ("startedAt",) if n in changes and changes[n] is None]
-    if nulls:
-        raise invalid([{"path": name, "message": "must be a time"} for name in nulls])
+        raise invalid([{"path": WHOLE, "message": "name a field to change"}])
     changes |= {name: list(dict.fromkeys(changes[name])) for name in ("components", "alertIds") if name in changes}
     intent = intent_of(request, path, raw, "edited", now, needs_version=True)
     policy = incident_policy(app)
@@ -186,7 +186,7 @@ def edit_item(app: App, request: Request, now: datetime, path: Mapping[str, str]
     body, raw = read_body(request, bodies.ItemChanges)
     changes = body.model_dump(include=body.model_fields_set)
     if not changes:
-        raise invalid([{"path": "(the whole)", "message": "name a field to change"}])
+        raise invalid([{"path": WHOLE, "message": "name a field to change"}])
     number = int(path["item"]) if path["item"].isascii() and path["item"].isdecimal() and len(path["item"]) < 9 else 0
     intent = intent_of(request, path, raw, "action_item_changed", now)
 
@@ -215,26 +215,8 @@ def is_id(name: str) -> bool:
     return name.isascii() and name.replace("-", "").replace("_", "").isalnum() and len(name) <= 200
 
 
-def unknown_names(app: App) -> Callable[[Mapping[str, Any]], list[dict[str, str]]]:
-    """For `read_body`: names every component, and the runbook, that there is not."""
-
-    def faults(body: Mapping[str, Any]) -> list[dict[str, str]]:
-        known = [component.id for component in load_components(app.settings.config_dir).components]
-        names, book = body.get("components"), body.get("runbook")
-        found = [
-            {
-                "path": f"components[{n}]",
-                "message": f"there is no such component; there are {', '.join(known) or 'none'}",
-            }
-            for n, name in enumerate(names if isinstance(names, list) else [])
-            if isinstance(name, str) and name not in known
-        ]
-        if isinstance(book, str) and runbooks.runbook(book) is None:
-            there = ", ".join(found.name for found in runbooks.all_runbooks())
-            found.append({"path": "runbook", "message": f"there is no such runbook; there are {there}"})
-        return found
-
-    return faults
+def known(app: App) -> bodies.Known:
+    return bodies.Known(app.settings.config_dir)
 
 
 def changed(app: App, path: Mapping[str, str], intent: Intent, decide: Decide, status: int = 200) -> Response:
@@ -251,7 +233,7 @@ def changed(app: App, path: Mapping[str, str], intent: Intent, decide: Decide, s
     except Refused as refused:
         raise refusal(refused) from None
     except incident.OutOfOrder as fault:
-        raise invalid([{"path": fault.field, "message": fault.message}]) from None
+        raise invalid([{"path": path, "message": message} for path, message in fault.faults]) from None
     except action_item.TooMany:
         raise Problem(409, "too_many_action_items", f"an incident has at most {action_item.MOST}") from None
     except action_item.Unknown:

@@ -10,12 +10,14 @@ from flask import Request, Response
 from pydantic import Field
 
 from functions.incidents_api import shown
-from functions.incidents_api.incidents import is_id, refusal, unknown_names
+from functions.incidents_api.bodies import UNSENT, Component
+from functions.incidents_api.incidents import is_id, known, refusal
 from shared import audited, lists, maintenances
 from shared.audit_list import audit_of
 from shared.audited import Edited, Intent
-from shared.bodies import Body, Line, Moment, Text, intent_of, invalid, outward, read_body, refusals, tagged
+from shared.bodies import Body, Faults, Line, Moment, Text, intent_of, invalid, outward, read_body, refusals, tagged
 from shared.domain import maintenance
+from shared.domain.faults import WHOLE
 from shared.domain.timeline import Refused, count
 from shared.http import Problem, answer
 from shared.published import published
@@ -28,7 +30,7 @@ FIELDS = (
     "title", "message", "status", "components", "scheduledFor", "scheduledUntil", "startedAt", "completedAt",
     "publicVisible", "excludeFromSlos", "createdBy", "createdAt", "updatedAt",
 )  # fmt: skip
-Components = Annotated[list[str], Field(min_length=1, max_length=20)]
+Components = Annotated[list[Component], Field(min_length=1, max_length=20)]
 Decide = Callable[[Data, Intent], Data | None]
 
 
@@ -48,8 +50,8 @@ class Changes(Body):
     title: Line = ""
     message: Text = ""
     components: Components = Field(default_factory=list)
-    scheduledFor: Moment | None = None
-    scheduledUntil: Moment | None = None
+    scheduledFor: Moment = UNSENT
+    scheduledUntil: Moment = UNSENT
     publicVisible: bool = False
     excludeFromSlos: bool = False
 
@@ -83,7 +85,10 @@ def audit(app: App, request: Request, now: datetime, path: Mapping[str, str]) ->
 
 
 def plan(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
-    body, raw = read_body(request, NewMaintenance, more=unknown_names(app))
+    def misplaced(sound: Mapping[str, Any]) -> Faults:
+        return maintenance.time_faults(sound.get("scheduledFor"), sound.get("scheduledUntil"), now)
+
+    body, raw = read_body(request, NewMaintenance, known=known(app), also=misplaced)
     intent = intent_of(request, path, raw, "planned", now)
     try:
         data = maintenance.planned(
@@ -98,7 +103,7 @@ def plan(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> 
             exclude=body.excludeFromSlos,
         )
     except maintenance.Misplaced as fault:
-        raise invalid([{"path": fault.field, "message": fault.message}]) from None
+        raise _misplaced(fault) from None
     with refusals():
         made = maintenances.create(app.store, data, intent)
     response = _told(app, made, now, 201)
@@ -108,13 +113,10 @@ def plan(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> 
 
 def edit(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     """Needs If-Match, because it replaces what somebody else may have written."""
-    body, raw = read_body(request, Changes, more=unknown_names(app))
+    body, raw = read_body(request, Changes, known=known(app), also=_out_of_order)
     changes = body.model_dump(include=body.model_fields_set)
     if not changes:
-        raise invalid([{"path": "(the whole)", "message": "name a field to change"}])
-    faults = [{"path": name, "message": "must be a time"} for name, value in changes.items() if value is None]
-    if faults:
-        raise invalid(faults)
+        raise invalid([{"path": WHOLE, "message": "name a field to change"}])
     if "components" in changes:
         changes["components"] = list(dict.fromkeys(changes["components"]))
     intent = intent_of(request, path, raw, "edited", now, needs_version=True)
@@ -143,6 +145,16 @@ def _unknown() -> Problem:
     return Problem(404, "unknown_maintenance", "there is none of this id; `GET /api/maintenances` lists them")
 
 
+def _misplaced(found: maintenance.Misplaced) -> Problem:
+    return invalid([{"path": path, "message": message} for path, message in found.faults])
+
+
+def _out_of_order(sound: Mapping[str, Any]) -> Faults:
+    """Of times that are both sent. Whether they suit the maintenance as it is, is seen once that is read."""
+    start, end = sound.get("scheduledFor", UNSENT), sound.get("scheduledUntil", UNSENT)
+    return [] if UNSENT in (start, end) else maintenance.order_faults(start, end)
+
+
 def _changed(app: App, path: Mapping[str, str], intent: Intent, decide: Decide, status: int = 200) -> Response:
     if not is_id(path["id"]):
         raise _unknown()
@@ -156,7 +168,7 @@ def _changed(app: App, path: Mapping[str, str], intent: Intent, decide: Decide, 
     except Refused as refused:
         raise refusal(refused, "maintenance") from None
     except maintenance.Misplaced as fault:
-        raise invalid([{"path": fault.field, "message": fault.message}]) from None
+        raise _misplaced(fault) from None
     return _told(app, edited, intent.at, status)
 
 

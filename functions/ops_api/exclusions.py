@@ -54,8 +54,7 @@ def exclude(app: App, request: Request, now: datetime, path: Mapping[str, str]) 
     components = _names(body, "components", known, "component", faults)
     reason = _reason(body, faults)
     start, end = times
-    if start is not None and end is not None:
-        faults += _faults_of(start, end, now)
+    faults += _faults_of(start, end, now)
     if faults or start is None or end is None:
         raise Problem(400, "invalid_body", "the body cannot be right; `errors` names each fault", errors=faults)
     span = outward(start, end)
@@ -145,16 +144,17 @@ def _moment(body: Mapping[str, Any], name: str, now: datetime, faults: Faults) -
         return None
 
 
-def _faults_of(start: datetime, end: datetime, now: datetime) -> Faults:
+def _faults_of(start: datetime | None, end: datetime | None, now: datetime) -> Faults:
+    """Of the times that are known."""
     faults = []
-    if start < now - BACK:
+    if start is not None and start < now - BACK:
         message = f"at most {BACK.days} days back: of days before that only sums are kept, and nothing can be taken out"
         faults.append({"path": "from", "message": message})
-    if end <= start:
+    if start is not None and end is not None and end <= start:
         faults.append({"path": "to", "message": "must be later than `from`"})
-    if end > now + AHEAD:
+    if end is not None and end > now + AHEAD:
         faults.append({"path": "to", "message": f"at most {AHEAD.days} days ahead"})
-    if not faults and end - start > LONGEST:
+    if not faults and start is not None and end is not None and end - start > LONGEST:
         message = f"at most {LONGEST.days} days after `from`; take an SLO that is not wanted for longer out of the SLOs"
         faults.append({"path": "to", "message": message})
     return faults

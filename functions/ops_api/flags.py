@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from flask import Request, Response
 from shared import audited
 from shared.audit_list import audit_of
 from shared.audited import Edited
-from shared.bodies import Body, intent_of, invalid, read_body, refusals, tagged
+from shared.bodies import Body, Faults, intent_of, read_body, refusals, tagged
 from shared.flags import DOCUMENT, FRAME, flatten, load_defaults
 from shared.published import published
 from shared.store.protocol import Data
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 class Changes(Body):
     """Values by dotted name; null takes the value of the file again."""
 
-    flags: dict[str, bool | int | float | None]
+    flags: dict[str, Any]
 
 
 def all_flags(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
@@ -35,15 +34,15 @@ def all_flags(app: App, request: Request, now: datetime, _: Mapping[str, str]) -
 
 def change(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     """Every instance obeys within 8 seconds. Needs If-Match; `*` is for whoever is in a hurry."""
-    body, raw = read_body(request, Changes)
     defaults = flatten(load_defaults(app.settings.config_dir))
-    faults = [
-        {"path": f"flags.{name}", "message": fault}
-        for name, value in body.flags.items()
-        if (fault := _fault(name, value, defaults)) is not None
-    ]
-    if faults or not body.flags:
-        raise invalid(faults or [{"path": "flags", "message": "name a flag to change"}])
+
+    def faults(sound: Mapping[str, Any]) -> Faults:
+        if sound.get("flags") == {}:
+            return [("flags", "name a flag to change")]
+        found = [(name, _fault(name, value, defaults)) for name, value in sound.get("flags", {}).items()]
+        return [(f"flags.{name}", fault) for name, fault in found if fault is not None]
+
+    body, raw = read_body(request, Changes, also=faults)
     intent = intent_of(request, path, raw, "flags_changed", now, needs_version=True)
 
     def decide(data: Data | None) -> Data:
@@ -63,14 +62,14 @@ def audit(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Re
     return audit_of(app, request, DOCUMENT)
 
 
-def _fault(name: str, value: bool | float | None, defaults: Mapping[str, Any]) -> str | None:
+def _fault(name: str, value: Any, defaults: Mapping[str, Any]) -> str | None:
     if name not in defaults:
         return f"there is no such flag; there are {', '.join(defaults)}"
     if value is None:
         return None
     if isinstance(defaults[name], bool):
         return None if isinstance(value, bool) else "must be true or false"
-    if isinstance(value, bool) or not math.isfinite(value) or not 0 <= value <= 100:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
         return "must be a number from 0 to 100"
     return None
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from flask import Request, Response
+from pydantic import AfterValidator
 
 from shared import resending
 from shared.audited import once
@@ -28,8 +29,14 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
 _HIDDEN = ("owner", "lane", "facts", "attempts")  # of a list
 
 
+def _channel(name: str) -> str:
+    if name not in CHANNELS:
+        raise ValueError(f"must be one of {', '.join(CHANNELS)}")
+    return name
+
+
 class Test(Body):
-    channel: str
+    channel: Annotated[str, AfterValidator(_channel)]
 
 
 def all_notifications(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
@@ -72,9 +79,6 @@ def resend(app: App, request: Request, now: datetime, path: Mapping[str, str]) -
 def test(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     """200 with what the other side said, whatever that was. With a key that was used: what it said then."""
     body, raw = read_body(request, Test)
-    if body.channel not in CHANNELS:
-        errors = [{"path": "channel", "message": f"must be one of {', '.join(CHANNELS)}"}]
-        raise Problem(400, "invalid_body", "the body cannot be right; `errors` names each fault", errors=errors)
     key = intent_of(request, path, raw, "tested", now).key
     if key is None:
         return answer(send_test(app, body.channel, now))

@@ -9,10 +9,10 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any
 
 from flask import Request, Response
-from pydantic import Field
+from pydantic import Field, PlainValidator
 
 from shared import log
-from shared.bodies import Body, Line, Moment, intent_of, invalid, outward, read_body
+from shared.bodies import Body, Faults, Line, Moment, intent_of, outward, read_body
 from shared.domain.matcher import Matcher, labels_of, matcher, parse
 from shared.domain.silence import Silence, matcher_faults, time_faults
 from shared.http import Problem, answer
@@ -27,16 +27,20 @@ MOST_BODY = 16_384  # bytes
 MOST_ALERTS = 1000  # that a preview looks at
 
 
-class MatcherBody(Body):
-    name: str
-    operator: str = "="
-    value: str
+def _matcher(given: Any) -> Matcher:
+    if isinstance(given, str):
+        return parse(given)
+    if not isinstance(given, dict):
+        raise ValueError('must be a text such as severity="critical", or an object with name, operator and value')
+    if unknown := [name for name in given if name not in ("name", "operator", "value")]:
+        raise ValueError(f"there is no such field: {', '.join(unknown)}")
+    return matcher(given.get("name"), given.get("operator", "="), given.get("value"))
 
 
 class Matchers(Body):
     """Each matcher is a text such as `severity="critical"`, or has name, operator and value."""
 
-    matchers: Annotated[list[str | MatcherBody], Field(max_length=100)]
+    matchers: Annotated[list[Annotated[Matcher, PlainValidator(_matcher)]], Field(max_length=100)]
 
 
 class NewSilence(Matchers):
@@ -65,20 +69,13 @@ def one(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> R
 
 
 def silence(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
-    body, raw = read_body(request, NewSilence, MOST_BODY)
+    body, raw = read_body(request, NewSilence, MOST_BODY, also=lambda sound: _faults(sound, now))
     intent = intent_of(request, path, raw, "silenced", now)
-    faults: list[dict[str, str]] = []
-    matchers = _matchers(body, faults)
     starts = body.startsAt or now
-    if (body.endsAt is None) is (body.minutes is None):
-        faults.append({"path": "endsAt", "message": "a silence always ends: give `endsAt` or `minutes`"})
-    ends = body.endsAt or starts + timedelta(minutes=body.minutes or 1)
-    faults += [{"path": field, "message": message} for field, message in time_faults(starts, ends, now)]
-    if faults:
-        raise invalid(faults)
+    ends = body.endsAt or starts + timedelta(minutes=body.minutes or 0)
     key = request.headers.get("Idempotency-Key")
     name = secrets.token_hex(6) if key is None else _digest(path["caller"], key)
-    wanted = Silence(name, matchers, starts, ends, intent.by, now, body.comment)
+    wanted = Silence(name, tuple(body.matchers), starts, ends, intent.by, now, body.comment)
     try:
         made, repeated = add(app.store, wanted, None if key is None else _digest(raw.decode(errors="replace")), now)
     except KeyReused:
@@ -93,16 +90,12 @@ def silence(app: App, request: Request, now: datetime, path: Mapping[str, str]) 
 
 def preview(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
     """The alerts on record that these matchers mean, those that fire first."""
-    body, _raw = read_body(request, Matchers, MOST_BODY)
-    faults: list[dict[str, str]] = []
-    matchers = _matchers(body, faults)
-    if faults:
-        raise invalid(faults)
+    body, _raw = read_body(request, Matchers, MOST_BODY, also=_of_matchers)
     docs = app.store.query(Query("alerts", order=(("updatedAt", "desc"),), limit=MOST_ALERTS))
     found = []
     for doc in docs:
         labels = labels_of(doc.id, doc.data.get("rule") or "", doc.data)
-        if all(one.matches(labels) for one in matchers):
+        if all(one.matches(labels) for one in body.matchers):
             found.append({"alertId": doc.id, "state": doc.data["state"], "labels": dict(labels)})
     found.sort(key=lambda alert: alert["state"] != "firing")
     firing = sum(alert["state"] == "firing" for alert in found)
@@ -136,16 +129,19 @@ def shown(one: Silence, now: datetime) -> dict[str, Any]:
     return shown
 
 
-def _matchers(body: Matchers, faults: list[dict[str, str]]) -> tuple[Matcher, ...]:
-    found = []
-    for n, given in enumerate(body.matchers):
-        try:
-            found.append(parse(given) if isinstance(given, str) else matcher(given.name, given.operator, given.value))
-        except ValueError as error:
-            faults.append({"path": f"matchers[{n}]", "message": str(error)})
-    if not faults:
-        faults += [{"path": "matchers", "message": message} for message in matcher_faults(found)]
-    return tuple(found)
+def _of_matchers(sound: Mapping[str, Any]) -> Faults:
+    return [("matchers", message) for message in matcher_faults(sound["matchers"])] if "matchers" in sound else []
+
+
+def _faults(sound: Mapping[str, Any], now: datetime) -> Faults:
+    faults = _of_matchers(sound)
+    if not {"endsAt", "minutes"} <= sound.keys():
+        return faults
+    ends, minutes = sound["endsAt"], sound["minutes"]
+    if (ends is None) is (minutes is None):
+        return [*faults, ("endsAt", "a silence always ends: give `endsAt` or `minutes`")]
+    starts = sound.get("startsAt", now) or now
+    return faults + time_faults(starts, ends or starts + timedelta(minutes=minutes), now)
 
 
 def _digest(*parts: str) -> str:

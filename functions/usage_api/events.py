@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response
 
-from functions.usage_api.body import json_object
+from functions.usage_api.body import json_object, refuse
 from shared.accounts import Erasing, accounts_for
 from shared.domain.provider_response import NoUsage, read_response
 from shared.domain.usage import Tokens, Usage, parse_usage
@@ -21,14 +21,20 @@ if TYPE_CHECKING:
 
 MAX_EVENTS = 500
 _FROM_RESPONSE = ("provider", "model", "tokens", "searches")
+_STAND_IN = {  # of an answer that cannot be read, so that the faults of the other fields are told all the same
+    "requestId": "not-known", "provider": "none", "model": "none", "tokens": {"input": 0, "output": 0},
+}  # fmt: skip
 
 
 def take(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
     """202 once every accepted call is stored; what was refused is told with every reason, and never quoted."""
     body = json_object(request, app)
     listed = body.get("events")
-    if not isinstance(listed, list) or set(body) != {"events"}:
-        raise Problem(400, "invalid_body", "the body must be an object with the list `events` and nothing else")
+    faults = [f"{name}: unknown; there is only `events`" for name in body if name != "events"][:10]
+    if not isinstance(listed, list):
+        refuse(["events: must be a list", *faults])
+        raise AssertionError
+    refuse(faults)
     if len(listed) > MAX_EVENTS:
         raise Problem(413, "too_many_events", f"at most {MAX_EVENTS} events in a body")
     usages: list[Usage] = []
@@ -73,11 +79,12 @@ def read_event(given: Any, now: datetime) -> Usage | list[str]:
 def _of_response(given: Mapping[str, Any], now: datetime) -> Usage | list[str]:
     """What the answer tells need not be told, and may not. Its id names the call unless a requestId does."""
     faults = [f"{name}: is taken from the response" for name in _FROM_RESPONSE if name in given]
+    told = {name: value for name, value in given.items() if name != "response" and name not in _FROM_RESPONSE}
     try:
         answered = read_response(given["response"])
     except NoUsage as error:
-        return [*faults, f"response: {error}"]
-    told = {name: value for name, value in given.items() if name != "response" and name not in _FROM_RESPONSE}
+        seen = parse_usage({**_STAND_IN, **told}, now)
+        return [*faults, f"response: {error}", *(seen if isinstance(seen, list) else [])]
     if answered.request_id is not None:
         told.setdefault("requestId", answered.request_id)
     told.setdefault("tier", answered.tier)

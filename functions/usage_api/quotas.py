@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 from pydantic import ValidationError
 
+from functions.usage_api.body import refuse
 from functions.usage_api.events import being_erased
 from shared.accounts import Erasing, account_path, accounts_for
 from shared.domain.account_work import SetOverride
@@ -91,13 +92,15 @@ def _override(request: Request, plans: Sequence[str]) -> Override:
     if len(raw) > MOST_BODY:
         raise Problem(413, "body_too_large", f"at most {MOST_BODY} bytes")
     try:
-        override = Override.model_validate(json.loads(raw, parse_float=Decimal))
-    except ValidationError as error:
-        faults = [{"path": p, "message": m} for p, _, m in (f.partition(": ") for f in faults_of(error))]
-        raise Problem(400, "invalid_body", "`errors` names each fault", errors=faults) from None
+        body = json.loads(raw, parse_float=Decimal)
     except (ValueError, RecursionError):
         raise Problem(400, "invalid_body", "the body must be a JSON object with plan, day or month") from None
-    if override.plan is not None and override.plan not in plans:
-        faults = [{"path": "plan", "message": f"there are {', '.join(plans)}"}]
-        raise Problem(400, "invalid_body", "`errors` names each fault", errors=faults)
+    plan = body.get("plan") if isinstance(body, dict) else None
+    faults = [f"plan: there are {', '.join(plans)}"] if isinstance(plan, str) and plan not in plans else []
+    try:
+        override = Override.model_validate(body)
+    except ValidationError as error:
+        refuse([*faults_of(error), *faults])
+        raise AssertionError from None
+    refuse(faults)
     return override

@@ -82,12 +82,12 @@ def settle(app: App, request: Request, now: datetime, path: Mapping[str, str]) -
     body = json_object(request, app)
     accounts = app.part(accounts_for)
     made, request_id = _read_id(path["id"])
-    if "time" in body or "requestId" in body:
-        refuse([f"{name}: is the reservation's" for name in ("time", "requestId") if name in body])
+    faults = [f"{name}: is the reservation's" for name in ("time", "requestId") if name in body]
     found = read_event({**body, "requestId": request_id, "time": made}, now)
     if not isinstance(found, Usage):
-        refuse(found)
+        refuse([*faults, *found])
         raise AssertionError
+    refuse(faults)
     step = Settle(request_id, found)
     try:
         accounts.do(found.uid, step, now)
@@ -104,8 +104,8 @@ def release(app: App, request: Request, now: datetime, path: Mapping[str, str]) 
     """The call was not made, or failed without a cost. Again it changes nothing more."""
     body = json_object(request, app)
     _, request_id = _read_id(path["id"])
-    if set(body) != {"uid"} or not is_uid(body["uid"]):
-        refuse(["uid: must be the user's, and the only field"])
+    faults = [] if is_uid(body.get("uid")) else ["uid: must be the user's"]
+    refuse([*faults, *(f"{name}: unknown; there is only `uid`" for name in list(body)[:10] if name != "uid")])
     step = Release(request_id)
     try:
         app.part(accounts_for).do(body["uid"], step, now)

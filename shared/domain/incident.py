@@ -41,12 +41,11 @@ def allowed_from(status: str) -> tuple[str, ...]:
 
 
 class OutOfOrder(Exception):
-    """Times that cannot follow one another, or of a status that was not reached. `field`: the first at fault."""
+    """Times that cannot follow one another, or of a status that was not reached. `faults`: (field, message) of each."""
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(field)
-        self.field = field
-        self.message = message
+    def __init__(self, faults: list[tuple[str, str]]) -> None:
+        super().__init__(", ".join(field for field, _ in faults))
+        self.faults = faults
 
 
 def new_incident(
@@ -237,16 +236,21 @@ def _with_duration(message: str, incident: Mapping[str, Any]) -> str:
 def _check_times(incident: Mapping[str, Any], now: datetime) -> None:
     rank = STATUSES.index(incident["status"])
     before, name_before = incident["startedAt"], "startedAt"
+    faults: list[tuple[str, str]] = []
     for status, name in REACHED.items():
         moment, reached = incident.get(name), STATUSES.index(status)
         if moment is not None and reached > rank:
-            raise OutOfOrder(name, f"the incident is {incident['status']}, so it cannot have this time")
+            faults.append((name, f"the incident is {incident['status']}, so it cannot have this time"))
+            continue
         if moment is None:
             if reached == rank:
-                raise OutOfOrder(name, f"the incident is {status}, so it must have this time")
+                faults.append((name, f"the incident is {status}, so it must have this time"))
             continue
         if moment < before:
-            raise OutOfOrder(name, f"cannot be earlier than {name_before}")
+            faults.append((name, f"cannot be earlier than {name_before}"))
+            continue
         before, name_before = moment, name
     if before > max(now, incident["updatedAt"]):
-        raise OutOfOrder(name_before, "cannot be in the future")
+        faults.append((name_before, "cannot be in the future"))
+    if faults:
+        raise OutOfOrder(faults)

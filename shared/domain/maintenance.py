@@ -32,12 +32,11 @@ _TIMES = ("scheduledFor", "scheduledUntil", "components")
 
 
 class Misplaced(Exception):
-    """Times that a maintenance cannot have. `field`: the one at fault."""
+    """Times that a maintenance cannot have. `faults`: field and message of each."""
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(field)
-        self.field = field
-        self.message = message
+    def __init__(self, faults: list[tuple[str, str]]) -> None:
+        super().__init__(", ".join(field for field, _ in faults))
+        self.faults = faults
 
 
 def planned(
@@ -159,12 +158,25 @@ def _moved(data: Mapping[str, Any], to: str, at: datetime) -> Data:
 
 
 def _check(data: Mapping[str, Any], now: datetime) -> None:
-    start, end = data["scheduledFor"], data["scheduledUntil"]
+    if faults := time_faults(data["scheduledFor"], data["scheduledUntil"], now):
+        raise Misplaced(faults)
+
+
+def time_faults(start: datetime | None, end: datetime | None, now: datetime) -> list[tuple[str, str]]:
+    """Field and message of each fault of its times, as far as they are known."""
+    faults = order_faults(start, end) if start and end else []
+    if end and end <= now and not faults:
+        message = "must be in the future; a time that is over can be excluded from the SLOs"
+        faults.append(("scheduledUntil", message))
+    if start and start > now + AHEAD:
+        faults.append(("scheduledFor", f"at most {AHEAD.days} days ahead"))
+    return faults
+
+
+def order_faults(start: datetime, end: datetime) -> list[tuple[str, str]]:
+    """What is wrong with these two whatever the time is."""
     if end <= start:
-        raise Misplaced("scheduledUntil", "must be later than `scheduledFor`")
-    if end <= now:
-        raise Misplaced("scheduledUntil", "must be in the future; a time that is over can be excluded from the SLOs")
+        return [("scheduledUntil", "must be later than `scheduledFor`")]
     if end - start > LONGEST:
-        raise Misplaced("scheduledUntil", f"at most {LONGEST.days} days after `scheduledFor`")
-    if start > now + AHEAD:
-        raise Misplaced("scheduledFor", f"at most {AHEAD.days} days ahead")
+        return [("scheduledUntil", f"at most {LONGEST.days} days after `scheduledFor`")]
+    return []

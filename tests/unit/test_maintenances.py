@@ -140,6 +140,19 @@ def test_what_cannot_be_planned_is_refused_with_its_field(quick: Desk, changes: 
     assert [error["path"] for error in refused["errors"]] == [field]
 
 
+def test_no_fault_of_a_maintenance_hides_another(quick: Desk) -> None:
+    wrong = {"title": "", "components": ["Moon"], "scheduledFor": "2026-03-12T12:00:00Z",
+             "scheduledUntil": "2026-03-11T12:00:00Z"}  # fmt: skip
+    refused = quick.post("/api/maintenances", {**wrong, "message": "m"}, 400)
+    assert [e["path"] for e in refused["errors"]] == ["title", "components[0]", "scheduledUntil"]
+    far = {**wrong, "scheduledFor": "2028-03-12T12:00:00Z", "scheduledUntil": "2026-03-01T12:00:00Z", "message": 1}
+    told = [e["path"] for e in quick.post("/api/maintenances", far, 400)["errors"]]
+    assert told == ["title", "message", "components[0]", "scheduledUntil", "scheduledFor"]
+    name = plan(quick)
+    refused = quick.call("PATCH", f"/api/maintenances/{name}", wrong, 400, If_Match="*").json
+    assert [e["path"] for e in refused["errors"]] == ["title", "components[0]", "scheduledUntil"]
+
+
 def test_its_time_is_taken_out_of_the_slos_if_that_is_wanted_and_follows_its_end(on_call: Desk) -> None:
     plan(on_call)
     assert in_force(on_call) == []

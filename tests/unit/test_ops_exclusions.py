@@ -145,6 +145,8 @@ def test_cancelling_again_changes_nothing_and_what_is_unknown_is_not_there(empty
         ({"from": "2025-12-10T12:01:59Z"}, ["from"]),
         ({"to": MOVE["from"]}, ["to"]),
         ({"to": "+91d"}, ["to"]),
+        ({"from": "2025-01-10T12:00:00Z", "to": "soon", "reason": ""}, ["from", "to", "reason"]),
+        ({"from": 5.5, "to": "+91d"}, ["from", "to"]),
         ({"from": "-10d", "to": "+22d"}, ["to"]),
         ({"from": True, "to": [1]}, ["from", "to"]),
         ({"slos": "api-availability", "components": [7]}, ["slos", "components[0]"]),

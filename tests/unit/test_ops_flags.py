@@ -75,10 +75,12 @@ def test_a_document_that_people_made_by_hand_is_kept_but_for_what_is_changed(qui
     [
         ({}, ["flags"]),
         ({"alerts.sms": True, "alerts.slack": 1}, ["flags.alerts.slack", "flags.alerts.sms"]),
+        ({"alerts.sms": True, "alerts.slack": "off", "alerts.email": []},
+         ["flags.alerts.email", "flags.alerts.slack", "flags.alerts.sms"]),
         ({"quotas.hard_limit_block": True}, ["flags.quotas.hard_limit_block"]),
         ({"quotas.hard_limit_block": 101}, ["flags.quotas.hard_limit_block"]),
     ],
-)
+)  # fmt: skip
 def test_what_is_no_flag_or_no_value_of_it_is_refused_and_changes_nothing(
     quick: Ops, flags: Any, faults: list[str]
 ) -> None:

@@ -115,6 +115,13 @@ def test_what_cannot_be_right_is_refused(
         assert (reply.status, reply.json["code"]) == (status, code)
 
 
+def test_no_fault_of_a_test_message_hides_another(sqlite_store: SqliteStore) -> None:
+    with ops_api(sqlite_store, NOW) as ops:
+        told = ops.get(f"{PATH}/test", method="POST", body=b'{"channel": "fax", "to": "ada"}').json["errors"]
+    assert [one["path"] for one in told] == ["channel", "to"]
+    assert told[1]["message"] == "there is no such field"
+
+
 # Sending again
 
 

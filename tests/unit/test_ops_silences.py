@@ -75,6 +75,10 @@ def test_it_can_be_ended_early_and_then_is_among_those_that_ended(ops: Ops) -> N
         ({"minutes": None, "endsAt": "2026-05-10T12:00:00Z"}, ["endsAt"]),
         ({"comment": ""}, ["comment"]),
         ({"who": "me"}, ["who"]),
+        ({"comment": "", "minutes": None, "endsAt": "2026-03-10T12:00:00Z"}, ["comment", "endsAt"]),
+        ({"matchers": ["severity", 5, {"name": "a", "value": "b", "vlaue": ""}], "comment": "", "minutes": 0, "who": 1},
+         ["matchers[0]", "matchers[1]", "matchers[2]", "comment", "minutes", "who"]),
+        ({"matchers": [], "startsAt": "2027-03-10T12:00:00Z", "comment": None}, ["comment", "matchers", "startsAt"]),
     ],
 )  # fmt: skip
 def test_every_fault_is_told_with_its_path_and_nothing_is_silenced(

@@ -219,6 +219,15 @@ def test_while_the_dashboard_is_off_the_reads_are_not_there(local: UsageApi) -> 
     assert local.send(event("request-0002"))["accepted"] == 1
 
 
+def test_no_fault_of_usage_hides_another(local: UsageApi) -> None:
+    bad = event(response={"usage": {}}, uid="a/b", time=None, colour="red")
+    (rejected,) = local.send(bad)["rejected"]
+    told = [reason.partition(":")[0] for reason in rejected["reasons"]]
+    assert told == ["provider", "model", "tokens", "response", "colour", "uid", "time"]
+    reply = local.call("POST", "/api/usage/events", {"evnets": [], "more": 1}, bearer=USAGE_KEY)
+    assert [error["path"] for error in reply.json["errors"]] == ["events", "evnets", "more"]
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"events": 3}', b'{"events": [], "more": 1}'])
 def test_a_body_that_is_none_is_a_problem(local: UsageApi, body: bytes) -> None:
     reply = local.call("POST", "/api/usage/events", body, bearer=USAGE_KEY)
