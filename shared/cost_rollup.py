@@ -134,7 +134,7 @@ def judge(app: App, changed: Iterable[Doc], now: datetime) -> SpendingAlerts:
     docs = app.store.get_many([costs_path(day) for day in days])
     by_day = {day: parts_in(doc) for day, doc in zip(days, docs, strict=True)}
     firing = [doc for doc in all_that_fires(app.store) if doc.id.startswith("cost-")]
-    known_firing = {doc.id for doc in firing}
+    known_firing = {doc.id: doc.data for doc in firing}
     tell_unknown_plans(app.store, by_day, app.part(accounts_for).plans, now)
     alerts = SpendingAlerts(app.store, policy, app.flags.all(), configured(app), known_firing, now)
     accounts = {doc.id: doc for doc in [*changed, *_accounts_of(app.store, firing)]}

@@ -64,8 +64,10 @@ def _last_told(store: Store, alerts: Sequence[Doc]) -> dict[str, dict[str, Data]
 
 def _not_told(alert: Doc, last: Mapping[str, Data]) -> list[FollowUp]:
     """What may be made up for: channels that were spared while somebody had the alert, if nobody has it any more; those
-    on which the last notification was withheld.
+    on which the last notification was withheld. Nothing of one that another alert speaks for.
     """
+    if alert.data.get("saidBy"):
+        return []
     spared = [] if alert.data.get("acknowledged") else [c for c, was in last.items() if was_pointless(was)]
     held = [channel for channel, was in last.items() if was["state"] == "withheld"]
     both = (("escalated", spared), ("told_again", held))

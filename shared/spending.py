@@ -7,7 +7,7 @@ however often a run comes, and a new finding of the same alert has the next `seq
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,14 +16,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared import log
+from shared.announcing import announced
 from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
-from shared.domain.notification import Kind, new_notification, withhold_reason
+from shared.domain.notification import Kind, withhold_reason
+from shared.domain.quiet import Hold
 from shared.domain.spending import Finding, Spending
-from shared.store.protocol import Conflict, Create, Data, Doc, Store, Unavailable, Write, new_rev, over
+from shared.store.protocol import Conflict, Data, Doc, Store, Unavailable, Write, new_rev, over
 
 FILE = "spending.json"
 COMPONENT = "Costs"
 ATTEMPTS = 10
+STAYS_OPEN = ("pagerduty", "webhook")  # the end of what they were told is told there, whatever else says it
 
 
 def load_spending(config_dir: Path) -> Spending:
@@ -42,7 +45,10 @@ def load_spending(config_dir: Path) -> Spending:
 class SpendingAlerts:
     """`flags` by dotted name; `configured`: every channel that can be sent on, and whether it has an address.
 
-    `firing`: ids of the alerts that fired when the run began: what is calm and not among them needs no look.
+    `firing`: the alerts that fired when the run began, by id: what is calm and not among them needs no look.
+
+    Of several thresholds of a budget that are crossed in one run only the highest is told. The others are recorded all
+    the same: their notifications are withheld, and `saidBy` of a firing one names the alert that says it.
     """
 
     def __init__(
@@ -51,7 +57,7 @@ class SpendingAlerts:
         policy: Spending,
         flags: Mapping[str, Any],
         configured: Mapping[str, bool],
-        firing: Collection[str],
+        firing: Mapping[str, Data],
         now: datetime,
     ) -> None:
         self._store = store
@@ -99,11 +105,11 @@ class SpendingAlerts:
         kind: Kind = "trigger" if finding.firing else "resolve"
         told: Data = {}
         writes: list[Write] = []
+        said_by = next(iter(finding.above), None) if finding.firing else before.get("saidBy")
         for channel in sorted({*self._policy.channels, *heard}):
-            reason = withhold_reason(channel, self._flags, self._configured, severity=finding.severity, explicit=True)
-            where, data = new_notification(finding.id, seq, channel, kind, facts, self._now, reason)
-            writes.append(Create(where, data))
-            told[channel] = {"seq": seq, "state": "withheld" if reason else "announced", "reason": reason}
+            hold = self._hold(channel, finding, said_by)
+            write, told[channel] = announced(finding.id, seq, channel, kind, facts, self._now, hold)
+            writes.append(write)
         alert = {
             **facts,
             "alertId": finding.id,
@@ -117,9 +123,22 @@ class SpendingAlerts:
             "channels": told,
             "markedFalse": None,
             "acknowledged": None,
+            "saidBy": said_by if finding.firing else None,
             "rev": rev,
         }
         return [over(doc, path, alert), *writes]
+
+    def _hold(self, channel: str, finding: Finding, said_by: str | None) -> Hold | None:
+        """Why this is not told on the channel, or None. `said_by`: the alert that says that it fires in its place."""
+        if said_by is not None:
+            return Hold("higher_threshold", said_by)
+        if not finding.firing and channel not in STAYS_OPEN:
+            for higher in finding.above:  # which clears in this run too
+                heard = self._firing.get(higher, {}).get("channels", {}).get(channel, {})
+                if heard.get("state") == "announced":
+                    return Hold("higher_threshold", higher)
+        reason = withhold_reason(channel, self._flags, self._configured, severity=finding.severity, explicit=True)
+        return Hold(reason) if reason else None
 
 
 def spending_facts(finding: Finding, fired_at: datetime, now: datetime) -> Data:

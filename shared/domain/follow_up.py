@@ -21,11 +21,12 @@ class FollowUp:
 
 
 def next_follow_up(alert: Mapping[str, Any], policy: NotificationPolicy, now: datetime) -> FollowUp | None:
-    """What is due for this alert, one thing at a time; None if nothing is. Acknowledging ends all of it.
+    """What is due for this alert, one thing at a time; None if nothing is. Acknowledging ends all of it, and nothing is
+    due of one that another alert speaks for (`saidBy`).
 
     An escalation counts from the beginning of the firing, a repetition from when it was last told as a whole.
     """
-    if alert["state"] != "firing" or alert.get("acknowledged") or alert.get("firedAt") is None:
+    if not _is_followed(alert):
         return None
     steps = policy.escalation.get(alert["severity"], ())
     done = alert.get("escalated") or 0
@@ -49,7 +50,7 @@ def further(alert: Mapping[str, Any], policy: NotificationPolicy) -> list[str]:
 
 def times(alert: Mapping[str, Any], policy: NotificationPolicy) -> dict[str, datetime | None]:
     """When the next escalation and the next repetition are due, for who asks; None if none is."""
-    if alert["state"] != "firing" or alert.get("acknowledged") or alert.get("firedAt") is None:
+    if not _is_followed(alert):
         return {"escalates": None, "repeats": None}
     steps, done = policy.escalation.get(alert["severity"], ()), alert.get("escalated") or 0
     every, last = policy.repeat.get(alert["severity"]), alert.get("repeatedAt") or alert["firedAt"]
@@ -57,3 +58,8 @@ def times(alert: Mapping[str, Any], policy: NotificationPolicy) -> dict[str, dat
         "escalates": alert["firedAt"] + timedelta(seconds=steps[done].after) if done < len(steps) else None,
         "repeats": last + timedelta(seconds=every) if every is not None else None,
     }
+
+
+def _is_followed(alert: Mapping[str, Any]) -> bool:
+    fires = alert["state"] == "firing" and alert.get("firedAt") is not None
+    return fires and not alert.get("acknowledged") and not alert.get("saidBy")

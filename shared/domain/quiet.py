@@ -26,7 +26,9 @@ ALWAYS_TOLD = (
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """`reason`: silenced, inhibited, maintenance, mute_schedule, or that of a switch. `by`: what holds it back."""
+    """`reason`: silenced, inhibited, maintenance, mute_schedule, higher_threshold, or that of a switch. `by`: what
+    holds it back.
+    """
 
     reason: str
     by: str | None = None

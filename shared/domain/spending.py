@@ -77,7 +77,11 @@ class Spending(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One alert as it should stand. `id` is its document's; `firing` False: it holds again, by `reason`."""
+    """One alert as it should stand. `id` is its document's; `firing` False: it holds again, by `reason`.
+
+    `above`: ids of the higher thresholds of the same budget that stand the same way, the highest first: what they say
+    needs no second message.
+    """
 
     id: str
     name: str
@@ -90,6 +94,7 @@ class Finding:
     seconds: int
     labels: tuple[tuple[str, str], ...] = ()
     told: Mapping[str, Any] = field(default_factory=dict)  # for the message, amounts as exact texts
+    above: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +138,26 @@ def forecast(costs: Mapping[str, Decimal], today: date) -> Fraction:
 
 
 def budget_findings(scope: Scope, shown: str, spent: Decimal, today: date, policy: Spending) -> list[Finding]:
-    """One for each threshold. `shown`: what stands for the scope in texts, which is no uid."""
+    """One for each threshold, in the order in which they are to be applied. `shown`: what stands for the scope in
+    texts, which is no uid.
+
+    What fires comes with the highest first, what holds with the lowest first: a run that ends in between has then told
+    the one that speaks for the others, or has left it to the next run.
+    """
     budget = policy.budgets.of(scope)
     if budget is None:
         return []
     kind, _ = scope
     labels = ((kind, shown),) if kind != "organisation" else ()
+    stem = f"cost-budget-{kind}-{slug(shown)}" if shown else f"cost-budget-{kind}"
+    highest_first = [(threshold, budget * threshold / 100) for threshold in reversed(policy.thresholds)]
+    above: dict[bool, tuple[str, ...]] = {True: (), False: ()}
     found = []
-    for threshold in policy.thresholds:
-        limit = budget * threshold / 100
+    for threshold, limit in highest_first:
         firing = spent >= limit and spent > 0
         found.append(
             Finding(
-                id=f"cost-budget-{kind}-{slug(shown)}-{threshold}" if shown else f"cost-budget-{kind}-{threshold}",
+                id=f"{stem}-{threshold}",
                 name=f"{threshold}% of the month's budget" + (f" of {kind} {shown}" if shown else ""),
                 firing=firing,
                 reason="budget_reached" if firing else "within_budget",
@@ -162,9 +174,11 @@ def budget_findings(scope: Scope, shown: str, spent: Decimal, today: date, polic
                     "budget": plain(budget),
                     "percent": threshold,
                 },
+                above=above[firing],
             )
         )
-    return found
+        above[firing] += (f"{stem}-{threshold}",)
+    return [one for one in found if one.firing] + [one for one in reversed(found) if not one.firing]
 
 
 def forecast_finding(costs: Mapping[str, Decimal], today: date, policy: Spending) -> Finding | None:

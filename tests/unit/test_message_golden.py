@@ -92,8 +92,8 @@ def of_costs(channel: str, scene: str) -> dict[str, Any]:
     tier = UnpricedModel("gpt-4o", 3, 3_600, 0, "2026-02-27", "no_price_for_tier", ("openai",), tiers=("own-tier",))
     part = UnpricedModel("gpt-4o", 0, 0, 7, "2026-02-27", "no_price_for_kind", ("openai",), ("file_searches",))
     finding = {
-        "budget": budget_findings(("plan", "free"), "free", Decimal("1.64"), day, policy)[1],
-        "budget-far-over": budget_findings(("plan", "free"), "free", Decimal("40"), day, policy)[2],
+        "budget": budget_findings(("plan", "free"), "free", Decimal("1.64"), day, policy)[0],
+        "budget-far-over": budget_findings(("plan", "free"), "free", Decimal("40"), day, policy)[0],
         "budget-held": budget_findings(("plan", "free"), "free", Decimal("0.004"), day, policy)[1],
         "month-end": forecast_finding({name: cost * 20 for name, cost in costs.items()}, day, policy),
         "spike": spike_finding(("model", "gpt-4o"), "gpt-4o", costs, day, Spike()),

@@ -89,7 +89,7 @@ def test_each_threshold_of_a_budget_is_told_once_and_clears_with_the_month(store
         assert api.roll()["fired"] == ["cost-budget-organisation-50"]
         assert api.roll()["fired"] == []
         api.send(dollars(2, 60))
-        expected = ["cost-budget-organisation-80", "cost-budget-organisation-100", "cost-forecast-organisation"]
+        expected = ["cost-budget-organisation-100", "cost-budget-organisation-80", "cost-forecast-organisation"]
         assert api.roll()["fired"] == expected
         assert [n["notificationId"] for n in told(api)] == [
             "cost-budget-organisation-100-1-slack",
