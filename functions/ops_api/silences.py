@@ -27,6 +27,9 @@ MOST_BODY = 16_384  # bytes
 MOST_ALERTS = 1000  # that a preview looks at
 
 
+Minutes = Annotated[int, Field(ge=1, le=43_200)]
+
+
 def _matcher(given: Any) -> Matcher:
     if isinstance(given, str):
         return parse(given)
@@ -43,13 +46,22 @@ class Matchers(Body):
     matchers: Annotated[list[Annotated[Matcher, PlainValidator(_matcher)]], Field(max_length=100)]
 
 
+class Preview(Matchers):
+    """What the silence is to have besides may be sent too: it is checked as when it is made."""
+
+    comment: Line | None = None
+    startsAt: Moment | None = None
+    endsAt: Moment | None = None
+    minutes: Minutes | None = None
+
+
 class NewSilence(Matchers):
     """`startsAt`: now, unless said; `endsAt` or `minutes`."""
 
     comment: Line
     startsAt: Moment | None = None
     endsAt: Moment | None = None
-    minutes: Annotated[int, Field(ge=1, le=43_200)] | None = None
+    minutes: Minutes | None = None
 
 
 def all_silences(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
@@ -90,7 +102,12 @@ def silence(app: App, request: Request, now: datetime, path: Mapping[str, str]) 
 
 def preview(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
     """The alerts on record that these matchers mean, those that fire first."""
-    body, _raw = read_body(request, Matchers, MOST_BODY, also=_of_matchers)
+
+    def faults(sound: Mapping[str, Any]) -> Faults:
+        ends = sound.get("endsAt") is not None or sound.get("minutes") is not None
+        return _faults(sound, now) if ends else _of_matchers(sound)
+
+    body, _raw = read_body(request, Preview, MOST_BODY, also=faults)
     docs = app.store.query(Query("alerts", order=(("updatedAt", "desc"),), limit=MOST_ALERTS))
     found = []
     for doc in docs:

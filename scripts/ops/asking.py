@@ -7,6 +7,7 @@ import json
 import secrets
 import sys
 from datetime import datetime, timedelta
+from math import ceil, floor
 from typing import Any
 
 from scripts.ops.chart import local
@@ -58,3 +59,16 @@ def shown_time(text: str | None, screen: Screen) -> str:
 def shown_span(seconds: float | None) -> str:
     """As timelines say it: `17 min`, `2 h 5 min`; whole units, rounded down."""
     return "–" if seconds is None else lasted(timedelta(seconds=seconds))
+
+
+def mean_span(seconds: float, *, up: bool = False) -> str:
+    """`3 min 48 s`, `2 h 5 min`, `1 d 4 h`: two units, in the smaller one rounded as a target asks."""
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    least = 3_600 if seconds >= 86_400 else 60 if seconds >= 3_600 else 1
+    left = (ceil if up else floor)(round(seconds / least, 6)) * least
+    said = []
+    for name, size in units:
+        if left >= size:
+            said.append(f"{left // size} {name}")
+            left %= size
+    return " ".join(said) or "0 s"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from scripts.ops.asking import add_answers, as_json, confirm, needed, once, shown_span
+from scripts.ops.asking import add_answers, as_json, confirm, mean_span, needed, once, shown_span
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.incident_screen import item_told, listed, postmortems, shown
 from scripts.ops.screen import Screen, table
@@ -97,13 +97,21 @@ def _stats(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         return as_json(answer)
     rows = [
         [
-            row["month"], str(row["incidents"]), str(row["resolved"]), shown_span(row["mtta"]), shown_span(row["mttr"]),
+            row["month"], str(row["incidents"]), str(row["resolved"]),
+            *("–" if row[name] is None else mean_span(row[name]) for name in ("mtta", "mttr")),
             *(shown_span(row["inState"][status]) for status in STATUSES[:3]),
         ]
         for row in (*answer["months"], {**answer["all"], "month": "in all"})
     ]  # fmt: skip
-    heads = ["month", "incidents", "resolved", "MTTA", "MTTR", *STATUSES[:3]]
-    return "\n".join(table(screen, heads, rows, tuple(range(1, 8))))
+    heads = [
+        "month",
+        "incidents",
+        "resolved",
+        "MTTA (mean)",
+        "MTTR (mean)",
+        *(f"{status} (sum)" for status in STATUSES[:3]),
+    ]
+    return "\n".join(table(screen, heads, rows, tuple(range(1, 8)), spare=(7, 6, 5)))
 
 
 def _postmortem(options: argparse.Namespace, client: Client, screen: Screen) -> str:

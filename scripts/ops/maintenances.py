@@ -94,13 +94,13 @@ def _plan(options: argparse.Namespace, client: Client, screen: Screen) -> str:
 
 
 def listed(answer: Answer, screen: Screen) -> list[str]:
-    """Those that begin last come first."""
+    """Those that begin last come first, each with when it did begin and end, or else when it is planned to."""
     if not answer["maintenances"]:
         return ["Nothing is planned, and nothing was."]
     rows = [
         [
-            printable(one["id"]), one["status"].replace("_", " "), shown_time(one["scheduledFor"], screen),
-            shown_time(one["scheduledUntil"], screen), "public" if one["publicVisible"] else "internal",
+            printable(one["id"]), one["status"].replace("_", " "), *_span(one, screen),
+            "public" if one["publicVisible"] else "internal",
             ", ".join(one["components"]), printable(one["title"]),
         ]
         for one in answer["maintenances"]
@@ -109,9 +109,16 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
     return table(screen, heads, rows, (), wrapped=6, kept=(0, 2, 3), spare=(5, 4, 3))
 
 
+def _span(one: Answer, screen: Screen) -> tuple[str, str]:
+    return (
+        shown_time(one["startedAt"] or one["scheduledFor"], screen),
+        shown_time(one["completedAt"] or one["scheduledUntil"], screen),
+    )
+
+
 def _told(answer: Answer, options: argparse.Namespace, screen: Screen) -> str:
     if options.json:
         return as_json(answer)
-    span = f"{shown_time(answer['scheduledFor'], screen)} to {shown_time(answer['scheduledUntil'], screen)}"
+    span = " to ".join(_span(answer, screen))
     late = "" if answer["published"] else "\nThe status page could not be renewed yet; it follows within a minute."
     return f"{printable(answer['id'])}: {answer['status'].replace('_', ' ')}, {span}.{late}"

@@ -10,6 +10,7 @@ from datetime import datetime
 from math import ceil, floor
 from typing import Any
 
+from scripts.ops.asking import mean_span
 from scripts.ops.chart import local
 from scripts.ops.client import Client, printable
 from scripts.ops.money import usd
@@ -50,7 +51,7 @@ def overview(answer: Answer, screen: Screen, *, how: bool = False) -> list[str]:
     signs = _SIGNS if screen.braille else _ASCII
     rows = [
         [
-            printable(line["name"]),
+            printable(line["name"]) + (" (mean)" if line["unit"] == "h" else ""),
             _value(line),
             f"{signs[line['comparison']]} {line['target']:g} {line['unit']}",
             line["verdict"].replace("_", " "),
@@ -73,6 +74,10 @@ def _value(line: Answer) -> str:
     """Rounded to the side on which a target is missed, so that no missed one looks met."""
     if line["value"] is None:
         return "–"
+    if line["unit"] == "h":
+        return ("about " if line["estimated"] else "") + mean_span(
+            line["value"] * 3600, up=line["comparison"] != "at least"
+        )
     rounded = (floor if line["comparison"] == "at least" else ceil)(round(line["value"] * 100, 6)) / 100
     return f"{'about ' if line['estimated'] else ''}{rounded:g} {line['unit'].partition(' ')[0]}"
 

@@ -45,7 +45,9 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
             if options.json
             else f"Expired {printable(options.id)}. What it held back and still fires is told."
         )
-    shown = client.change("POST", f"{BASE}/preview", {"matchers": options.match})
+    wanted = {"matchers": options.match, "minutes": options.minutes, "comment": options.comment}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    shown = client.change("POST", f"{BASE}/preview", given)  # which refuses what could not be made: ask nothing then
     if options.action == "preview":
         return as_json(shown) if options.json else "\n".join(matched(shown, screen))
     confirm(
@@ -53,7 +55,6 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         f"Silence what matches (known alerts: {shown['matches']}, firing: {shown['firing']})"
         f" for {options.minutes} minutes?",
     )
-    wanted = {"matchers": options.match, "minutes": options.minutes, "comment": options.comment}
     answer = client.change("POST", BASE, wanted, once())
     if options.json:
         return as_json(answer)
@@ -63,7 +64,7 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
 
 def _check(options: argparse.Namespace) -> None:
     needed = {"add": ("match", "minutes", "comment"), "preview": ("match",), "list": (), "expire": ("id",)}
-    missing = [name for name in needed[options.action] if not getattr(options, name)]
+    missing = [name for name in needed[options.action] if getattr(options, name) in (None, [], "")]
     if missing:
         words = ", ".join("an id" if name == "id" else f"--{name}" for name in missing)
         raise CannotAsk(f"`silence {options.action}` needs {words}.", WRONG)

@@ -18,6 +18,7 @@ from shared.store.protocol import Store, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
 from tests.incidents_api import Desk, desk
+from tests.ops_cli import cli
 
 MOVE = {
     "title": "Database move", "message": "Reads may be slow.", "components": ["Database"],
@@ -172,6 +173,16 @@ def test_its_time_is_taken_out_of_the_slos_if_that_is_wanted_and_follows_its_end
     assert on_call.store.get(EXCLUSIONS) == version
     on_call.call("PATCH", path, {"excludeFromSlos": False}, If_Match="*")
     assert in_force(on_call) == []
+
+
+def test_one_that_is_over_is_listed_with_when_it_did_begin_and_end(quick: Desk) -> None:
+    over, planned = plan(quick), plan(quick, scheduledFor="2026-03-11T13:00:00Z", scheduledUntil="2026-03-11T15:00:00Z")
+    for status in ("in_progress", "completed"):
+        quick.wait(minutes=10)
+        quick.post(f"/api/maintenances/{over}/updates", {"message": "m", "status": status}, 201)
+    listed = {line.split()[0]: " ".join(line.split()[1:6]) for line in cli(quick.ops, "maintenance", "list").lines}
+    assert listed[over] == "completed 2026-03-10 12:12 2026-03-10 12:22"
+    assert listed[planned] == "scheduled 2026-03-11 13:00 2026-03-11 15:00"
 
 
 def test_a_cancelled_one_excludes_nothing(quick: Desk) -> None:

@@ -68,6 +68,24 @@ def test_no_value_is_rounded_over_its_target(value: float, comparison: str, show
     assert f"  {shown}  " in overview(answer, screen())[1]
 
 
+@pytest.mark.parametrize(
+    ("hours", "shown"),
+    [
+        (228 / 3600, "3 min 48 s"),
+        (0.5 / 3600, "1 s"),
+        (1.25, "1 h 15 min"),
+        (2.0001, "2 h 1 min"),
+        (27.01, "1 d 4 h"),
+        (0.0, "0 s"),
+    ],
+)
+def test_a_mean_time_reads_as_people_say_it_and_is_called_a_mean(hours: float, shown: str) -> None:
+    answer = {**WEEK, "metrics": [line("MTTR", hours, 2, "below", verdict="met", unit="h")]}
+    told = overview(answer, screen())[1]
+    assert told.startswith("MTTR (mean)")
+    assert f"  {shown}  " in told
+
+
 def test_a_screen_without_signs_gets_letters() -> None:
     assert ">= 99.5 %" in overview(WEEK, screen(braille=False))[1]
 

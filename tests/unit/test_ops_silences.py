@@ -14,6 +14,7 @@ from shared.silences import not_ended
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
 from tests.ops_api import Ops, Reply, ops_api
+from tests.ops_cli import cli
 from tests.unit.test_follow_up import ALERT, alert, firing
 
 PATH = "/api/ops/silences"
@@ -111,6 +112,27 @@ def test_a_preview_shows_what_would_be_held_back_and_changes_nothing(ops: Ops) -
     assert shown["alerts"][0]["labels"]["component"] == "API"
     assert post(ops, {"matchers": ['component="Auth"']}, f"{PATH}/preview").json["matches"] == 0
     assert not_ended(ops.app.store, NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--minutes", "0"), ["minutes: must be at least 1"]),
+        (
+            ("--minutes", "50000", "--match", "x"),
+            ["matchers[1]: a matcher is a text such as", "minutes: must be at most"],
+        ),
+        (("--minutes", "5", "--comment", "c" * 201), ["comment: must have at most 200 characters"]),
+    ],
+)
+def test_nobody_is_asked_about_a_silence_that_cannot_be(ops: Ops, arguments: tuple[str, ...], told: list[str]) -> None:
+    given = ("--match", 'component="API"', "--comment", "a deployment", *arguments)
+    refused = cli(ops, "silence", "add", *given, typed="y\n")
+    assert (refused.code, "Silence what matches" in refused.err) == (2, False)
+    assert [words in refused.err for words in told] == [True] * len(told)
+    assert not_ended(ops.app.store, NOW) == []
+    made = cli(ops, "silence", "add", *given[:4], "--minutes", "5", typed="y\n")
+    assert (made.code, "Silence what matches" in made.err) == (0, True)
 
 
 def test_the_alert_says_why_nobody_was_paged(ops: Ops) -> None:

@@ -215,6 +215,12 @@ def test_incidents_are_counted_by_the_month_in_which_they_began(on_call: Desk) -
     assert found["all"]["inState"]["investigating"] == whole + 1800
     march = on_call.read("/api/incidents/stats", **{"from": "2026-03-01T00:00:00Z"})
     assert [row["month"] for row in march["months"]] == ["2026-03"]
+    head, *_ = lines = cli(on_call.ops, "incident", "stats", width=160).lines
+    assert [part.strip() for part in head.split("  ") if part.strip()] == [
+        "month", "incidents", "resolved", "MTTA (mean)", "MTTR (mean)", "investigating (sum)", "identified (sum)",
+        "mitigating (sum)",
+    ]  # fmt: skip
+    assert "11 d 2 h" in lines[2]
 
 
 # --- due, and its action items
