@@ -231,8 +231,9 @@ const asOf = () => line("soft", "As of ", time(new Date().toISOString()), ". Loa
 async function alert(id, focus) {
   const path = `/api/ops/alerts/${encodeURIComponent(id)}`;
   const known = await ask("GET", path, `No alert of the name “${id}” ever began.`);
+  // what F0 Ops says of itself and of costs is of no SLO, and has its own name in the place of one
   const [slo, incident] = await Promise.all([
-    besides(known.sloId && `/api/ops/slos/${encodeURIComponent(known.sloId)}`),
+    besides(known.sloId && known.sloId !== known.alertId && `/api/ops/slos/${encodeURIComponent(known.sloId)}`),
     besides(known.incidentId && `/api/incidents/${encodeURIComponent(known.incidentId)}`),
   ]);
   const change = (method, done) => async () => {

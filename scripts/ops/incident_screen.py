@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from scripts.ops.asking import shown_span, shown_time
 from scripts.ops.client import printable
 from scripts.ops.screen import Screen, table
 
+_EDITED = ("title", "impact", "components")  # of an incident: whoever reads its timeline sees that they were changed
 _COLOURS = {"critical": 5, "high": 5, "medium": 1, "low": 3}
 
 Answer = Mapping[str, Any]
@@ -53,8 +55,8 @@ def postmortems(answer: Answer, screen: Screen) -> list[str]:
     return [head, *lines, *more]
 
 
-def shown(one: Answer, screen: Screen) -> list[str]:
-    """What it is, and its timeline."""
+def shown(one: Answer, audit: Sequence[Answer], screen: Screen) -> list[str]:
+    """What it is, and its timeline; changes of what it is stand in that too, from its audit log."""
     seen = "on the status page" if one["publicVisible"] else "for the team only"
     times = one["times"]
     facts = [
@@ -75,7 +77,10 @@ def shown(one: Answer, screen: Screen) -> list[str]:
     facts += [f"post-mortem: {written[one['postmortemState']]}"] if one["postmortemState"] else []
     for item in one["actionItems"]:
         facts.append(f"to do {item_told(item)}")
-    rows = [row for update in one["updates"] for row in _entry(update, screen)]
+    timed = [(update["timestamp"], _entry(update, screen)) for update in one["updates"]]
+    timed += [(entry["at"], _change(entry, screen)) for entry in audit]
+    timed.sort(key=lambda entry: datetime.fromisoformat(entry[0]))
+    rows = [row for _, entry in timed for row in entry]
     earlier = [screen.dim(f"{one['earlierUpdates']} earlier entries are left out.")] if one["earlierUpdates"] else []
     return [
         screen.paint(printable(one["title"]), _COLOURS[one["impact"]]),
@@ -95,6 +100,19 @@ def _entry(update: Answer, screen: Screen) -> list[list[str]]:
     seen = "public" if update["public"] and not outside else "team"
     row = [shown_time(update["timestamp"], screen), update["status"], seen, printable(update["author"]), _line(said)]
     return [row, ["", "", "public", "", _line(outside)]] if update["public"] and outside else [row]
+
+
+def _change(entry: Answer, screen: Screen) -> list[list[str]]:
+    """`impact: low → high`; nothing of what changed nothing that it is."""
+    before, after = entry["before"], entry["after"]
+    said = [f"{name}: {_value(before[name])} → {_value(after[name])}" for name in _EDITED if name in before]
+    return (
+        [[shown_time(entry["at"], screen), "changed", "team", printable(entry["by"]), "; ".join(said)]] if said else []
+    )
+
+
+def _value(value: Any) -> str:
+    return _line(", ".join(value) if isinstance(value, list) else str(value)) or "none"
 
 
 def _line(text: str) -> str:

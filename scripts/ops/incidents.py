@@ -87,7 +87,19 @@ def _list(options: argparse.Namespace, client: Client, screen: Screen) -> str:
 
 def _show(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     answer = client.json(_path(options))
-    return as_json(answer) if options.json else "\n".join(shown(answer, screen))
+    return as_json(answer) if options.json else "\n".join(shown(answer, _audit(options, client), screen))
+
+
+def _audit(options: argparse.Namespace, client: Client) -> list[Answer]:
+    """Every change of it, the first first."""
+    found: list[Answer] = []
+    more = [("limit", "200")]
+    while True:
+        page = client.json(f"{_path(options)}/audit", more)
+        found += page["audit"]
+        if not page["cursor"]:
+            return found
+        more = [("limit", "200"), ("cursor", page["cursor"])]
 
 
 def _stats(options: argparse.Namespace, client: Client, screen: Screen) -> str:

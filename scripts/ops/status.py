@@ -33,7 +33,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     answer = {
-        "health": client.json("/api/status/healthz"),
+        **({"health": client.json("/api/status/healthz")} if options.json else {}),
         "status": client.json("/api/ops/status"),
         "alerts": client.json(alerts.BASE, [("state", "firing")])["alerts"],
         "incidents": client.json(incidents.BASE, [("status", "open")]),
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
 
 def overview(answer: Answer, screen: Screen) -> list[str]:
     """Switches, components, then what fires, what is worked on, what is planned, and what is to be written."""
-    lines = [screen.bold(f"The status page says: {answer['health']['status']}.")]
+    lines = [screen.bold(f"Status: {answer['status']['overall']}.")]  # the page has it in a few seconds
     lines += [screen.paint(line, _COLOURS["degraded"]) for line in flags.changed(answer["flags"])]
     lines += components(answer["status"], screen)
     lines += ["", screen.bold("Firing"), *alerts.listed({"alerts": answer["alerts"], "cursor": None}, screen)]

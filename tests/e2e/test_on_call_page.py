@@ -105,6 +105,20 @@ def test_from_the_alert_one_comes_to_its_incident_its_runbook_and_all_open_alert
     assert width == 320
 
 
+def test_of_an_alert_of_no_slo_none_is_asked_for(server: DevServer, page: Any) -> None:
+    """Alerts on costs, of counting and of the watchdog have their own name in the place of an SLO's."""
+    name = "cost-spike-organisation"
+    known = server.get(f"/api/ops/alerts/{ALERT}", headers=admin(server)).json()
+    told = {**known, "alertId": name, "sloId": name, "sloName": "Spending", "incidentId": None}
+    page.route(f"**/api/ops/alerts/{name}", lambda route: route.fulfill(json=told))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{server.url}/on-call/alerts/{name}")
+    page.get_by_role("heading", level=1, name="Spending").wait_for()
+    assert "Error budget" not in page.locator("main").inner_text()
+    assert [url for url in asked if "/slos/" in url] == []
+
+
 def test_what_others_wrote_is_text_and_never_markup(server: DevServer, page: Any) -> None:
     body = {"title": ROBBER, "impact": "low", "components": ["API"], "message": ROBBER}
     made = server.post("/api/incidents", json=body, headers={**admin(server), "Idempotency-Key": "robber-1"})

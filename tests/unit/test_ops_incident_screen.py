@@ -87,6 +87,36 @@ def test_what_automation_wrote_for_the_team_is_told_from_what_the_public_reads(o
     assert len(column) == 1  # text stands left, below its head
 
 
+def test_a_change_of_what_it_is_stands_in_the_timeline(on_call: Desk) -> None:
+    on_call.wait(minutes=1)
+    on_call.edit(FIRST, title="Some requests fail", impact="high")
+    on_call.edit(FIRST, rootCause=None, runbook="api-outage")  # which is no change of what it is
+    on_call.wait(minutes=1)
+    on_call.update(FIRST, "On it.")
+    on_call.wait(minutes=1)
+    on_call.edit(FIRST, components=["API", "Auth"])
+    on_call.edit(FIRST, components=[], impact="low")
+    shown = cli(on_call.ops, "incident", "show", FIRST, width=300).lines
+    changed = [" ".join(line.split()) for line in shown if " changed " in line]
+    assert changed == [
+        "2026-03-10 12:03 changed team local-admin title: API Availability: error rate 50 %, threshold 0.5 %"
+        " → Some requests fail; impact: critical → high",
+        "2026-03-10 12:05 changed team local-admin components: API → API, Auth",
+        "2026-03-10 12:05 changed team local-admin impact: high → low; components: API, Auth → none",
+    ]
+    times = [line.split()[1] for line in shown if line.startswith("2026-")]
+    assert times == sorted(times)
+
+
+def test_all_changes_are_shown_however_many_there_are(sqlite_store: SqliteStore) -> None:
+    with desk(sqlite_store) as on_call:
+        name = on_call.open(impact="low")
+        for n in range(205):
+            on_call.edit(name, impact=("high", "low")[n % 2])
+        shown = cli(on_call.ops, "incident", "show", name).lines
+        assert sum(" changed " in line for line in shown) == 205
+
+
 def test_the_same_span_reads_the_same_everywhere(watch: Watch) -> None:
     watch.data["slos"][0]["alert"]["burn_rates"] = False
     broken(watch, 0)

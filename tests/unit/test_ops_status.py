@@ -82,7 +82,6 @@ def test_before_anything_was_published_it_answers_too(sqlite_store: SqliteStore)
 def shown(ops: Ops, width: int = 100, flags: Any = None) -> list[str]:
     screen = Screen(io.StringIO(), width, colours=False, braille=True, zone=UTC)
     answer = {
-        "health": {"status": "outage"},
         "status": ops.get("/api/ops/status").json,
         "alerts": [],
         "incidents": {"incidents": [], "cursor": None},
@@ -95,7 +94,7 @@ def shown(ops: Ops, width: int = 100, flags: Any = None) -> list[str]:
 
 def test_the_terminal_shows_each_state_with_its_reason_and_what_to_do(ops: Ops) -> None:
     assert shown(ops) == [
-        "The status page says: outage.",
+        "Status: outage.",
         "  API             outage         since 2026-03-04 10:10, uptime 75.00 % since 10:07 UTC today",
         "    The alert errors fires, critical: threshold exceeded.",
         "  Auth            not monitored",
@@ -125,7 +124,7 @@ def test_the_terminal_shows_each_state_with_its_reason_and_what_to_do(ops: Ops) 
 def test_what_was_switched_stands_first(ops: Ops) -> None:
     flags = {"alerts.enabled": {"value": False, "default": True}, "quotas.enabled": {"value": True, "default": True}}
     assert shown(ops, flags=flags)[:3] == [
-        "The status page says: outage.",
+        "Status: outage.",
         "The switch alerts.enabled is false; as shipped it is true.",
         *shown(ops)[1:2],
     ]

@@ -82,6 +82,7 @@ def test_the_highest_of_what_is_crossed_at_once_is_told_and_so_is_its_end(store:
     assert said(store, "trigger") == AT_ONCE
     assert [alert(store, n)["saidBy"] for n in (50, 80, 100)] == [f"{STEM}-100", f"{STEM}-100", None]
     assert {alert(store, n)["state"] for n in (50, 80, 100)} == {"firing"}
+    assert alert(store, 100)["sloId"] == f"{STEM}-100", "it is of no SLO: pages and programs see that by its own name"
     held = store.get(f"notifications/{STEM}-50-1-slack")
     assert held is not None
     assert held.data["heldBy"] == {"id": f"{STEM}-100", "until": None}
