@@ -141,6 +141,8 @@ def _history(record: history.Record | None, components: Components, now: datetim
         return {}
     first, days = shown
     found: Data = {"history": {"from": first, "days": days}}
+    if not any(seconds.get("operational") for seconds in days):
+        return found  # of what only incidents are known, as where nothing is asked, there is no share of time
     up, known = history.up_and_known(days, components.uptime)
     since = history.known_since(record, now)
     if known:

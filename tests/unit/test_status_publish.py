@@ -139,6 +139,16 @@ def test_uptime_is_time_and_no_share_of_requests_and_the_same_wherever_it_is_tol
     assert "99.98" not in get(app, "/status") + json.dumps(health)
 
 
+def test_what_only_incidents_are_known_of_has_no_uptime_yet_shows_its_outage(store: SqliteStore) -> None:
+    fill(store, {"incidents/cards": incident("Cards are declined", "critical", ("Storage",), NOW)})
+    for minute in (0, 9):
+        publish(store, NOW + minutes(minute))
+    (found,) = [c for c in snapshot(store)["components"] if c["id"] == "Storage"]
+    assert found["state"] == "outage"
+    assert found["history"]["days"][-1]["outage"] == 9 * 60
+    assert not {"uptime90", "uptimeSince"} & set(found)
+
+
 def test_a_view_that_was_overtaken_while_it_was_made_does_not_overwrite(store: SqliteStore) -> None:
     fill(store, SCENES["degraded"])
 
