@@ -76,11 +76,14 @@ def stored(store: Store, doc: Doc) -> Doc | None:
 
 
 def keep(store: Store, doc: Doc, markdown: str, intent: Intent) -> Edited:
-    """Put an edited one in its place, and let the incident know. Raises what `audited.put` does."""
+    """Put an edited one in its place, and let the incident know once nothing of the draft is left to write.
+
+    Until then it is kept, and stays due. Raises what `audited.put` does.
+    """
     made = audited.put(store, path_of(doc.path), lambda _: {"markdown": markdown, "updatedAt": intent.at}, intent)
 
     def noted(data: Data) -> Data | None:
-        if data.get("postmortemAt"):
+        if data.get("postmortemAt") or postmortem.unwritten(markdown):
             return None
         at = intent.at
         return {**incident.touched(data, at), "postmortemAt": at, "postmortemRemindAt": None}
@@ -102,8 +105,9 @@ def remind(store: Store, now: datetime) -> int:
         for doc in store.query(query):
             try:
                 kept = store.get(path_of(doc.path))
-                store.commit(_reminder(doc, now) if kept is None else _heard_of(doc, kept, now))
-                made += kept is None
+                due = kept is None or postmortem.unwritten(kept.data["markdown"])
+                store.commit(_reminder(doc, now) if due or kept is None else _heard_of(doc, kept, now))
+                made += bool(due)
             except Conflict:  # somebody changed it, or another run was faster: the next one looks again
                 continue
     except StoreError as error:

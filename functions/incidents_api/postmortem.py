@@ -13,7 +13,7 @@ from functions.incidents_api.incidents import found
 from shared import postmortems
 from shared.audited import Edited, rev_of
 from shared.bodies import Body, intent_of, outward, read_body, refusals, tagged
-from shared.domain.postmortem import with_items
+from shared.domain.postmortem import unwritten, with_items
 from shared.domain.scrub import scrub_text
 from shared.http import no_store
 
@@ -57,6 +57,7 @@ def _shown(data: Mapping[str, Any], markdown: str, now: datetime, *, edited: boo
     return {
         "state": "edited" if edited else "generated",
         "markdown": markdown,
+        "unwritten": unwritten(markdown),
         "dueAt": outward(due),
         "writtenAt": outward(data.get("postmortemAt")),
         "overdue": due is not None and data.get("postmortemAt") is None and now > due,

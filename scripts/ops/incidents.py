@@ -144,7 +144,16 @@ def _postmortem(options: argparse.Namespace, client: Client, screen: Screen) -> 
         confirm(options, f"{options.write} does not say which version it was edited from. Overwrite what is kept now?")
     body = {"markdown": _EDITED_FROM.sub("", text) if named else text}
     kept = client.change("PUT", path, body, {"If-Match": named[1] if named else seen, **once()})
-    return as_json(kept) if options.json else "Kept. It is served in the place of the draft from now on."
+    if options.json:
+        return as_json(kept)
+    told = "Kept. It is served in the place of the draft from now on."
+    if kept["unwritten"] and not kept["writtenAt"]:
+        told += f"\nIt does not count as written yet: fill in or delete what is in italics in {_listed(kept)}."
+    return told
+
+
+def _listed(kept: Mapping[str, Any]) -> str:
+    return printable(", ".join(kept["unwritten"]))
 
 
 # --- changing

@@ -19,6 +19,14 @@ from shared.domain.timeline import AUTHOR, lasted
 STANDINGS = ("due", "overdue", "written")
 ITEMS = "<!-- action items, as they are now: change them with `incident todo` -->"
 ITEMS_END = "<!-- end of the action items -->"
+# What a draft leaves to people: each a text in italics that says what to write in its place
+_SUMMARY = "_In two or three sentences: what users saw, what caused it, what ended it._"
+_AFFECTED = "_Who was affected, and how?_"
+_WHICH_ALERT = "_Which alert should have told us, and why did none?_"
+_EARLIER = "_Could it have been found earlier?_"
+_CAUSE = "_What made it happen, down to what can be changed._"
+_LESSON = "_…_"
+_TO_WRITE = (_SUMMARY, _AFFECTED, _WHICH_ALERT, _EARLIER, _CAUSE, _LESSON)
 _BLOCK = re.compile(rf"{re.escape(ITEMS)}\n(.*?){re.escape(ITEMS_END)}", re.DOTALL)
 _OURS = re.compile(r"$|\| # \||\|---|\| \d+ \||\| \| _what will keep")  # a line of our table
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
@@ -82,21 +90,31 @@ def written(
         "",
         "## Root cause",
         "",
-        plain(incident["rootCause"])
-        if incident.get("rootCause")
-        else "_What made it happen, down to what can be changed._",
+        plain(incident["rootCause"]) if incident.get("rootCause") else _CAUSE,
         "",
         "## Lessons",
         "",
-        "- What went well: _…_",
-        "- What went badly: _…_",
-        "- Where we were lucky: _…_",
+        f"- What went well: {_LESSON}",
+        f"- What went badly: {_LESSON}",
+        f"- Where we were lucky: {_LESSON}",
         "",
         "## Action items",
         "",
         _block(incident["actionItems"]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def unwritten(markdown: str) -> list[str]:
+    """The sections in which a text of the draft still says what to write. The action items are not written here."""
+    found: list[str] = []
+    section = "before the first section"
+    for line in markdown.splitlines():
+        if line.startswith("## "):
+            section = line.removeprefix("## ").strip()
+        elif section not in found and any(text in line for text in _TO_WRITE):
+            found.append(section)
+    return found
 
 
 def standing(incident: Mapping[str, Any], now: datetime) -> str | None:
@@ -137,7 +155,7 @@ def _summary(incident: Mapping[str, Any], life: Life) -> list[str]:
         f"A disturbance of **{incident['impact']}** impact on {names}, {span}. It was opened by {opened}"
         f"{f' and reopened {again} times' if again > 1 else ' and reopened once' if again else ''}.",
         "",
-        "_In two or three sentences: what users saw, what caused it, what ended it._",
+        _SUMMARY,
     ]
 
 
@@ -157,13 +175,13 @@ def _impact(incident: Mapping[str, Any], life: Life, burnt: Sequence[Burnt]) -> 
         "",
     ]
     if not burnt:
-        return [*lines, "No SLO of these components was measured in this time.", "", "_Who was affected, and how?_"]
+        return [*lines, "No SLO of these components was measured in this time.", "", _AFFECTED]
     lines += ["| SLO | objective | bad events | error budget burnt |", "|---|---|---|---|"]
     for one in burnt:
         about = "about " if one.estimated else ""
         events = f"{about}{one.bad:,} of {one.total:,}"
         lines.append(f"| {plain(one.slo)} | {plain(one.objective)} | {events} | {_burnt(one, about)} |")
-    return [*lines, "", "_Who was affected, and how?_"]
+    return [*lines, "", _AFFECTED]
 
 
 def _burnt(one: Burnt, about: str) -> str:
@@ -187,14 +205,14 @@ def _row(update: Mapping[str, Any]) -> str:
 
 def _detection(incident: Mapping[str, Any], life: Life, detected: Sequence[Detected]) -> list[str]:
     if not detected:
-        return ["No alert is linked: a person noticed it.", "", "_Which alert should have told us, and why did none?_"]
+        return ["No alert is linked: a person noticed it.", "", _WHICH_ALERT]
     told = [
         f"- `{one.alert}`{f' at {_time(one.fired_at)}' if one.fired_at else ''}: {plain(one.words)}" for one in detected
     ]
     first = min((one.fired_at for one in detected if one.fired_at), default=None)
     if first is not None and first > incident["startedAt"]:
         told += ["", f"The first alert fired {lasted(first - incident['startedAt'])} after it had begun."]
-    return [*told, "", "_Could it have been found earlier?_"]
+    return [*told, "", _EARLIER]
 
 
 def _block(items: Sequence[Mapping[str, Any]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -86,13 +87,47 @@ def test_what_people_wrote_cannot_become_markup() -> None:
     )
 
 
+def whole(draft: str) -> str:
+    """With something in the place of each text in italics, but for that of the action items."""
+    return re.sub(r"_[A-Z…][^_\n]*_", "The moon.", draft)
+
+
+def test_what_is_left_of_a_draft_keeps_it_due_and_is_named(on_call: Desk) -> None:
+    name = on_call.open(impact="high")
+    on_call.post(f"/api/incidents/{name}/resolve")
+    path = f"/api/incidents/{name}/postmortem"
+    draft = on_call.call("GET", path)
+    assert draft.json["unwritten"] == ["Summary", "Impact", "Detection", "Root cause", "Lessons"]
+    kept = on_call.call("PUT", path, {"markdown": draft.json["markdown"]}, If_Match=draft.headers["ETag"])
+    assert (kept.json["state"], kept.json["writtenAt"]) == ("edited", None)
+    assert on_call.incident(name)["postmortemState"] == "due"
+    assert remind(on_call.store, NOW + timedelta(hours=25)) == 1
+    half = whole(draft.json["markdown"].partition("## Root cause")[0]) + "## Root cause\n\nThe moon.\n- Lucky: _…_\n"
+    kept = on_call.call("PUT", path, {"markdown": half}, If_Match="*")
+    assert (kept.json["unwritten"], kept.json["writtenAt"]) == (["Root cause"], None)
+    kept = on_call.call("PUT", path, {"markdown": whole(draft.json["markdown"])}, If_Match="*")
+    assert (kept.json["unwritten"], kept.json["writtenAt"]) == ([], "2026-03-10T12:02:30Z")
+    assert on_call.incident(name)["postmortemState"] == "written"
+    assert remind(on_call.store, NOW + timedelta(hours=49)) == 0
+
+
+def test_who_writes_a_part_is_told_what_is_left(quick: Desk, tmp_path: Path) -> None:
+    name = quick.open()
+    draft = cli(quick.ops, "incident", "postmortem", name).out
+    (tmp_path / "part.md").write_text(whole(draft.partition("## Lessons")[0]) + "## Lessons\n\n- Lucky: _…_\n")
+    told = cli(quick.ops, "incident", "postmortem", name, "--write", str(tmp_path / "part.md"), "--yes").lines
+    assert told[-1] == "It does not count as written yet: fill in or delete what is in italics in Lessons."
+    (tmp_path / "all.md").write_text(whole(cli(quick.ops, "incident", "postmortem", name).out))
+    assert len(cli(quick.ops, "incident", "postmortem", name, "--write", str(tmp_path / "all.md"), "--yes").lines) == 1
+
+
 def test_an_edited_one_is_kept_and_nobody_overwrites_it_unseen(on_call: Desk) -> None:
     name = on_call.open()
     on_call.post(f"/api/incidents/{name}/resolve")
     path = f"/api/incidents/{name}/postmortem"
     draft = on_call.call("GET", path)
     seen = draft.headers["ETag"]
-    text = draft.json["markdown"].replace("_What made it happen", "The moon. _What made it happen")
+    text = whole(draft.json["markdown"])
     on_call.call("PUT", path, {"markdown": text}, 428)
     kept = on_call.call("PUT", path, {"markdown": text}, If_Match=seen)
     assert (kept.json["state"], kept.json["writtenAt"]) == ("edited", "2026-03-10T12:02:30Z")
