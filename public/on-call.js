@@ -294,14 +294,17 @@ const where = (labels) => Object.entries(labels || {}).map(([name, value]) => `,
 
 /** What the alert does by itself if nobody does anything. */
 function coming(known) {
-  const { escalates, escalatesTo, repeats } = known.next;
+  const { escalates, escalatesTo, escalationDue, repeats } = known.next;
+  const again = repeats ? ["It is told again at ", time(repeats), "."] : [];
   if (known.state !== "firing") return ["Nothing: it does not fire."];
   if (known.acknowledged) return ["Nothing but its end: somebody has it."];
   if (!escalates && !repeats) return ["Nothing but its end."];
   const further = escalatesTo.map((channel) => (known.holds[channel] ? `${channel} (held back now: ${held(known.holds[channel])})` : channel));
   const to = further.length ? ` to ${further.join(" and ")}` : "";
+  const stuck = escalationDue && escalatesTo.length && escalatesTo.every((channel) => known.holds[channel]);
+  if (stuck) return [`Passing it on to ${escalatesTo.join(" and ")} is due since `, time(escalates), `, held back: ${held(known.holds[escalatesTo[0]])}. `, ...again];
   const passed = escalates ? [`It is passed on${to} at `, time(escalates), ". "] : [];
-  return [...passed, ...(repeats ? ["It is told again at ", time(repeats), "."] : [])];
+  return [...passed, ...again];
 }
 
 function budget(left) {

@@ -54,16 +54,15 @@ def all_alerts(app: App, request: Request, now: datetime, _: Mapping[str, str]) 
     if state not in OPEN:
         closed, cursor = _closed(app.store, state, slo, limit, after)
         found += closed
-    return answer({"alerts": [{**_alert(doc), **_next(app, doc)} for doc in found], "cursor": cursor})
+    writes = _writes(app, now)
+    return answer({"alerts": [{**_alert(doc), **_coming(app, writes, doc)} for doc in found], "cursor": cursor})
 
 
 def one_alert(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     doc = app.store.get(f"alerts/{_id(path)}")
     if doc is None:
         raise _unknown()
-    due = _next(app, doc)
-    holds = _holds(app, doc, due["next"]["escalatesTo"], now)
-    return _tagged(doc, {"told": _told(app, doc), "holds": holds, **due})
+    return _tagged(doc, {"told": _told(app, doc), **_coming(app, _writes(app, now), doc)})
 
 
 def _told(app: App, doc: Doc) -> dict[str, Any]:
@@ -87,11 +86,14 @@ def _held(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {**data, "until": _iso(data.get("until"))} if data else None
 
 
-def _holds(app: App, doc: Doc, further: Sequence[str], now: datetime) -> dict[str, Any]:
+def _writes(app: App, now: datetime) -> AlertWrites:
+    return AlertWrites(app.store, app.flags.all(), configured(app), now, quiet_reader(app))
+
+
+def _holds(writes: AlertWrites, doc: Doc, further: Sequence[str]) -> dict[str, Any]:
     """By channel, those that are told next too, what would hold it back now, or null."""
-    if doc.data["state"] != "firing":
+    if doc.data["state"] != "firing" or doc.data.get("firedAt") is None:
         return {}
-    writes = AlertWrites(app.store, app.flags.all(), configured(app), now, quiet_reader(app))
     found: dict[str, Any] = {}
     for channel in (*doc.data["channels"], *further):
         hold = writes.withheld(channel, doc.id, doc.data.get("rule") or "", doc.data, "trigger")
@@ -99,11 +101,19 @@ def _holds(app: App, doc: Doc, further: Sequence[str], now: datetime) -> dict[st
     return found
 
 
-def _next(app: App, doc: Doc) -> dict[str, Any]:
-    """When it is passed on, to which further channels, and repeated, unless somebody has it by then."""
+def _coming(app: App, writes: AlertWrites, doc: Doc) -> dict[str, Any]:
+    """What holds it back, and when it is passed on, to which further channels, and repeated, if nobody has it by then.
+
+    `escalationDue`: its time has come; what is held back is passed on once nothing holds it back any more.
+    """
     policy = app.part(PolicyLoader).policy
-    due = {name: _iso(moment) for name, moment in follow_up.times(doc.data, policy).items()}
-    return {"next": {**due, "escalatesTo": follow_up.further(doc.data, policy)}}
+    times, further = follow_up.times(doc.data, policy), follow_up.further(doc.data, policy)
+    due = times["escalates"] is not None and times["escalates"] <= writes.now
+    told = {name: _iso(moment) for name, moment in times.items()}
+    return {
+        "holds": _holds(writes, doc, further),
+        "next": {**told, "escalatesTo": further, "escalationDue": due},
+    }
 
 
 def acknowledge(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:

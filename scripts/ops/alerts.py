@@ -84,7 +84,7 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
     rows = [
         [
             printable(one["alertId"]), one["state"], one["severity"] or "", shown_time(one["since"], screen),
-            _taker(one), shown_time(one["next"]["escalates"], screen), printable(one["incidentId"] or "–"),
+            _taker(one), _passed_on(one, screen), printable(one["incidentId"] or "–"),
         ]
         for one in alerts
     ]  # fmt: skip
@@ -94,6 +94,20 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         if one["state"] == "firing" and one["severity"] in _COLOURS:
             lines[n] = screen.paint(lines[n], _COLOURS[one["severity"]])
     return [head, *lines, *(["", screen.dim("There are more.")] if answer["cursor"] else [])]
+
+
+def _passed_on(one: Answer, screen: Screen) -> str:
+    """When; or that it would have been by now, but for what holds it back."""
+    at, held = shown_time(one["next"]["escalates"], screen), _held_back(one)
+    if not held:
+        return at
+    return f"held back: {held}" if one["next"]["escalationDue"] else f"{at} (held now)"
+
+
+def _held_back(one: Answer) -> str | None:
+    """What holds the next escalation back, if it would be told to nobody."""
+    holds = [one["holds"].get(channel) for channel in one["next"]["escalatesTo"]]
+    return _words(holds[0]["reason"]) if holds and all(holds) else None
 
 
 def _taker(one: Answer) -> str:
@@ -163,6 +177,10 @@ def coming(answer: Answer, screen: Screen) -> str:
         return "nothing, since somebody has it; its end is told"
     to = f" to {', '.join(_further(answer, channel) for channel in due['escalatesTo'])}" if due["escalatesTo"] else ""
     said = [f"passed on{to} at {shown_time(due['escalates'], screen)}"] if due["escalates"] else []
+    held = _held_back(answer)
+    if due["escalationDue"] and held:
+        since, to = shown_time(due["escalates"], screen), ", ".join(due["escalatesTo"])
+        said = [f"passed on to {to}: due since {since}, held back: {held}"]
     said += [f"repeated at {shown_time(due['repeats'], screen)}"] if due["repeats"] else []
     return ", ".join(said) or "nothing; it was passed on to everybody, and its end is told"
 

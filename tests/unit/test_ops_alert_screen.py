@@ -11,7 +11,7 @@ from scripts.ops.screen import Screen, table
 from shared.acknowledge import acknowledge
 from shared.store.protocol import Create
 from shared.store.sqlite import SqliteStore
-from tests.core import NOW
+from tests.core import NOW, Clock
 from tests.incidents_api import desk
 from tests.ops_api import Ops, ops_api
 from tests.ops_cli import cli
@@ -38,13 +38,27 @@ def ops(watch: Watch) -> Iterator[Ops]:
 def test_the_list_says_what_fires_since_when_who_has_it_and_what_comes(ops: Ops) -> None:
     cli(ops, "alert", "ack", TICKET)
     assert cli(ops, "alert", "list", width=140).lines == [
-        f"{'alert':26}  state   severity  {'since':16}  acknowledged by  {'passed on':16}  incident",
-        f"{PAGE:26}  firing  critical  2026-03-10 12:02  nobody           2026-03-10 12:17  {FIRST}",
-        f"{API:26}  firing  critical  2026-03-10 12:02  nobody           2026-03-10 12:17  {FIRST}",
-        f"{TICKET:26}  firing  warning   2026-03-10 12:02  local-admin      {'–':16}  –",
+        f"{'alert':26}  state   severity  {'since':16}  acknowledged by  {'passed on':27}  incident",
+        f"{PAGE:26}  firing  critical  2026-03-10 12:02  nobody           2026-03-10 12:17 (held now)  {FIRST}",
+        f"{API:26}  firing  critical  2026-03-10 12:02  nobody           2026-03-10 12:17 (held now)  {FIRST}",
+        f"{TICKET:26}  firing  warning   2026-03-10 12:02  local-admin      {'–':27}  –",
     ]
     found = cli(ops, "alert", "list", "--json").json
     assert [one["alertId"] for one in found["alerts"]] == [PAGE, API, TICKET]
+
+
+def test_what_is_held_back_is_not_said_to_be_passed_on_in_the_past(ops: Ops) -> None:
+    clock = ops.app.clock
+    assert isinstance(clock, Clock)
+    clock.now += timedelta(minutes=20)
+    shown = cli(ops, "alert", "why", API).lines[-1]
+    due = "passed on to pagerduty: due since 2026-03-10 12:17, held back: channel disabled"
+    assert shown == f"next: {due}, repeated at 2026-03-10 16:02"
+    listed = cli(ops, "alert", "list", width=140).lines
+    assert "held back: channel disabled" in listed[2]
+    (one,) = [one for one in cli(ops, "alert", "list", "--json").json["alerts"] if one["alertId"] == API]
+    assert one["holds"]["pagerduty"]["reason"] == "channel_disabled"
+    assert one["next"]["escalationDue"] is True
 
 
 def test_a_narrow_screen_keeps_what_matters_most(ops: Ops) -> None:
