@@ -16,6 +16,7 @@ from shared import acknowledge as taking_on
 from shared.alert_marks import MAX_NOTE, Changed, NeverFired, UnknownAlert, mark_false, scrubbed, unmark
 from shared.alert_writes import AlertWrites
 from shared.domain import follow_up
+from shared.domain.quiet import Hold
 from shared.domain.slo import Severity
 from shared.http import Problem, answer
 from shared.notification_policy import PolicyLoader
@@ -95,8 +96,13 @@ def _holds(writes: AlertWrites, doc: Doc, further: Sequence[str]) -> dict[str, A
     if doc.data["state"] != "firing" or doc.data.get("firedAt") is None:
         return {}
     found: dict[str, Any] = {}
+    speaks = doc.data.get("saidBy")  # another alert, in place of this one
     for channel in (*doc.data["channels"], *further):
-        hold = writes.withheld(channel, doc.id, doc.data.get("rule") or "", doc.data, "trigger")
+        hold = (
+            Hold("higher_threshold", speaks)
+            if speaks
+            else writes.withheld(channel, doc.id, doc.data.get("rule") or "", doc.data, "trigger")
+        )
         found[channel] = hold and {"reason": hold.reason, "by": hold.by, "until": _iso(hold.until)}
     return found
 

@@ -20,6 +20,7 @@ from shared.follow_up import follow_up
 from shared.store.protocol import Query, Store, Write
 from tests.core import CONFIG, Clock, make_app
 from tests.e2e.test_delivery import Wrapped
+from tests.ops_api import ops_api
 from tests.planted import Killed
 from tests.unit.test_spending import TODAY, dollars
 from tests.usage_api import NOW, usage_api
@@ -99,6 +100,17 @@ def test_what_the_highest_says_is_neither_repeated_nor_passed_on_nor_made_up_for
     assert f"{STEM}-100" in followed
     assert not followed & {f"{STEM}-50", f"{STEM}-80"}
     assert alert(store, 50)["seq"] == alert(store, 80)["seq"] == 1
+
+
+def test_who_asks_why_an_alert_was_not_told_reads_which_one_says_it(sqlite_store: Store, config: Path) -> None:
+    spend(sqlite_store, config, 120)
+    roll(sqlite_store, config)
+    with ops_api(sqlite_store, NOW, **ENV) as ops:
+        known = ops.get(f"/api/ops/alerts/{STEM}-50").json
+    by = {"id": f"{STEM}-100", "until": None}
+    assert {(one["reason"], str(one["heldBy"])) for one in known["told"].values()} == {("higher_threshold", str(by))}
+    assert known["holds"]["slack"] == {"reason": "higher_threshold", "by": f"{STEM}-100", "until": None}
+    assert known["next"] == {"escalates": None, "repeats": None, "escalatesTo": []}
 
 
 def _app(store: Store, config: Path) -> Any:
