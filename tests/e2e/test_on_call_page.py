@@ -119,6 +119,19 @@ def test_of_an_alert_of_no_slo_none_is_asked_for(server: DevServer, page: Any) -
     assert [url for url in asked if "/slos/" in url] == []
 
 
+def test_what_is_held_back_is_due_since_its_time_and_not_passed_on_in_the_past(server: DevServer, page: Any) -> None:
+    path = f"/api/ops/alerts/{ALERT}"
+    known = server.get(path, headers=admin(server)).json()
+    due = {**known["next"], "escalates": "2026-12-01T03:32:00Z", "escalatesTo": ["email"], "escalationDue": True}
+    held = {"email": {"reason": "silenced", "by": "s1", "until": None}}
+    page.route(f"**{path}", lambda route: route.fulfill(json={**known, "next": due, "holds": held}))
+    page.goto(f"{server.url}/on-call/alerts/{ALERT}")
+    page.get_by_text("Passing it on to email is due since").wait_for()
+    said = page.locator("main").inner_text()
+    assert "held back: silenced by s1." in said
+    assert "It is passed on" not in said
+
+
 def test_what_others_wrote_is_text_and_never_markup(server: DevServer, page: Any) -> None:
     body = {"title": ROBBER, "impact": "low", "components": ["API"], "message": ROBBER}
     made = server.post("/api/incidents", json=body, headers={**admin(server), "Idempotency-Key": "robber-1"})

@@ -329,8 +329,8 @@ def test_every_fault_is_told_at_once(local: Place) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_told(local: Place) -> None:
-    assert "No such file or directory" in local.run("--file", str(local.folder / "none.json"), code=1)[1]
-    assert "Is a directory" in local.run("--file", str(local.folder), code=1)[1]
+    assert "cannot be read: there is no such file" in local.run("--file", str(local.folder / "none.json"), code=1)[1]
+    assert "cannot be read: it is a folder" in local.run("--file", str(local.folder), code=1)[1]
     (local.folder / "latin.json").write_bytes(b'{"slos": "\xe4"}')
     assert "is not UTF-8, at byte 10" in local.run("--file", str(local.folder / "latin.json"), code=1)[1]
 
