@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.dev_server import ROOT, DevServer
+from tests.e2e.axe import faults_of
 
 NOON = 1_796_040_000_000  # 2026-11-30: the slot of five minutes does not end while the alert is made
 ALERT = "api-latency-p95-threshold"
@@ -201,22 +201,15 @@ def test_an_acknowledge_that_fails_says_so_and_can_be_pressed_again(server: DevS
 
 
 def test_axe_finds_nothing_to_complain_about_in_light_and_dark(server: DevServer, browser: Any) -> None:
-    reason = "axe-playwright-python is not installed: .venv/bin/python -m pip install -r requirements-dev.txt"
-    axe = Path(pytest.importorskip("axe_playwright_python", reason=reason).__file__).parent / "axe.min.js"
     context = browser.new_context(bypass_csp=True, viewport={"width": 390, "height": 800})
     page = context.new_page()
     found: dict[str, list[str]] = {}
     for path in ("alerts", f"alerts/{ALERT}", f"incidents/{ALERT}-1", "runbooks/api-outage", "alerts/nothing"):
         page.goto(f"{server.url}/on-call/{path}")
         page.locator("h1:not(:text-is('On call'))").wait_for()
-        page.evaluate(axe.read_text())
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            result = page.evaluate("axe.run(document, {resultTypes: ['violations', 'incomplete']})")
-            bad = [*result["violations"], *(r for r in result["incomplete"] if r["id"] == "color-contrast")]
-            found[f"{path} {scheme}"] = [f"{r['id']}: {[n['html'] for n in r['nodes']][:3]}" for r in bad]
+        found |= faults_of(page, path)
     context.close()
-    assert {name: faults for name, faults in found.items() if faults} == {}
+    assert found == {}
 
 
 SDK = """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.runbooks import all_runbooks
 from tests.dev_server import DevServer
+from tests.e2e.axe import faults_of
 
 NAMES = [runbook.name for runbook in all_runbooks()]
 WRITTEN = """# Hostile
@@ -182,18 +182,11 @@ def test_lists_lie_in_each_other_and_go_on_counting(page: Any) -> None:
 
 
 def test_axe_finds_nothing_to_complain_about_in_any_runbook_in_light_and_dark(server: DevServer, browser: Any) -> None:
-    reason = "axe-playwright-python is not installed: .venv/bin/python -m pip install -r requirements-dev.txt"
-    axe = Path(pytest.importorskip("axe_playwright_python", reason=reason).__file__).parent / "axe.min.js"
     context = browser.new_context(bypass_csp=True, viewport={"width": 320, "height": 640}, base_url=server.url)
     page = context.new_page()
     found: dict[str, list[str]] = {}
     for name in NAMES:
         read(page, name)
-        page.evaluate(axe.read_text())
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            result = page.evaluate("axe.run(document, {resultTypes: ['violations', 'incomplete']})")
-            bad = [*result["violations"], *(r for r in result["incomplete"] if r["id"] == "color-contrast")]
-            found[f"{name} {scheme}"] = [f"{r['id']}: {[n['html'] for n in r['nodes']][:3]}" for r in bad]
+        found |= faults_of(page, name)
     context.close()
-    assert {name: faults for name, faults in found.items() if faults} == {}
+    assert found == {}

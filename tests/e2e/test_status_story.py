@@ -10,8 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from shared.bootstrap import App
 from shared.outbound import HttpOutbound
 from shared.probes.run import run_health_probe
@@ -19,6 +17,7 @@ from shared.settings import Settings
 from shared.store.protocol import Put
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW, Clock
+from tests.e2e.axe import faults_of
 from tests.e2e.status_support import ROOT, served
 from tests.fake_servers import FakeSlack, failing
 from tests.unit.status_views import VIEWS, view_app
@@ -98,13 +97,8 @@ def test_off_is_degraded_within_a_minute_and_the_badge_yellow_and_on_is_operatio
             assert faults == []
 
 
-AXE = "axe_playwright_python"
-
-
 def test_axe_finds_nothing_to_complain_about(tmp_path: Path, browser: Any) -> None:
     """All rules that axe has, light and dark, on every kind of page, with all that can be opened open."""
-    reason = "axe-playwright-python is not installed: .venv/bin/python -m pip install -r requirements-dev.txt"
-    axe = Path(pytest.importorskip(AXE, reason=reason).__file__).parent / "axe.min.js"
     found: dict[str, list[str]] = {}
     others = ["history", "incidents/payments", "incidents/move", "incidents/none"]
     pages = {view: ["/status"] for view in VIEWS}
@@ -117,23 +111,15 @@ def test_axe_finds_nothing_to_complain_about(tmp_path: Path, browser: Any) -> No
                 page = context.new_page()
                 page.goto(url + path)
                 page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-                page.evaluate(axe.read_text())
-                for scheme in ("light", "dark"):
-                    page.emulate_media(color_scheme=scheme)
-                    result = page.evaluate("axe.run(document, {resultTypes: ['violations', 'incomplete']})")
-                    bad = [*result["violations"], *(r for r in result["incomplete"] if r["id"] == "color-contrast")]
-                    told = [f"{r['id']}: {[n['html'] for n in r['nodes']][:3]}" for r in bad]
-                    found[f"{view} {path} {scheme}"] = told
+                found |= faults_of(page, f"{view} {path}")
                 page.close()
     context.close()
-    assert {name: faults for name, faults in found.items() if faults} == {}
+    assert found == {}
 
 
 def test_axe_finds_nothing_in_a_navigation_with_a_badge(tmp_path: Path, browser: Any) -> None:
-    reason = "axe-playwright-python is not installed: .venv/bin/python -m pip install -r requirements-dev.txt"
-    axe = Path(pytest.importorskip(AXE, reason=reason).__file__).parent / "axe.min.js"
     html = f"<!doctype html><html lang=en><title>Shop</title><body>{BADGE}<main><h1>Shop</h1></main>"
-    found = {}
+    found: dict[str, list[str]] = {}
     for view in ("operational", "degraded", "outage"):
         (tmp_path / view).mkdir()
         with served(view_app(tmp_path / view, VIEWS[view])) as url:
@@ -141,10 +127,9 @@ def test_axe_finds_nothing_in_a_navigation_with_a_badge(tmp_path: Path, browser:
             page.route("**/shop", lambda route: route.fulfill(content_type="text/html", body=html))
             page.goto(url + "/shop")
             page.locator(f"status-badge a.{view}").wait_for()
-            page.evaluate(axe.read_text())
-            found[view] = [v["id"] for v in page.evaluate("axe.run()")["violations"]]
+            found |= faults_of(page, view)
             page.close()
-    assert found == {"operational": [], "degraded": [], "outage": []}
+    assert found == {}
 
 
 def test_everything_can_be_reached_and_opened_with_the_keyboard(tmp_path: Path, browser: Any) -> None:
