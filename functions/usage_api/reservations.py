@@ -1,14 +1,16 @@
 """/api/usage/reservations: the right to make one call, before it is made; then what it did use.
 
-A reservation holds the most that the call can cost. Its id is the time at which it was made and the request's id, so
-that a settle, however late, is booked to the day of the call.
+A reservation holds the most that the call can cost. Its id is the time at which it was made, a check of whose it is,
+and the request's id: so a settle, however late, is booked to the day of the call, and to no other user's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response
@@ -39,6 +41,41 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RETRY = {"Retry-After": "5"}
 
 
+@dataclass(frozen=True, slots=True)
+class ReservationId:
+    """`made`: when, in milliseconds. `check` tells one user from another, and is no trace of either elsewhere."""
+
+    made: int
+    check: str
+    request_id: str
+
+    @staticmethod
+    def of(made: datetime, request_id: str, uid: str) -> ReservationId:
+        milliseconds = (made - _EPOCH) // timedelta(milliseconds=1)
+        return ReservationId(milliseconds, _check(milliseconds, request_id, uid), request_id)
+
+    @staticmethod
+    def read(text: str) -> ReservationId:
+        """Raises `Problem` 404."""
+        made, _, rest = text.partition(".")
+        check, _, request_id = rest.partition(".")
+        if not (made.isascii() and made.isdecimal() and len(made) < 15 and check and request_id):
+            raise Problem(404, "unknown_reservation", "this is no reservation's id")
+        return ReservationId(int(made), check, request_id)
+
+    def faults_of(self, uid: str) -> list[str]:
+        """Whoever names another user would have the call booked to that one, and again to the right one later."""
+        mine = _check(self.made, self.request_id, uid) == self.check
+        return [] if mine else ["uid: is not the one that this reservation was made for"]
+
+    def __str__(self) -> str:
+        return f"{self.made}.{self.check}.{self.request_id}"
+
+
+def _check(milliseconds: int, request_id: str, uid: str) -> str:
+    return blake2b(f"{milliseconds}\n{request_id}\n{uid}".encode(), digest_size=4).hexdigest()
+
+
 def reserve(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
     """201 with the reservation; 429 `quota_exceeded` where the quota has no room for the most that it can cost."""
     body = json_object(request, app)
@@ -48,12 +85,12 @@ def reserve(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> 
     step = Reserve(words["requestId"], amount, words["plan"] or None, lasts, priced)
     try:
         if not app.flags.on(ENABLED):
-            return answer(_granted(step, now, now + lasts, "quotas_disabled", checked=False), 201)
+            return answer(_granted(step, words["uid"], now, now + lasts, "quotas_disabled", checked=False), 201)
         accounts.do(words["uid"], step, now)
     except Erasing:
         raise being_erased() from None
     except (StoreError, FlagsUnknown) as error:
-        return _on_failure(accounts, step, now, error)
+        return _on_failure(accounts, step, words["uid"], now, error)
     if step.reason == "quota_exceeded":
         raise exceeded(step, now)
     if step.reason == "model_unpriced":
@@ -71,7 +108,7 @@ def reserve(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> 
         detail = "this user has too many reservations that are neither settled nor released; they expire by themselves"
         raise Problem(429, "too_many_reservations", detail, headers={"Retry-After": "60"})
     made, until = step.at or now, step.until or now + lasts
-    granted = _granted(step, made, until, step.reason, checked=True)
+    granted = _granted(step, words["uid"], made, until, step.reason, checked=True)
     response = answer(granted | _warned(accounts, step.plan), 201)
     response.headers.update(rate_headers(step.standings, now))
     return response
@@ -81,14 +118,16 @@ def settle(app: App, request: Request, now: datetime, path: Mapping[str, str]) -
     """What the call used: `tokens` or `response`, as in an event. Again it changes nothing more."""
     body = json_object(request, app)
     accounts = app.part(accounts_for)
-    made, request_id = _read_id(path["id"])
+    reserved = ReservationId.read(path["id"])
     faults = [f"{name}: is the reservation's" for name in ("time", "requestId") if name in body]
-    found = read_event({**body, "requestId": request_id, "time": made}, now)
+    if is_uid(body.get("uid")):
+        faults += reserved.faults_of(body["uid"])
+    found = read_event({**body, "requestId": reserved.request_id, "time": reserved.made}, now)
     if not isinstance(found, Usage):
         refuse([*faults, *found])
         raise AssertionError
     refuse(faults)
-    step = Settle(request_id, found)
+    step = Settle(reserved.request_id, found)
     try:
         accounts.do(found.uid, step, now)
     except Erasing:
@@ -103,10 +142,10 @@ def settle(app: App, request: Request, now: datetime, path: Mapping[str, str]) -
 def release(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
     """The call was not made, or failed without a cost. Again it changes nothing more."""
     body = json_object(request, app)
-    _, request_id = _read_id(path["id"])
-    faults = [] if is_uid(body.get("uid")) else ["uid: must be the user's"]
+    reserved = ReservationId.read(path["id"])
+    faults = reserved.faults_of(body["uid"]) if is_uid(body.get("uid")) else ["uid: must be the user's"]
     refuse([*faults, *(f"{name}: unknown; there is only `uid`" for name in list(body)[:10] if name != "uid")])
-    step = Release(request_id)
+    step = Release(reserved.request_id)
     try:
         app.part(accounts_for).do(body["uid"], step, now)
     except Erasing:
@@ -189,11 +228,10 @@ def _asked(body: Mapping[str, Any], accounts: Accounts, now: datetime) -> tuple[
     return words, Amount(1, most_input + most_output, cost or Decimal(0)), cost is not None
 
 
-def _granted(step: Reserve, made: datetime, until: datetime, reason: str, *, checked: bool) -> dict[str, Any]:
-    milliseconds = (made - _EPOCH) // timedelta(milliseconds=1)
+def _granted(step: Reserve, uid: str, made: datetime, until: datetime, reason: str, *, checked: bool) -> dict[str, Any]:
     held = step.held or step.amount
     return {
-        "reservationId": f"{milliseconds}.{step.id}",
+        "reservationId": str(ReservationId.of(made, step.id, uid)),
         "reason": reason,
         "checked": checked,
         "expiresAt": until.isoformat(),
@@ -206,25 +244,17 @@ def _warned(accounts: Accounts, plan: str | None) -> dict[str, Any]:
     return {"warnings": warnings} if warnings else {}
 
 
-def _on_failure(accounts: Accounts, step: Reserve, now: datetime, error: Exception) -> Response:
+def _on_failure(accounts: Accounts, step: Reserve, uid: str, now: datetime, error: Exception) -> Response:
     """The quota cannot be checked. The configuration says whether the call may be made, and the answer which it is."""
     log.error("a quota could not be checked", error, on_failure=accounts.plans.on_store_failure)
     if accounts.plans.on_store_failure == "open":
-        granted = _granted(step, now, now + step.lasts, "not_checked", checked=False)
+        granted = _granted(step, uid, now, now + step.lasts, "not_checked", checked=False)
         return answer({**granted, "onStoreFailure": "open"}, 201)
     detail = (
         "the quota cannot be checked now, and onStoreFailure is closed: do not make the call, but ask again. "
         "Nothing is wrong with the quota itself."
     )
     raise Problem(503, "quota_unknown", detail, headers={**RETRY, "F0-On-Store-Failure": "closed"}) from error
-
-
-def _read_id(text: str) -> tuple[int, str]:
-    """When it was made, in milliseconds, and the request's id. Raises `Problem` 404."""
-    made, _, request_id = text.partition(".")
-    if not (made.isascii() and made.isdecimal() and len(made) < 15 and request_id):
-        raise Problem(404, "unknown_reservation", "this is no reservation's id")
-    return int(made), request_id
 
 
 def _seconds_to(moment: datetime, now: datetime) -> int:

@@ -269,6 +269,15 @@ def test_forgotten_reservations_are_given_back_and_a_late_settle_is_booked_to_th
     assert local.get("/api/usage/ada/quota")["limits"][0]["used"] == "0"
 
 
+def test_a_reservation_is_settled_and_released_for_its_own_user_only(api: UsageApi) -> None:
+    made = api.reserve().json["reservationId"]
+    for refused in (api.settle(made, uid="bob"), api.release(made, uid="bob")):
+        assert (refused.status, [error["path"] for error in refused.json["errors"]]) == (400, ["uid"])
+    assert api.get("/api/usage/bob")["daily"] == []
+    assert api.settle(made).json["reason"] == "settled"
+    assert [day["calls"] for day in api.get("/api/usage/ada")["daily"]] == [1]
+
+
 def test_usage_that_was_never_reserved_counts_against_the_quota_and_is_never_refused(local: UsageApi) -> None:
     limit(local, day={"tokens": 3000})
     assert local.send(*[event(f"request-{n:04}") for n in range(4)])["accepted"] == 4
