@@ -252,7 +252,7 @@ def test_a_slack_that_is_down_is_told_elsewhere_after_a_quarter_of_an_hour_and_s
     notices = {doc.id for doc in bench.store.query(Query(COLLECTION)) if doc.data["alertId"] == DEAD_LETTERS}
     assert notices == {f"{DEAD_LETTERS}-1-{channel}" for channel in ("email", "inapp", "pagerduty")}
     bench.slack.behave = normal
-    bench.clock.advance(600)
+    bench.clock.advance(outbox.LONGEST_WAIT.total_seconds() * (1 + outbox.JITTER))
     bench.deliver()
     assert bench.state(trigger) == ("delivered", None)
     assert tell_of_dead_letters(bench.app, bench.clock.now) is None
