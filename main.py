@@ -6,7 +6,7 @@ import os
 import functions_framework
 from flask import Request, Response
 
-from shared.http import run
+from shared.api.http import run
 from shared.settings import refuse_unsafe
 
 refuse_unsafe(os.environ)

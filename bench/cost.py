@@ -25,14 +25,14 @@ from bench.report import heading, row
 from functions.metrics_ingest.handler import take
 from functions.metrics_ingest.heartbeat import beat
 from functions.metrics_ingest.ingest import Ingest
-from shared.alerting import run_alert_rules
+from shared.alerts.alerting import run_alert_rules
 from shared.bootstrap import App
 from shared.domain.cumulative import Histogram, histogram_stats
 from shared.domain.rollup import Stats, stats_of
+from shared.metrics.store_latency import TimedStore
 from shared.outbound import HttpOutbound
 from shared.settings import Settings
 from shared.store.protocol import Query, Store
-from shared.store_latency import TimedStore
 
 PRICES = json.loads((Path(__file__).parent / "firestore_prices.json").read_text())
 KINDS = ("reads", "writes", "deletes", "ttl_deletes")

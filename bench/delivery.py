@@ -20,9 +20,9 @@ from typing import Any
 from bench.data import CONFIG, NOW_MS, bodies
 from bench.ingest import append_all, table_for
 from bench.report import heading, median, row
-from shared.alerting import run_alert_rules
+from shared.alerts.alerting import run_alert_rules
 from shared.bootstrap import App
-from shared.delivery import COLLECTION, deliver_due
+from shared.delivery.deliver import COLLECTION, deliver_due
 from shared.domain.notification import new_notification
 from shared.outbound import OutboundError, Reply
 from shared.settings import Settings

@@ -13,16 +13,16 @@ from typing import Any
 from bench.data import CONFIG, NOW_MS, bodies, fresh_store
 from bench.ingest import append_all, table_for
 from bench.report import cpu_seconds, heading, median, row
-from shared.alerting import AlertRun
+from shared.alerts.alerting import AlertRun
 from shared.components import load_components
 from shared.domain.slo import Definition, SloConfig
 from shared.domain.slots import SLOTS_A_DAY, SlotRow
-from shared.evaluation import Evaluator
 from shared.flags import flatten, load_defaults
-from shared.fold import fold
-from shared.layout import slots_path
-from shared.rollup_codec import encode_slots
-from shared.slo_history import SloHistory
+from shared.metrics.fold import fold
+from shared.metrics.layout import slots_path
+from shared.metrics.rollup_codec import encode_slots
+from shared.slo.evaluation import Evaluator
+from shared.slo.history import SloHistory
 from shared.slo_loader import SloLoader
 from shared.store.protocol import Put
 from shared.store.sqlite import SqliteStore

@@ -13,7 +13,7 @@ from bench.data import CONFIG, NOW_MS, bodies, compact, fresh_store
 from bench.report import heading, median_ratio, row
 from functions.metrics_ingest.decode import parse_labels, read_batch
 from shared.domain.series import SeriesTable
-from shared.group_commit import GroupCommit
+from shared.metrics.group_commit import GroupCommit
 from shared.slo_loader import SloLoader
 from shared.store.protocol import Store, Write
 from shared.store.sqlite import SqliteStore

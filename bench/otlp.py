@@ -17,7 +17,7 @@ from functions.metrics_ingest.otlp import Otlp
 from functions.metrics_ingest.otlp_answer import PROTOBUF
 from functions.metrics_ingest.otlp_read import CUMULATIVE, DELTA
 from shared.domain.series import SeriesTable
-from shared.group_commit import GroupCommit
+from shared.metrics.group_commit import GroupCommit
 from shared.slo_loader import SloLoader
 from shared.store.sqlite import SqliteStore
 

@@ -12,13 +12,13 @@ from bench.report import heading, median, row
 from shared.bootstrap import App
 from shared.domain.probe import LONGEST_SECONDS
 from shared.domain.probing import Finding
-from shared.fold import fold
+from shared.metrics.fold import fold
+from shared.metrics.store_latency import TimedStore
 from shared.outbound import OutboundError, Permit, Reply
 from shared.probes.rounds import Rounds
 from shared.probes.run import run_health_probe
 from shared.settings import Settings
 from shared.store.protocol import Meter
-from shared.store_latency import TimedStore
 
 MINUTES = 120
 SET_UP = {

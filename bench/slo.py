@@ -23,7 +23,7 @@ from shared.domain.catch_up import Judged, catch_up, seconds_seen
 from shared.domain.replay import Slots, replay
 from shared.domain.slo import Counts, Definition
 from shared.domain.slots import SLOTS_A_DAY, SlotRow
-from shared.slo_history import Window
+from shared.slo.history import Window
 from tests.simulation.traffic import START, failures, slo_of_999
 
 TRAFFIC = {"by day": 3000, "at night": 3}  # requests in 5 minutes

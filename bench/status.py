@@ -13,8 +13,8 @@ from bench.report import heading, row
 from bench.serving import ROOT, compare, environment, first_answer, http, serving
 from shared.components import load_components
 from shared.flags import Flags, load_defaults
-from shared.publish_status import HISTORY, publish_status
-from shared.status_cache import SnapshotCache
+from shared.status.cache import SnapshotCache
+from shared.status.publish import HISTORY, publish_status
 from shared.status_page.page import MAX_BYTES
 from shared.store.protocol import Put
 from shared.store.sqlite import SqliteStore

@@ -16,19 +16,19 @@ from typing import Any
 
 from bench.data import CONFIG, fresh_store
 from bench.report import heading, median, row
-from shared.accounts import Accounts
 from shared.bootstrap import App
-from shared.cost_rollup import run
 from shared.domain.account_work import Reserve
 from shared.domain.ledger import Amount
 from shared.domain.plans import Limits, Plan, Plans
 from shared.domain.quota import Thresholds
 from shared.domain.usage import Tokens, Usage
 from shared.outbound import HttpOutbound
-from shared.prices import PublishedPrices, load_pricing
 from shared.settings import Settings
 from shared.store.protocol import Meter, Put, Store
-from shared.usage_record import record
+from shared.usage.accounts import Accounts
+from shared.usage.cost_rollup import run
+from shared.usage.prices import PublishedPrices, load_pricing
+from shared.usage.record import record
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 CALLS = 1000

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.agents import load_agents
+from shared.api.rate_limit import load_limits
 from shared.components import load_components
+from shared.delivery.policy import load_policy
 from shared.domain.faults import ConfigError, unreadable
 from shared.flags import load_defaults
-from shared.incident_policy import load_incident_policy
-from shared.notification_policy import load_policy
-from shared.plans import load_plans
-from shared.prices import load_pricing
-from shared.rate_limit import load_limits
-from shared.runbooks import all_runbooks
+from shared.incidents.policy import load_incident_policy
+from shared.incidents.runbooks import all_runbooks
+from shared.metrics.agents import load_agents
+from shared.metrics.storage_usage import load_storage
 from shared.slo_loader import load_burn_windows, load_file, load_registry
-from shared.spending import load_spending
-from shared.storage_usage import load_storage
+from shared.usage.plans import load_plans
+from shared.usage.prices import load_pricing
+from shared.usage.spending import load_spending
 
 
 def faults(folder: Path) -> list[str]:

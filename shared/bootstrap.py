@@ -17,9 +17,9 @@ from shared.settings import Settings
 from shared.store.protocol import Store
 
 if TYPE_CHECKING:
-    from shared.group_commit import GroupCommit
+    from shared.metrics.group_commit import GroupCommit
     from shared.slo_loader import SloLoader
-    from shared.status_cache import SnapshotCache
+    from shared.status.cache import SnapshotCache
 
 Part = TypeVar("Part")
 
@@ -63,13 +63,13 @@ class App:
 
     @cached_property
     def group_commit(self) -> GroupCommit:
-        from shared.group_commit import GroupCommit
+        from shared.metrics.group_commit import GroupCommit
 
         return GroupCommit(self.store)
 
     @cached_property
     def snapshot_cache(self) -> SnapshotCache:
-        from shared.status_cache import SnapshotCache
+        from shared.status.cache import SnapshotCache
 
         return SnapshotCache(self.store, self.flags, self.passing)
 
@@ -90,7 +90,7 @@ def build_store(settings: Settings) -> Store:
 
 
 def build(settings: Settings) -> App:
-    from shared.store_latency import TimedStore
+    from shared.metrics.store_latency import TimedStore
 
     store = TimedStore(build_store(settings), settings.store, time.monotonic)
     return App(settings, store, HttpOutbound(), lambda: datetime.now(UTC))

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from scripts.dev.issuer import AdminIssuer, new_key
-from shared import auth
+from shared.api import auth
 from shared.bootstrap import App
 from tests.core import Clock, make_app, serving
 from tests.key_server import KeyServer

@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from scripts.dev.issuer import AdminIssuer
-from shared import auth
+from shared.api import auth
 from shared.bootstrap import App
-from shared.cost_rollup import run
+from shared.usage.cost_rollup import run
 from tests.core import CONFIG, Clock, make_app, serving
 from tests.key_server import KeyServer
 from tests.ops_api import ISSUER, PROJECT, Reply, admin_issuer

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from flask import Request, Response
 
 from shared import log
-from shared.alerting import run_alert_rules
-from shared.auth import require_scheduler
+from shared.alerts.alerting import run_alert_rules
+from shared.alerts.watchdog import ping, watch
+from shared.api.auth import require_scheduler
+from shared.api.http import answer, require_method
 from shared.components import load_components
-from shared.delivery import deliver_due
+from shared.delivery.deliver import deliver_due
 from shared.domain.series import SeriesTable
-from shared.http import answer, require_method
-from shared.publish_status import publish_status
+from shared.metrics.store_latency import latency_batch
+from shared.status.publish import publish_status
 from shared.store.protocol import StoreError
-from shared.store_latency import latency_batch
-from shared.watchdog import ping, watch
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

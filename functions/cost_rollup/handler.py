@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
-from shared.auth import require_scheduler
-from shared.cost_rollup import run
-from shared.http import answer, require_method
+from shared.api.auth import require_scheduler
+from shared.api.http import answer, require_method
+from shared.usage.cost_rollup import run
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

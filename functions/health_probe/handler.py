@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
-from shared.auth import require_scheduler
-from shared.http import answer, require_method
+from shared.api.auth import require_scheduler
+from shared.api.http import answer, require_method
 from shared.probes.run import run_health_probe
 
 if TYPE_CHECKING:

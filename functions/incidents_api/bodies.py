@@ -9,12 +9,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
-from shared import runbooks
-from shared.bodies import Body, Line, LongText, Moment, Text
+from shared.api.bodies import Body, Line, LongText, Moment, Text
 from shared.components import load_components
 from shared.domain.action_item import State as ItemState
 from shared.domain.incident import OpenStatus, Status
 from shared.domain.incident_policy import Impact
+from shared.incidents import runbooks
 
 
 class Known:

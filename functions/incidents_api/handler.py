@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flask import Request, Response
 
 from functions.incidents_api import incidents, maintenances, postmortem, runbooks, stats
-from shared.routes import Route, dispatch
+from shared.api.routes import Route, dispatch
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from functions.incidents_api import bodies, shown
-from shared import audited, incidents, lists
-from shared.audit_list import audit_of
+from shared import audited
+from shared.api import lists
+from shared.api.audit_list import audit_of
+from shared.api.bodies import Faults, intent_of, invalid, read_body, refusals, tagged
+from shared.api.http import Problem, answer
 from shared.audited import Edited, Intent
-from shared.bodies import Faults, intent_of, invalid, read_body, refusals, tagged
 from shared.domain import action_item, incident, postmortem
 from shared.domain.faults import WHOLE
 from shared.domain.timeline import Refused, count
-from shared.http import Problem, answer
-from shared.incident_policy import incident_policy
-from shared.published import published
+from shared.incidents import incidents
+from shared.incidents.policy import incident_policy
+from shared.status.published import published
 from shared.store.protocol import Data, Doc
 
 if TYPE_CHECKING:

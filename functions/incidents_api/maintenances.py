@@ -12,15 +12,17 @@ from pydantic import Field
 from functions.incidents_api import shown
 from functions.incidents_api.bodies import UNSENT, Component
 from functions.incidents_api.incidents import is_id, known, refusal
-from shared import audited, lists, maintenances
-from shared.audit_list import audit_of
+from shared import audited
+from shared.api import lists
+from shared.api.audit_list import audit_of
+from shared.api.bodies import Body, Faults, Line, Moment, Text, intent_of, invalid, outward, read_body, refusals, tagged
+from shared.api.http import Problem, answer
 from shared.audited import Edited, Intent
-from shared.bodies import Body, Faults, Line, Moment, Text, intent_of, invalid, outward, read_body, refusals, tagged
 from shared.domain import maintenance
 from shared.domain.faults import WHOLE
 from shared.domain.timeline import Refused, count
-from shared.http import Problem, answer
-from shared.published import published
+from shared.incidents import maintenances
+from shared.status.published import published
 from shared.store.protocol import Data, Doc, Query, StoreError, cursor_of
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from flask import Request, Response
 from pydantic import AfterValidator, StringConstraints
 
 from functions.incidents_api.incidents import found
-from shared import postmortems
+from shared.api.bodies import Body, intent_of, outward, read_body, refusals, tagged
+from shared.api.http import no_store
 from shared.audited import Edited, rev_of
-from shared.bodies import Body, intent_of, outward, read_body, refusals, tagged
 from shared.domain.postmortem import unwritten, with_items
 from shared.domain.scrub import scrub_text
-from shared.http import no_store
+from shared.incidents import postmortems
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response
 
-from shared.http import Problem, answer, no_store
-from shared.runbooks import Runbook, all_runbooks, runbook
+from shared.api.http import Problem, answer, no_store
+from shared.incidents.runbooks import Runbook, all_runbooks, runbook
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urljoin
 
-from shared.bodies import outward
+from shared.api.bodies import outward
 from shared.domain.incident import allowed_from
 from shared.domain.incident_alerts import firing
 from shared.domain.incident_stats import Life, life_of

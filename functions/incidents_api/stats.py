@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from functions.incidents_api.shown import seconds
-from shared import lists
+from shared.api import lists
+from shared.api.http import Problem, answer
 from shared.domain.incident_stats import Means, life_of, means
-from shared.http import Problem, answer
-from shared.incidents import COLLECTION
+from shared.incidents.incidents import COLLECTION
 from shared.store.protocol import Query, cursor_of
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from threading import Lock
 
 from flask import Request
 
+from shared.api.http import Problem
 from shared.bootstrap import App
-from shared.http import Problem
 
 MAX_HELD = 32 * 1024 * 1024
 _PIECE = 64 * 1024

@@ -9,9 +9,9 @@ from flask import Request, Response
 from functions.metrics_ingest.body import Held, read_body
 from functions.metrics_ingest.decode import parse_labels, read_batch
 from functions.metrics_ingest.ingest import COLLECTION_IS_OFF, Ingest
-from shared import auth
+from shared.api import auth
+from shared.api.http import Problem, answer, require_method
 from shared.bootstrap import App
-from shared.http import Problem, answer, require_method
 
 MAX_BODY = 1024 * 1024
 JSON_PATHS = ("/", "/metricsIngest", "/api/metrics")  # the second where the function is called by its own address

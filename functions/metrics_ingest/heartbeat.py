@@ -10,14 +10,14 @@ import msgspec
 
 from functions.metrics_ingest.decode import parse_labels
 from functions.metrics_ingest.ingest import COLLECTION_IS_OFF, Ingest
-from shared.agents import AgentsLoader
+from shared.api.http import Problem
 from shared.bootstrap import App
 from shared.domain.aggregate import time_faults
 from shared.domain.building import BLOCK_MS, BatchBuilder
 from shared.domain.cumulative import Point
 from shared.domain.heartbeat import FORGOTTEN_AFTER_MS, MAX_AGENTS, METRIC, NAME, Agents
 from shared.domain.scrub import scrub_value
-from shared.http import Problem
+from shared.metrics.agents import AgentsLoader
 
 
 class _Body(msgspec.Struct):

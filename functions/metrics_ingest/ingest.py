@@ -10,12 +10,12 @@ from itertools import count
 from typing import Any
 
 from functions.metrics_ingest.decode import parse_labels
+from shared.api.http import Problem
 from shared.bootstrap import App
 from shared.domain.building import Batch
 from shared.domain.series import MAX_LABELS, SeriesTable
-from shared.group_commit import TooVaried
-from shared.http import Problem
-from shared.store_latency import latency_batch
+from shared.metrics.group_commit import TooVaried
+from shared.metrics.store_latency import latency_batch
 
 REMEMBERED_BATCHES = 2000
 OWN_EVERY_SECONDS = 15.0

@@ -19,10 +19,10 @@ from functions.metrics_ingest.decode import (
     aggregate_metrics,
     hash_of,
 )
+from shared.api.http import Problem
 from shared.domain.aggregate import faults_of, time_faults, value_faults
 from shared.domain.building import Batch
 from shared.domain.series import SeriesTable
-from shared.http import Problem
 
 MOST_TOLD = 20
 _IN_SUMMARY = 3

@@ -17,11 +17,11 @@ from functions.metrics_ingest.otlp_labels import Targets
 from functions.metrics_ingest.otlp_points import Intake
 from functions.metrics_ingest.otlp_proto import ProtobufReader
 from functions.metrics_ingest.otlp_read import MAX_ATTRIBUTES, MAX_POINTS, TooMany, Unreadable
-from shared import auth
+from shared.api import auth
+from shared.api.http import Problem, problem_of, require_method
 from shared.bootstrap import App
 from shared.domain.building import Batch
 from shared.domain.series import SeriesTable
-from shared.http import Problem, problem_of, require_method
 
 MAX_SENT = 1024 * 1024
 MAX_DECODED = 4 * 1024 * 1024

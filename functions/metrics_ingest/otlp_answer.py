@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Response
 
-from shared.http import Problem, no_store
+from shared.api.http import Problem, no_store
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"

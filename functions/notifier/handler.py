@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 from flask import Request, Response
 
 from shared import log
-from shared.auth import require_scheduler
-from shared.dead_letters import tell_of_dead_letters
-from shared.delivery import deliver_due
+from shared.alerts.follow_up import follow_up
+from shared.alerts.watchdog import finished, watch
+from shared.api.auth import require_scheduler
+from shared.api.http import answer, require_method
+from shared.delivery.dead_letters import tell_of_dead_letters
+from shared.delivery.deliver import deliver_due
 from shared.domain.faults import ConfigError
 from shared.flags import FlagsUnknown
-from shared.follow_up import follow_up
-from shared.http import answer, require_method
-from shared.maintenances import advance
-from shared.postmortems import remind
-from shared.published import published
+from shared.incidents.maintenances import advance
+from shared.incidents.postmortems import remind
+from shared.status.published import published
 from shared.store.protocol import StoreError
-from shared.watchdog import finished, watch
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from flask import Request, Response
 
-from shared import acknowledge as taking_on
-from shared.alert_marks import MAX_NOTE, Changed, NeverFired, UnknownAlert, mark_false, scrubbed, unmark
-from shared.alert_writes import AlertWrites
+from shared.alerts import acknowledge as taking_on
+from shared.alerts.marks import MAX_NOTE, Changed, NeverFired, UnknownAlert, mark_false, scrubbed, unmark
+from shared.alerts.quiet import quiet_reader
+from shared.alerts.writes import AlertWrites
+from shared.api.http import Problem, answer
+from shared.delivery.policy import PolicyLoader
 from shared.domain import follow_up
 from shared.domain.quiet import Hold
 from shared.domain.slo import Severity
-from shared.http import Problem, answer
-from shared.notification_policy import PolicyLoader
 from shared.notify.registry import configured
-from shared.quiet import quiet_reader
 from shared.store.protocol import Doc, Query, Store, cursor_of
 
 if TYPE_CHECKING:

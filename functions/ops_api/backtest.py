@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from functions.ops_api.metrics import Turns
-from shared.backtest import MAX_DAYS, backtest
-from shared.backtest_json import iso, run_json
+from shared.api.http import Problem, answer
 from shared.components import load_components
 from shared.domain.calendar_window import CalendarWindow
 from shared.domain.faults import ConfigError
 from shared.domain.metric import Registry
 from shared.domain.slo import AlertPolicy, Slo, SloConfig, parse_slos
-from shared.http import Problem, answer
+from shared.slo.backtest import MAX_DAYS, backtest
+from shared.slo.backtest_json import iso, run_json
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from shared import log
+from shared.api.http import Problem, answer
 from shared.components import load_components
 from shared.domain.exclusion import Exclusion, outward
 from shared.domain.query_range import moment
-from shared.exclusions import EXCLUSIONS, MOST, MOST_BYTES, KeyReused, TooMany, add, cancel, exclusions_of
-from shared.http import Problem, answer
-from shared.layout import KEEP
+from shared.metrics.layout import KEEP
+from shared.slo.exclusions import EXCLUSIONS, MOST, MOST_BYTES, KeyReused, TooMany, add, cancel, exclusions_of
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from shared import audited
-from shared.audit_list import audit_of
+from shared.api.audit_list import audit_of
+from shared.api.bodies import Body, Faults, intent_of, read_body, refusals, tagged
 from shared.audited import Edited
-from shared.bodies import Body, Faults, intent_of, read_body, refusals, tagged
 from shared.flags import DOCUMENT, FRAME, flatten, load_defaults
-from shared.published import published
+from shared.status.published import published
 from shared.store.protocol import Data
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from functions.ops_api import (
     slos,
     status,
 )
-from shared.routes import Route, dispatch
+from shared.api.routes import Route, dispatch
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response
 
-from shared import inbox
-from shared.bodies import Body, outward, read_body
-from shared.http import Problem, answer
-from shared.lists import Asked, by_time, cursor
+from shared.api.bodies import Body, outward, read_body
+from shared.api.http import Problem, answer
+from shared.api.lists import Asked, by_time, cursor
+from shared.delivery import inbox
 from shared.notify.inapp import COLLECTION
 from shared.store.protocol import Doc
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from functions.ops_api import query_csv
+from shared.api.http import Problem, answer, no_store
 from shared.domain.metric_query import MAX_DOCUMENTS, QUANTILES, InvalidQuery, MetricQuery, parse_query
 from shared.domain.query_cells import Point, labels_of_group
 from shared.domain.query_range import Stored, iso, step_text
-from shared.http import Problem, answer, no_store
-from shared.metric_query import Answer, TooManyDocuments, read_stored, run_query
-from shared.metric_report import read_cardinality, read_catalog
+from shared.metrics.query import Answer, TooManyDocuments, read_stored, run_query
+from shared.metrics.report import read_cardinality, read_catalog
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

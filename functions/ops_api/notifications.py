@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from flask import Request, Response
 from pydantic import AfterValidator
 
-from shared import resending
+from shared.api.bodies import Body, intent_of, marked, outward, read_body, refusals
+from shared.api.http import Problem, answer
+from shared.api.lists import Asked, by_time, cursor
 from shared.audited import once
-from shared.bodies import Body, intent_of, marked, outward, read_body, refusals
-from shared.http import Problem, answer
-from shared.lists import Asked, by_time, cursor
+from shared.delivery import resending
 from shared.notify.testing import CHANNELS, send_test
 from shared.store.protocol import Data, Query, Store, cursor_of
 

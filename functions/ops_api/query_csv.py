@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from flask import Response
 
+from shared.api.spreadsheet import harmless
 from shared.domain.metric_query import MetricQuery
 from shared.domain.query_cells import OTHER, Group
 from shared.domain.query_range import iso
-from shared.metric_query import Answer
-from shared.spreadsheet import harmless
+from shared.metrics.query import Answer
 
 
 def response(asked: MetricQuery, found: Answer) -> Response:

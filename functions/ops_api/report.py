@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 from flask import Request, Response
 
 from functions.ops_api.metrics import Turns
+from shared.api.http import Problem, answer
 from shared.domain.query_range import moment
 from shared.domain.report import DAYS, Period
-from shared.http import Problem, answer
-from shared.metric_query import TooManyDocuments
-from shared.report import MOST, Line, TooEarly, TooManyRecords, make_report
+from shared.metrics.query import TooManyDocuments
+from shared.slo.success_report import MOST, Line, TooEarly, TooManyRecords, make_report
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -12,12 +12,12 @@ from flask import Request, Response
 from pydantic import Field, PlainValidator
 
 from shared import log
-from shared.bodies import Body, Faults, Line, Moment, intent_of, outward, read_body
+from shared.alerts.silences import MOST, KeyReused, TooMany, add, ended, expire, not_ended, one_silence
+from shared.api.bodies import Body, Faults, Line, Moment, intent_of, outward, read_body
+from shared.api.http import Problem, answer
+from shared.api.lists import Asked
 from shared.domain.matcher import Matcher, labels_of, matcher, parse
 from shared.domain.silence import Silence, matcher_faults, time_faults
-from shared.http import Problem, answer
-from shared.lists import Asked
-from shared.silences import MOST, KeyReused, TooMany, add, ended, expire, not_ended, one_silence
 from shared.store.protocol import Query
 
 if TYPE_CHECKING:

@@ -15,16 +15,16 @@ from flask import Request, Response
 
 from functions.ops_api import exclusions
 from functions.ops_api.metrics import Turns
+from shared.api.http import Problem, answer
 from shared.components import load_components
 from shared.domain.budget import Rate
 from shared.domain.building import BLOCK_MS
 from shared.domain.exclusion import merged
 from shared.domain.query_range import DAY, HOUR, aligned, iso, step_blocks
 from shared.domain.slo import Counts, SloConfig
-from shared.http import Problem, answer
-from shared.metric_query import read_stored
-from shared.slo_contributors import read_contributors
-from shared.slo_report import Readings, SloReader, SloReading
+from shared.metrics.query import read_stored
+from shared.slo.contributors import read_contributors
+from shared.slo.report import Readings, SloReader, SloReading
 from shared.store.protocol import Doc
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response
 
+from shared.api.http import answer
 from shared.components import load_components
 from shared.domain.probed import NotSetUp, ProviderStatus
 from shared.domain.status import ComponentStatus
-from shared.http import answer
-from shared.publish_status import SNAPSHOT, read_sources
+from shared.status.publish import SNAPSHOT, read_sources
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -11,10 +11,10 @@ from flask import Request, Response
 
 from functions.status_api import answers
 from functions.status_api.answers import Headers, Ready
-from shared.client_address import Clients
-from shared.http import Problem, require_method
-from shared.rate_limit import RateLimit, load_limits
-from shared.status_cache import Served
+from shared.api.client_address import Clients
+from shared.api.http import Problem, require_method
+from shared.api.rate_limit import RateLimit, load_limits
+from shared.status.cache import Served
 from shared.status_page import healthz, view
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from functions.storage_usage.listing import CloudListing
-from shared.auth import require_scheduler
+from shared.api.auth import require_scheduler
+from shared.api.http import Problem, answer, require_method
 from shared.domain.series import SeriesTable
-from shared.http import Problem, answer, require_method
-from shared.storage_usage import Measured, Totals, load_storage, measure
+from shared.metrics.storage_usage import Measured, Totals, load_storage, measure
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

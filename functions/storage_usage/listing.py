@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from shared.domain.storage import Object
-from shared.storage_usage import PAGE, ListingError
+from shared.metrics.storage_usage import PAGE, ListingError
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client

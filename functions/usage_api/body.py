@@ -8,8 +8,8 @@ from typing import Any
 from flask import Request
 
 from functions.metrics_ingest.body import Held, read_body
+from shared.api.http import Problem
 from shared.bootstrap import App
-from shared.http import Problem
 
 MAX_SENT = 4 * 1024 * 1024
 MAX_UNPACKED = 16 * 1024 * 1024

@@ -11,17 +11,17 @@ from flask import Request, Response
 
 from functions.usage_api.switch import require_dashboard
 from functions.usage_api.users import FORMATS, csv_response, days_asked
-from shared.accounts import accounts_for
-from shared.cost_days import costs_path, parts_in, roll_up, rows_of, shard_path
+from shared.api.http import answer
 from shared.domain.cost import plain
 from shared.domain.cost_day import DIMENSIONS, ERASED, ERASED_UNPRICED, group_row, grouped, spent
 from shared.domain.ledger import Part
 from shared.domain.spending import RATE_DAYS, forecast
-from shared.http import answer
-from shared.spending import load_spending
-from shared.unknown_plans import unknown_plans
-from shared.usage_record import tell_metric
-from shared.usage_segments import fold_usage
+from shared.usage.accounts import accounts_for
+from shared.usage.cost_days import costs_path, parts_in, roll_up, rows_of, shard_path
+from shared.usage.record import tell_metric
+from shared.usage.segments import fold_usage
+from shared.usage.spending import load_spending
+from shared.usage.unknown_plans import unknown_plans
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

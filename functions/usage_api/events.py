@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from flask import Request, Response
 
 from functions.usage_api.body import json_object, refuse
-from shared.accounts import Erasing, accounts_for
+from shared.api.http import Problem, answer
 from shared.domain.provider_response import NoUsage, read_response
 from shared.domain.usage import Tokens, Usage, parse_usage
-from shared.http import Problem, answer
-from shared.unknown_plans import plan_warnings
-from shared.usage_record import record
+from shared.usage.accounts import Erasing, accounts_for
+from shared.usage.record import record
+from shared.usage.unknown_plans import plan_warnings
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from flask import Request, Response
 
 from functions.usage_api import costs, events, quotas, reconcile, reservations, users
-from shared.auth import require_usage_key
-from shared.routes import Route, dispatch
+from shared.api.auth import require_usage_key
+from shared.api.routes import Route, dispatch
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -13,14 +13,14 @@ from pydantic import ValidationError
 
 from functions.usage_api.body import refuse
 from functions.usage_api.events import being_erased
-from shared.accounts import Erasing, account_path, accounts_for
+from shared.api.http import Problem, answer
 from shared.domain.account_work import SetOverride
 from shared.domain.cost import plain
 from shared.domain.faults import faults_of
 from shared.domain.plans import Override
 from shared.domain.quota import Account, Standing
 from shared.domain.usage import is_uid, user_key
-from shared.http import Problem, answer
+from shared.usage.accounts import Erasing, account_path, accounts_for
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -14,8 +14,7 @@ from functions.usage_api.costs import bring_up_to_date, days_between
 from functions.usage_api.switch import require_dashboard
 from functions.usage_api.users import days_asked
 from shared import log
-from shared.accounts import accounts_for
-from shared.cost_days import costs_path, parts_in
+from shared.api.http import Problem, answer
 from shared.domain.bill import BadBill, read_bill
 from shared.domain.cost import add, plain
 from shared.domain.cost_day import joined
@@ -25,8 +24,9 @@ from shared.domain.price import Priced, Rates, rates_of
 from shared.domain.reconcile import reconcile, shown
 from shared.domain.reconciled import Reconciliation
 from shared.domain.usage import parse_words
-from shared.http import Problem, answer
-from shared.reconciliations import drop, ended, keep
+from shared.usage.accounts import accounts_for
+from shared.usage.cost_days import costs_path, parts_in
+from shared.usage.reconciliations import drop, ended, keep
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

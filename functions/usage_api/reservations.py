@@ -18,7 +18,7 @@ from flask import Request, Response
 from functions.usage_api.body import json_object, refuse
 from functions.usage_api.events import being_erased, read_event
 from shared import log
-from shared.accounts import Accounts, Erasing, accounts_for
+from shared.api.http import Problem, answer
 from shared.domain.account_work import Release, Reserve, Settle
 from shared.domain.cost import CACHINGS, most_cost, plain
 from shared.domain.ledger import Amount
@@ -26,10 +26,10 @@ from shared.domain.price import Unpriced, rates_of
 from shared.domain.quota import Standing
 from shared.domain.usage import MOST_SEARCHES, MOST_TOKENS, STANDARD, Usage, count_of, is_uid, parse_words
 from shared.flags import FlagsUnknown
-from shared.http import Problem, answer
 from shared.store.protocol import StoreError
-from shared.unknown_plans import plan_warnings
-from shared.usage_record import tell_metric
+from shared.usage.accounts import Accounts, Erasing, accounts_for
+from shared.usage.record import tell_metric
+from shared.usage.unknown_plans import plan_warnings
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.http import Problem
+from shared.api.http import Problem
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -15,15 +15,15 @@ from flask import Request, Response
 from functions.usage_api import quotas
 from functions.usage_api.quotas import known_uid
 from functions.usage_api.switch import require_dashboard
-from shared.accounts import account_path, accounts_for
+from shared.api.http import Problem, answer, no_store
+from shared.api.spreadsheet import harmless
 from shared.domain.cost_day import part_data, summed
 from shared.domain.ledger import Data, Part, amount_of, cells_of, parts_of, summary_of
 from shared.domain.quota import Account
 from shared.domain.usage import user_key
-from shared.http import Problem, answer, no_store
-from shared.spreadsheet import harmless
 from shared.store.protocol import Doc, Query
-from shared.user_usage import StillChanging, days_of, erase_usage, export_usage
+from shared.usage.accounts import account_path, accounts_for
+from shared.usage.user_usage import StillChanging, days_of, erase_usage, export_usage
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -15,7 +15,7 @@ from typing import Any
 from scripts import configuration
 from scripts.deploy import environment, plan, preflight, run
 from scripts.manifest import ROOT, ManifestError, load
-from shared.storage_usage import load_storage
+from shared.metrics.storage_usage import load_storage
 
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")

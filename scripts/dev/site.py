@@ -18,8 +18,8 @@ from scripts.dev.issuer import AdminIssuer, Issuer
 from scripts.dev.rewrites import Hosting
 from scripts.dev.scheduler import Busy, Scheduler, summary
 from shared import bootstrap
+from shared.api.http import Problem, answer, no_store, require_method
 from shared.domain.scrub import scrub_value
-from shared.http import Problem, answer, no_store, require_method
 from shared.notify.inapp import COLLECTION
 from shared.store.protocol import Query
 

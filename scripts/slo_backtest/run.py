@@ -12,13 +12,13 @@ from datetime import datetime
 from scripts.slo_backtest.table import Compared, table
 from scripts.slo_config import source, versions
 from scripts.slo_config.run import near, settings_of
-from shared.backtest import Backtest, backtest
-from shared.backtest_json import iso, run_json
 from shared.bootstrap import build_store
 from shared.components import load_components
 from shared.domain.faults import ConfigError
 from shared.domain.slo import SloConfig
 from shared.settings import Settings, SettingsError
+from shared.slo.backtest import Backtest, backtest
+from shared.slo.backtest_json import iso, run_json
 from shared.slo_loader import load_burn_windows, load_registry
 from shared.store.protocol import Store, StoreError
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.backtest import Backtest, RuleRun, SloRun
 from shared.domain.slo import Slo
+from shared.slo.backtest import Backtest, RuleRun, SloRun
 
 LISTED = 5  # firings of a rule, the latest
 _HEAD = ("", "rule", "severity", "fired", "longest", "total", "pages a week", "first", "last")

@@ -1,4 +1,4 @@
-"""In-app: the admins' notification centre, `admin_notifications/{notificationId}`, which `shared.inbox` reads.
+"""In-app: the admins' notification centre, `admin_notifications/{notificationId}`, which `shared.delivery.inbox` reads.
 
 A create is the whole sending: a second copy finds the first one there, and is none.
 """

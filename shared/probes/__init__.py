@@ -1,0 +1,1 @@
+"""Asking components whether they work."""

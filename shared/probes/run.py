@@ -24,13 +24,13 @@ from shared.domain.probe import LONGEST_SECONDS, PAUSE_SECONDS, ROUND_SECONDS, A
 from shared.domain.probing import Entry, Finding
 from shared.domain.series import SeriesTable
 from shared.flags import FlagsUnknown
+from shared.metrics.store_latency import READ, WRITE
 from shared.probes.ask import Asker, missing_setting
 from shared.probes.bucket import CloudBuckets
 from shared.probes.page import NOT_A_COMPONENT, PROBE, of_status_page
 from shared.probes.rounds import Key, Rounds
-from shared.publish_status import PROBED, publish_status
+from shared.status.publish import PROBED, publish_status
 from shared.store.protocol import Data, Doc, StoreError, compare_and_set
-from shared.store_latency import READ, WRITE
 
 if TYPE_CHECKING:
     from shared.bootstrap import App

@@ -1,0 +1,1 @@
+"""The public page, its feeds, badges and JSON, all rendered from the snapshot."""

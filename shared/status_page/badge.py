@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from shared.status_cache import Served
+from shared.status.cache import Served
 from shared.status_page import view
 
 _TONES = {"operational": "#1a7f37", "degraded": "#8a5a00", "outage": "#b3202c"}

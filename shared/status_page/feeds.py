@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape, quoteattr
 from markupsafe import Markup
 from markupsafe import escape as html
 
-from shared.status_cache import Served
+from shared.status.cache import Served
 from shared.status_page import view, words
 from shared.status_page.told import link
 

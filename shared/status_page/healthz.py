@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared.status_cache import Served
+from shared.status.cache import Served
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AGE = b'"ageSeconds": '

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from shared.status_cache import Served
+from shared.status.cache import Served
 from shared.status_page import view, words
 from shared.status_page.told import Detail, Teller, Told
 

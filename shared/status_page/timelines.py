@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from shared import log
-from shared.status_cache import REFRESH_SECONDS, Served
+from shared.status.cache import REFRESH_SECONDS, Served
 from shared.store.protocol import StoreError
 
 if TYPE_CHECKING:

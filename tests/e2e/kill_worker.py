@@ -28,7 +28,8 @@ from typing import Any, TypedDict, TypeVar
 
 from werkzeug.serving import make_server
 
-from shared import bootstrap, jwks
+from shared import bootstrap
+from shared.api import jwks
 from shared.bootstrap import App
 from shared.outbound import HttpOutbound, Reply
 from shared.settings import Settings
@@ -40,7 +41,7 @@ Result = TypeVar("Result")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 POST = "post to Slack"
 # What functions import when they first need it. Each instance would do so anew, and there are a thousand of them.
-IMPORTED_LATE = ("jwt.algorithms", "requests", "shared.rate_limit_storage", "shared.slo_loader")
+IMPORTED_LATE = ("jwt.algorithms", "requests", "shared.api.rate_limit_storage", "shared.slo_loader")
 KNOWN = ("runs", "config", "status")  # collections whose documents have names of their own
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.domain.notification import DEAD_LETTERS
 from shared.domain.slots import SlotDay
-from shared.rollup_codec import decode_rollup, decode_slots
+from shared.metrics.rollup_codec import decode_rollup, decode_slots
 from shared.store.protocol import Query, Store
 from tests.e2e.kill_worker import POST
 from tests.e2e.support import blocks, collection, everywhere

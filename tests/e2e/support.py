@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from scripts.dev import manifest, rewrites
-from shared import auth
-from shared.rollup_codec import decode_rollup
+from shared.api import auth
+from shared.metrics.rollup_codec import decode_rollup
 from shared.store.protocol import Doc, Query, Store
 from tests.unit.test_auth import ACCOUNT, KeyServer, token
 

@@ -15,8 +15,8 @@ import pytest
 
 from functions.ops_api.backtest import CHANGES
 from scripts.backtest import main
-from shared.backtest import MAX_DAYS
-from shared.backtest_json import LISTED
+from shared.slo.backtest import MAX_DAYS
+from shared.slo.backtest_json import LISTED
 from shared.store.sqlite import SqliteStore
 from tests.core import CONFIG, NOW
 from tests.dev_server import ROOT

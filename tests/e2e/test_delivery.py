@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from shared.bootstrap import App
-from shared.dead_letters import tell_of_dead_letters
-from shared.delivery import COLLECTION, Delivered, dead_letters, deliver_due
+from shared.delivery.dead_letters import tell_of_dead_letters
+from shared.delivery.deliver import COLLECTION, Delivered, dead_letters, deliver_due
 from shared.domain import notification as outbox
 from shared.domain.notification import DEAD_LETTERS, new_notification
 from shared.outbound import HttpOutbound, Reply

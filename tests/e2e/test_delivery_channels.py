@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.delivery import deliver_due
+from shared.delivery.deliver import deliver_due
 from shared.domain.notification import new_notification
 from shared.store.protocol import Create, Put, Query
 from shared.store.sqlite import SqliteStore

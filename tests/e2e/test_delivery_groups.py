@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from shared.delivery import COLLECTION, Delivered
+from shared.alerts.silences import add, expire
+from shared.delivery.deliver import COLLECTION, Delivered
 from shared.domain import grouping
 from shared.domain.matcher import parse
 from shared.domain.notification import new_notification
 from shared.domain.silence import Silence
 from shared.outbound import HttpOutbound
-from shared.silences import add, expire
 from shared.store.protocol import Create, Merge, Put, Query, Store, Unavailable, Write
 from tests.core import CONFIG
 from tests.e2e.test_delivery import NOW, Bench, Wrapped, fails_first
@@ -204,7 +204,7 @@ def test_a_message_of_many_commits_arrives_once_wherever_it_is_cut_off(
     bench: Bench, commits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of 5 chunks: 5 commits to claim it, the leader's the last; 5 for the outcome, the leader's the first."""
-    monkeypatch.setattr("shared.delivery_records.CHUNK", 2)
+    monkeypatch.setattr("shared.delivery.records.CHUNK", 2)
     ids = many(bench, 10)
     bench.app = bench.app_over(Dies(bench.store, commits))
     with suppress(Unavailable):  # a claim that fails is given up quietly

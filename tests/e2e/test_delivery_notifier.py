@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from functions_framework import create_app
 from werkzeug.test import Client
 
-from shared import auth, bootstrap
+from shared import bootstrap
+from shared.api import auth
 from shared.store.protocol import Doc, Query, Store, Unavailable
 from tests.e2e.test_delivery import Bench, Wrapped
 from tests.fake_servers import FakeSlack

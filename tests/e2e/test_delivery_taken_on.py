@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from shared.acknowledge import acknowledge, take_back
-from shared.delivery import Delivered, deliver_due
+from shared.alerts.acknowledge import acknowledge, take_back
+from shared.alerts.follow_up import follow_up
+from shared.delivery.deliver import Delivered, deliver_due
 from shared.domain.notification import new_notification, resend
-from shared.follow_up import follow_up
 from shared.store.protocol import Create, Put, Store
 from tests.core import NOW, Clock, make_app
 from tests.fake_servers import ROUTING_KEY, FakePagerDuty, FakeSlack, failing, losing_the_reply, normal

@@ -21,7 +21,7 @@ import requests
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from shared.admin import require_admin
+from shared.api.admin import require_admin
 from shared.settings import Settings
 from tests.dev_server import ROOT, DevServer
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.runbooks import all_runbooks
+from shared.incidents.runbooks import all_runbooks
 from tests.dev_server import DevServer
 from tests.e2e.axe import faults_of
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from shared.alerting import run_alert_rules
+from shared.alerts.alerting import run_alert_rules
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW, batch_of, make_app, metric
 from tests.dev_server import ROOT, DevServer

@@ -19,13 +19,13 @@ from typing import Any
 
 import pytest
 
-from shared.alerting import run_alert_rules
+from shared.alerts.alerting import run_alert_rules
 from shared.domain.metric_query import parse_query
 from shared.domain.rollup import Stats, merge
 from shared.domain.series import split_key
-from shared.fold import fold
-from shared.metric_query import read_stored, run_query
-from shared.rollups import read_blocks
+from shared.metrics.fold import fold
+from shared.metrics.query import read_stored, run_query
+from shared.metrics.rollups import read_blocks
 from shared.store.protocol import Store, Write
 from shared.store.sqlite import SqliteStore
 from tests.core import KEY, make_app, registry, serving, shipped

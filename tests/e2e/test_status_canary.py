@@ -16,8 +16,8 @@ import requests
 from shared.bootstrap import App
 from shared.components import load_components
 from shared.outbound import HttpOutbound
-from shared.publish_status import publish_status
 from shared.settings import Settings
+from shared.status.publish import publish_status
 from shared.store.protocol import Data, Put
 from shared.store.sqlite import SqliteStore
 from tests.e2e.status_support import ROOT, ROUTES, served

@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from shared.bootstrap import App
-from shared.publish_status import publish_status
+from shared.status.publish import publish_status
 from shared.status_page.page import MAX_BYTES
 from tests.e2e.status_support import HEALTHZ, ROOT, cut_off, get, served
 from tests.unit.status_scenes import (
@@ -167,7 +167,7 @@ class TestHealthz:
 
     def test_it_needs_neither_pydantic_nor_the_page(self) -> None:
         code = (
-            "import sys, functions.status_api.handler, shared.status_cache, shared.status_page.healthz\n"
+            "import sys, functions.status_api.handler, shared.status.cache, shared.status_page.healthz\n"
             "print([m for m in ('pydantic', 'shared.status_page.page', 'google.cloud.firestore') if m in sys.modules])"
         )
         found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.bootstrap import App
-from shared.publish_status import SNAPSHOT, publish_status
+from shared.status.publish import SNAPSHOT, publish_status
 from shared.status_page.timelines import Timelines
 from shared.store.protocol import Data, Delete, Unavailable
 from tests.e2e.status_support import cut_off, get, served

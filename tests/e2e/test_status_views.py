@@ -20,7 +20,7 @@ import requests
 from shared.bootstrap import App
 from shared.components import MOST_LOGO_BYTES, ComponentsError, load_components, parse_components
 from shared.domain.component import GROUNDS, contrast
-from shared.publish_status import publish_status
+from shared.status.publish import publish_status
 from shared.status_page.bars import bars
 from shared.status_page.page import MAX_BYTES
 from tests.e2e.status_support import HEALTHZ, PAGES, ROOT, ROUTES, cut_off, get, served

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import pytest
 
-from shared.alerting import run_alert_rules
+from shared.alerts.alerting import run_alert_rules
 from shared.slo_loader import DOCUMENT, VERSIONS
 from shared.store.protocol import Delete, Doc, Put, Query, Store
 from shared.store.sqlite import SqliteStore

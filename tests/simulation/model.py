@@ -11,9 +11,9 @@ from shared.domain.cumulative import Point
 from shared.domain.rollup import Stats
 from shared.domain.slo import Definition
 from shared.domain.slots import SlotRow
-from shared.layout import day_of, hour_path, month_path, series_path, slots_path
-from shared.rollup_codec import decode_rollup, decode_slots
-from shared.rollups import decode_block, decode_month
+from shared.metrics.layout import day_of, hour_path, month_path, series_path, slots_path
+from shared.metrics.rollup_codec import decode_rollup, decode_slots
+from shared.metrics.rollups import decode_block, decode_month
 from shared.store.protocol import Query, Store
 
 Series = dict[str, list[float]]

@@ -16,18 +16,18 @@ from typing import Any
 import pytest
 
 from functions.metrics_ingest.decode import hash_of
-from shared import fold as folding
-from shared import points as deriving
-from shared import rollups
 from shared.domain.building import Batch
 from shared.domain.cumulative import Point
 from shared.domain.heartbeat import Agents, Pace
 from shared.domain.rollup import Stats
 from shared.domain.series import key_of
-from shared.fold import fold
-from shared.group_commit import GroupCommit
-from shared.points import Derivation
-from shared.points_codec import decode_points
+from shared.metrics import fold as folding
+from shared.metrics import points as deriving
+from shared.metrics import rollups
+from shared.metrics.fold import fold
+from shared.metrics.group_commit import GroupCommit
+from shared.metrics.points import Derivation
+from shared.metrics.points_codec import decode_points
 from shared.store import protocol
 from shared.store.protocol import Data, Delete, Doc, Put, Store, StoreError, over
 from tests.core import batch_of, metric, ms, new_table, registry, shipped

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from shared import storage_usage
 from shared.domain import storage
 from shared.domain.series import SeriesTable
 from shared.domain.storage import StorageConfig
-from shared.group_commit import GroupCommit
-from shared.segment import decode_segment
-from shared.storage_usage import RUN, ListingError, Totals, measure
+from shared.metrics import storage_usage
+from shared.metrics.group_commit import GroupCommit
+from shared.metrics.segment import decode_segment
+from shared.metrics.storage_usage import RUN, ListingError, Totals, measure
 from shared.store.protocol import Put, StoreError
 from tests.core import registry, shipped
 from tests.simulation.world import Faults, Killed, World

@@ -9,8 +9,8 @@ from typing import Any
 from shared.bootstrap import App
 from shared.components import load_components
 from shared.outbound import HttpOutbound
-from shared.publish_status import publish_status
 from shared.settings import Settings
+from shared.status.publish import publish_status
 from shared.store.protocol import Data, Put, Store
 from shared.store.sqlite import SqliteStore
 

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from shared import auth
-from shared.admin import require_admin
-from shared.http import Problem
+from shared.api import auth
+from shared.api.admin import require_admin
+from shared.api.http import Problem
 from shared.settings import FIREBASE_KEYS, Settings, SettingsError
 from tests.key_server import KeyServer
 

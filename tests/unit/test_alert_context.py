@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from shared.alert_context import context_of, standing_out
+from shared.alerts.context import context_of, standing_out
 from shared.domain.rollup import Stats
 from shared.domain.slo import Counts, Slo
-from shared.slo_contributors import Contributor, Contributors
+from shared.slo.contributors import Contributor, Contributors
 from shared.store.protocol import Put, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW, metric, registry, shipped

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from shared import alerting
-from shared.alerting import RUN, AlertRun, RunResult, last_mark
+from shared.alerts import alerting
+from shared.alerts.alerting import RUN, AlertRun, RunResult, last_mark
 from shared.components import load_components
 from shared.domain.incident_policy import SHIPPED as INCIDENT_POLICY
 from shared.domain.incident_policy import IncidentPolicy
 from shared.domain.slo import SloConfig
 from shared.domain.status import ComponentStatus, derive
 from shared.flags import flatten, load_defaults
-from shared.metric_query import read_stored
-from shared.slo_history import SloHistory
+from shared.metrics.query import read_stored
+from shared.slo.history import SloHistory
 from shared.slo_loader import SloLoader, digest_of, load_burn_windows
 from shared.store.protocol import Conflict, Delete, Merge, Put, Query, Store, Unavailable, Write
 from shared.store.sqlite import SqliteStore

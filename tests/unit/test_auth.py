@@ -18,9 +18,9 @@ from flask import Request
 from werkzeug.test import EnvironBuilder
 
 from scripts.make_key import make_key
-from shared import auth
-from shared.http import Problem
-from shared.jwks import KeySet, KeysUnavailable
+from shared.api import auth
+from shared.api.http import Problem
+from shared.api.jwks import KeySet, KeysUnavailable
 from shared.settings import Settings
 from tests.key_server import KeyServer
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.alerting import AlertRun
+from shared.alerts.alerting import AlertRun
 from shared.components import load_components
 from shared.domain.heartbeat import Agents
 from shared.domain.metric import Registry

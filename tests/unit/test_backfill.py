@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from shared.backfill import backfill
 from shared.domain.slo import Definition
-from shared.fold import fold
-from shared.layout import FOLD_RUN, block_path, month_path, slots_path
-from shared.rollup_codec import decode_slots
-from shared.rollups import decode_month
+from shared.metrics.fold import fold
+from shared.metrics.layout import FOLD_RUN, block_path, month_path, slots_path
+from shared.metrics.rollup_codec import decode_slots
+from shared.metrics.rollups import decode_month
+from shared.slo.backfill import backfill
 from shared.store.protocol import Delete, Store
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW, metric, registry, shipped

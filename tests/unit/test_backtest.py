@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from shared.alerting import run_alert_rules
-from shared.backfill import backfill
-from shared.backtest import Backtest, RuleRun, backtest, count_day
+from shared.alerts.alerting import run_alert_rules
 from shared.components import load_components
 from shared.domain.exclusion import Exclusion, Span
 from shared.domain.replay import Firing
 from shared.domain.slo import Definition, Slo, SloConfig
-from shared.exclusions import add
-from shared.fold import fold
-from shared.layout import FOLD_RUN, slots_path
-from shared.rollup_codec import decode_slots
-from shared.rollups import sum_day
+from shared.metrics.fold import fold
+from shared.metrics.layout import FOLD_RUN, slots_path
+from shared.metrics.rollup_codec import decode_slots
+from shared.metrics.rollups import sum_day
 from shared.run_guard import RUN
+from shared.slo.backfill import backfill
+from shared.slo.backtest import Backtest, RuleRun, backtest, count_day
+from shared.slo.exclusions import add
 from shared.slo_loader import load_burn_windows
 from shared.store.protocol import Delete, Put, Store
 from shared.store.sqlite import SqliteStore

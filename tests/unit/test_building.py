@@ -14,8 +14,8 @@ from shared.domain.cumulative import Exponential, Histogram, Point, histogram_st
 from shared.domain.rollup import Delta, Stats, merge, merge_all, stats_of
 from shared.domain.series import Series, SeriesTable
 from shared.domain.sketch import UNBOUNDED
-from shared.gather import gather, gather_points
-from shared.segment import decode_segment, encode_segment
+from shared.metrics.gather import gather, gather_points
+from shared.metrics.segment import decode_segment, encode_segment
 from tests.core import new_table
 
 BLOCK = 5_910_480

@@ -16,11 +16,11 @@ from shared.domain.metric import STATUS_WORDS, Registry
 from shared.domain.rollup import Stats, merge_all, stats_of
 from shared.domain.series import Series, SeriesTable, key_of, split_key
 from shared.domain.slots import count_definitions
-from shared.fold import fold
-from shared.group_commit import GroupCommit
-from shared.layout import hour_path, whole_day_path
-from shared.rollup_codec import decode_rollup
-from shared.rollups import read_blocks
+from shared.metrics.fold import fold
+from shared.metrics.group_commit import GroupCommit
+from shared.metrics.layout import hour_path, whole_day_path
+from shared.metrics.rollup_codec import decode_rollup
+from shared.metrics.rollups import read_blocks
 from shared.store.protocol import Query, Store
 from shared.store.sqlite import SqliteStore
 from tests.core import CONFIG, NOW, batch_of, metric, ms, shipped

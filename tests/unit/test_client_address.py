@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.client_address import UNKNOWN, Clients
+from shared.api.client_address import UNKNOWN, Clients
 
 CLIENTS = Clients([ip_network("151.101.0.0/16"), ip_network("2a04:4e40::/32")])
 

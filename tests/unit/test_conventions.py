@@ -37,8 +37,8 @@ CLOCKS = {
 MAY_READ = {
     ("shared/bootstrap.py", "datetime.datetime.now"): "makes the clock that handlers are given",
     ("shared/bootstrap.py", "time.monotonic"): "gives the App its way to measure waits",
-    ("shared/delivery_run.py", "app.clock"): "a lease must be judged by the time just before the bytes leave",
-    ("shared/jwks.py", "time.monotonic"): "deadline of a fetch, age of the keys; an argument in tests",
+    ("shared/delivery/run.py", "app.clock"): "a lease must be judged by the time just before the bytes leave",
+    ("shared/api/jwks.py", "time.monotonic"): "deadline of a fetch, age of the keys; an argument in tests",
     ("shared/log.py", "datetime.datetime.now"): "the time of a log line; no decision hangs on it",
     ("shared/metrics_client.py", "time.monotonic"): "deadlines and pauses in the user's own app",
     ("shared/metrics_client.py", "time.perf_counter"): "how long the user's own code took",

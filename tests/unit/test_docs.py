@@ -30,7 +30,7 @@ from functions.metrics_ingest.otlp_histograms import MOST_BUCKETS
 from functions.metrics_ingest.otlp_read import MAX_POINTS
 from functions.metrics_ingest.otlp_units import _FACTORS as UNITS
 from scripts.manifest import ROOT, load
-from shared.agents import load_agents
+from shared.api.http import Problem
 from shared.components import load_components
 from shared.domain import notification
 from shared.domain.aggregate import AHEAD_MS, OLDEST_MS
@@ -46,10 +46,10 @@ from shared.domain.slo import AlertPolicy, SloSpec
 from shared.domain.spending import Spending
 from shared.domain.storage import KEEP as STORAGE_KEEP
 from shared.flags import CACHE_SECONDS, flatten, load_defaults
-from shared.http import Problem
-from shared.layout import KEEP
+from shared.metrics.agents import load_agents
+from shared.metrics.layout import KEEP
+from shared.metrics.rollups import read_blocks
 from shared.metrics_client import MetricsClient
-from shared.rollups import read_blocks
 from shared.slo_loader import load_file, load_registry
 from shared.store.sqlite import SqliteStore
 from tests.core import new_table
@@ -389,7 +389,7 @@ def details_of_attempts() -> set[str]:
 
 
 def words_of_stops() -> set[str]:
-    trees = [ast.parse(path.read_text()) for path in (ROOT / "shared").glob("delivery*.py")]
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "shared" / "delivery").glob("*.py")]
     nodes = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Assign)]
     assigned = [n for n in nodes if ast.unparse(n.targets[0]).endswith(".stopped")]
     return {word for node in assigned for word in words_in(node.value)}

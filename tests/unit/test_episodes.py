@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shared.delivery.episodes import Episodes
 from shared.domain.notification import (
     MOST_EARLIER,
     episode_before,
@@ -17,7 +18,6 @@ from shared.domain.notification import (
     nobody_was_told,
     resolve_is_pointless,
 )
-from shared.episodes import Episodes
 from shared.store.protocol import Create, Doc, Query, Store
 from tests.e2e.test_delivery import Wrapped
 

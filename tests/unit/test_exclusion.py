@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shared.domain.exclusion import Exclusion, Span, in_force, merged, outward, remaining, seconds_within, within
 from shared.domain.slo import Counts
 from shared.domain.slots import SlotRow
-from shared.slo_history import Window
+from shared.slo.history import Window
 from tests.unit.test_slo_history import ERRORS, ROWS, SINGLE, SLOT, START, STARTS
 
 SLOTS = st.integers(-20, 4 * 288 + 20)

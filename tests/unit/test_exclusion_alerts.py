@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from shared.alerting import AlertRun, run_alert_rules
+from shared.alerts.alerting import AlertRun, run_alert_rules
 from shared.components import load_components
 from shared.domain.exclusion import Exclusion, Span
-from shared.exclusions import EXCLUSIONS, add, cancel, exclusions_of
 from shared.run_guard import RUN
+from shared.slo.exclusions import EXCLUSIONS, add, cancel, exclusions_of
 from shared.store.protocol import Store
 from tests.core import CONFIG, NOW, Clock, make_app, registry
 from tests.unit.test_alerting import API, IN_SLOT, MARK, SLOT, Watch, config_of, only

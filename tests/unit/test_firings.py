@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared.alert_marks import mark_false
+from shared.alerts.marks import mark_false
 from shared.store.protocol import Delete, Merge, Store
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared import fold as folding
-from shared import rollup_codec
 from shared.domain.rollup import SHARDS, merge_all, shard_of
 from shared.domain.series import key_of
-from shared.fold import Folded, fold
-from shared.group_commit import GroupCommit
-from shared.layout import FOLD_RUN, block_path, hour_path, month_path, slots_path
-from shared.rollup_codec import decode_rollup, decode_slots, encode_rollup
-from shared.rollups import decode_month, read_blocks
+from shared.metrics import fold as folding
+from shared.metrics import rollup_codec
+from shared.metrics.fold import Folded, fold
+from shared.metrics.group_commit import GroupCommit
+from shared.metrics.layout import FOLD_RUN, block_path, hour_path, month_path, slots_path
+from shared.metrics.rollup_codec import decode_rollup, decode_slots, encode_rollup
+from shared.metrics.rollups import decode_month, read_blocks
 from shared.store.protocol import Create, Put, Query, Store
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW, batch_of, metric, ms, new_table, registry, shipped

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from shared.acknowledge import NotFiring, acknowledge, take_back
-from shared.alert_marks import Changed, UnknownAlert
+from shared.alerts.acknowledge import NotFiring, acknowledge, take_back
+from shared.alerts.follow_up import follow_up
+from shared.alerts.marks import Changed, UnknownAlert
+from shared.alerts.silences import add, expire
+from shared.alerts.watchdog import finished, ping, watch
 from shared.bootstrap import App
-from shared.dead_letters import tell_of_dead_letters
+from shared.delivery.dead_letters import tell_of_dead_letters
 from shared.domain.matcher import parse
 from shared.domain.notification import DEAD_LETTERS, new_notification
 from shared.domain.silence import Silence
-from shared.follow_up import follow_up
 from shared.notify.own_wording import sentence
 from shared.outbound import OutboundError, Reply
-from shared.silences import add, expire
 from shared.store.protocol import Create, Put, Query, Store
-from shared.watchdog import finished, ping, watch
 from tests.core import NOW, Clock, make_app
 from tests.unit.test_slack_message import facts_of
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from shared.acknowledge import acknowledge
+from shared.alerts.acknowledge import acknowledge
+from shared.alerts.follow_up import follow_up
 from shared.flags import FlagsUnknown
-from shared.follow_up import follow_up
 from shared.store.protocol import Put, Store, StoreError, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW

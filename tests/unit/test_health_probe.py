@@ -17,13 +17,13 @@ import pytest
 
 from shared.bootstrap import App
 from shared.domain.probing import Entry, Finding
-from shared.fold import fold
+from shared.metrics.fold import fold
+from shared.metrics.rollups import read_blocks
 from shared.outbound import HttpOutbound
 from shared.probes.rounds import Rounds
 from shared.probes.run import Report, run_health_probe
-from shared.publish_status import HISTORY, PROBED, SNAPSHOT
-from shared.rollups import read_blocks
-from shared.status_cache import SnapshotCache
+from shared.status.cache import SnapshotCache
+from shared.status.publish import HISTORY, PROBED, SNAPSHOT
 from shared.store.protocol import Data, Delete, Put, Query, Store, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.certificates import self_signed

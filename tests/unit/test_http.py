@@ -9,7 +9,8 @@ import pytest
 from flask import Request, Response
 from werkzeug.test import EnvironBuilder
 
-from shared import bootstrap, http
+from shared import bootstrap
+from shared.api import http
 from shared.bootstrap import App
 from shared.store.protocol import Create, Put, Write
 from shared.store.sqlite import SqliteStore

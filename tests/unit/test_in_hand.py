@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import incidents
-from shared.acknowledge import acknowledge, take_back, together_with
+from shared.alerts.acknowledge import acknowledge, take_back, together_with
+from shared.alerts.follow_up import follow_up
 from shared.audited import Intent
 from shared.bootstrap import App
 from shared.domain import in_hand, incident, incident_alerts
-from shared.follow_up import follow_up
+from shared.incidents import incidents
 from shared.notify import wording
 from shared.store.protocol import Put, Query, Store, StoreError, Unavailable
 from shared.store.sqlite import SqliteStore

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared import inbox
+from shared.delivery import inbox
 from shared.domain.notification import Kind, new_notification
 from shared.notify.inapp import InAppSender
 from shared.store.protocol import InvalidWrite, Put, Store, Unavailable, Write

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from shared import incidents
-from shared.acknowledge import acknowledge
+from shared.alerts.acknowledge import acknowledge
 from shared.audited import Intent
 from shared.domain import incident, incident_alerts
 from shared.domain.alert import DAMPED_FOR
 from shared.domain.incident_policy import SHIPPED
+from shared.incidents import incidents
 from shared.store.protocol import Query, Store, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW

@@ -14,7 +14,7 @@ from scripts import configuration
 from shared.domain import incident, incident_alerts
 from shared.domain.faults import ConfigError
 from shared.domain.incident_policy import SHIPPED, IncidentPolicy
-from shared.incident_policy import incident_policy, load_incident_policy
+from shared.incidents.policy import incident_policy, load_incident_policy
 from shared.store.sqlite import SqliteStore
 from tests.core import CONFIG, NOW, make_app
 from tests.incidents_api import desk

@@ -14,7 +14,7 @@ from functions.incidents_api.handler import ROUTES
 from shared.domain import incident, incident_alerts
 from shared.domain.incident_stats import life_of
 from shared.domain.timeline import Refused
-from shared.incidents import KEPT_INLINE, MOST_INLINE
+from shared.incidents.incidents import KEPT_INLINE, MOST_INLINE
 from shared.store.protocol import Create, Store, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import fold as folding
-from shared.alerting import RUN, RunResult
+from shared.alerts.alerting import RUN, RunResult
 from shared.components import load_components
 from shared.domain import counting
 from shared.domain.alert import Facts, State, Step, step
 from shared.domain.counting import LATE_AFTER, step_counting
 from shared.domain.status import derive
+from shared.metrics import fold as folding
 from shared.notify import wording
 from shared.store.protocol import Conflict, Store
 from shared.store.sqlite import SqliteStore

@@ -14,9 +14,9 @@ import pytest
 from shared.domain.rollup import Stats
 from shared.domain.series import key_of
 from shared.flags import DOCUMENT as FLAGS
-from shared.fold import fold
-from shared.rollups import read_blocks
-from shared.segment import decode_segment
+from shared.metrics.fold import fold
+from shared.metrics.rollups import read_blocks
+from shared.metrics.segment import decode_segment
 from shared.store.protocol import Merge, Put, Query, Store, Unavailable, Write
 from shared.store.sqlite import SqliteStore
 from tests.core import (

@@ -15,7 +15,7 @@ import pytest
 from flask import Flask, request
 
 from functions.metrics_ingest.body import Held, read_body
-from shared.http import Problem
+from shared.api.http import Problem
 from tests.core import KEY, metric
 from tests.otlp import Export, nanos, post
 from tests.served import Served, served_function

@@ -19,10 +19,10 @@ from functions.metrics_ingest.one_by_one import MOST_TOLD
 from shared.domain.building import BLOCK_MS
 from shared.domain.rollup import Stats
 from shared.domain.series import PERSONAL, key_of
-from shared.fold import fold
+from shared.metrics.fold import fold
+from shared.metrics.rollups import read_blocks
+from shared.metrics.segment import decode_segment, encode_segment
 from shared.metrics_client import MetricsClient
-from shared.rollups import read_blocks
-from shared.segment import decode_segment, encode_segment
 from shared.store.protocol import Query, Store
 from tests.core import KEY, NOW, Client, body, make_app, metric, ms, new_table, registry, serving, shipped
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from shared import group_commit
 from shared.domain.building import Batch
-from shared.group_commit import GroupCommit, TooVaried
-from shared.segment import decode_segment
+from shared.metrics import group_commit
+from shared.metrics.group_commit import GroupCommit, TooVaried
+from shared.metrics.segment import decode_segment
 from shared.store.protocol import Conflict, Query, Store, StoreError, Unavailable, Write
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW, batch_of, metric, new_table

@@ -12,7 +12,6 @@ import pytest
 
 from functions.metrics_ingest import heartbeat
 from functions.metrics_ingest.ingest import Ingest
-from shared.agents import load_agents
 from shared.bootstrap import App
 from shared.domain.building import BLOCK_MS
 from shared.domain.faults import ConfigError
@@ -20,8 +19,9 @@ from shared.domain.heartbeat import METRIC
 from shared.domain.rollup import Stats
 from shared.domain.series import MAX_LABELS, SeriesTable, key_of
 from shared.flags import DOCUMENT as FLAGS
-from shared.fold import fold
-from shared.rollups import read_blocks
+from shared.metrics.agents import load_agents
+from shared.metrics.fold import fold
+from shared.metrics.rollups import read_blocks
 from shared.store.protocol import Put, Query, Store
 from tests.core import CONFIG, NOW, Client, Clock, make_app, ms, registry, serving, shipped
 

@@ -16,8 +16,8 @@ from shared.domain.aggregate import AHEAD_MS, OLDEST_MS, aggregate
 from shared.domain.building import BLOCK_MS, Batch, Suspect
 from shared.domain.rollup import Stats, merge_all
 from shared.domain.sketch import SMALLEST
-from shared.gather import gather
-from shared.segment import CorruptSegment, decode_segment, encode_segment
+from shared.metrics.gather import gather
+from shared.metrics.segment import CorruptSegment, decode_segment, encode_segment
 from tests.core import NOW, batch_of, body, metric, ms, new_table
 
 NOW_MS = ms(NOW)
@@ -145,7 +145,7 @@ def test_any_damaged_byte_of_a_segment_is_noticed(position: int) -> None:
 
 
 def test_a_segment_of_another_version_is_not_guessed_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    from shared import segment
+    from shared.metrics import segment
 
     with monkeypatch.context() as newer:
         newer.setattr(segment, "VERSION", 99)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.fold import fold
+from shared.metrics.fold import fold
 from shared.store.sqlite import SqliteStore
 from tests.core import CONFIG, KEY, Client, metric, ms, registry, shipped
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from shared.components import load_components
 from shared.domain.exclusion import Span, merged
 from shared.domain.query_range import HOUR, MAX_FINE_SPANS, without
-from shared.evaluation import Evaluator
-from shared.exclusions import exclusions_of
-from shared.fold import Folded, fold
-from shared.slo_history import SloHistory
+from shared.metrics.fold import Folded, fold
+from shared.slo.evaluation import Evaluator
+from shared.slo.exclusions import exclusions_of
+from shared.slo.history import SloHistory
 from shared.store.protocol import Delete, Query, Store
 from shared.store.sqlite import SqliteStore
 from tests.core import CONFIG, NOW, metric, registry

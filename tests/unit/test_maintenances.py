@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from shared.domain import maintenance
 from shared.domain.timeline import Refused
-from shared.exclusions import EXCLUSIONS, exclusions_of
-from shared.maintenances import advance
+from shared.incidents.maintenances import advance
+from shared.slo.exclusions import EXCLUSIONS, exclusions_of
 from shared.store.protocol import Store, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW

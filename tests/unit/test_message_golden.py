@@ -28,7 +28,7 @@ from shared.domain.spending import (
 from shared.notify import pagerduty, slack_message, webhook
 from shared.notify.links import Links
 from shared.notify.mail_message import message as mail
-from shared.spending import spending_facts
+from shared.usage.spending import spending_facts
 from tests.fake_servers import blocks_are_valid
 from tests.unit.test_slack_message import FIRED, SLOS, facts_of
 

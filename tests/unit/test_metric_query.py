@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from shared.alerting import run_alert_rules
+from shared.alerts.alerting import run_alert_rules
 from shared.domain import sketch
 from shared.domain.building import BLOCK_MS
 from shared.domain.metric import Registry
@@ -23,9 +23,9 @@ from shared.domain.query_range import DAY, HOUR, Stored
 from shared.domain.rollup import Stats, shard_of, stats_of
 from shared.domain.series import key_of
 from shared.domain.slo import Counts
-from shared.layout import FOLD_RUN, block_path, day_of, whole_day_path
-from shared.metric_query import Answer, TooManyDocuments, read_stored, run_query
-from shared.rollup_codec import encode_rollup
+from shared.metrics.layout import FOLD_RUN, block_path, day_of, whole_day_path
+from shared.metrics.query import Answer, TooManyDocuments, read_stored, run_query
+from shared.metrics.rollup_codec import encode_rollup
 from shared.run_guard import RUN
 from shared.store.protocol import Create, Delete, Store
 from shared.store.sqlite import SqliteStore
@@ -395,7 +395,7 @@ def test_as_many_groups_as_are_allowed_stay_apart_and_are_read_once(sqlite_store
 
 
 def test_reading_ends_where_too_many_documents_are_met(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.metric_query.MAX_DOCUMENTS", 40)
+    monkeypatch.setattr("shared.metrics.query.MAX_DOCUMENTS", 40)
     with pytest.raises(TooManyDocuments):
         history.ask(metric="api_latency", from_="-4h", step="5m")
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from scripts import configuration
+from shared.delivery.policy import PolicyLoader, load_policy
 from shared.domain.faults import ConfigError
 from shared.domain.notification_policy import NotificationPolicy
-from shared.notification_policy import PolicyLoader, load_policy
 from tests.core import CONFIG, make_app
 
 

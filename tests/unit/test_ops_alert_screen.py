@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from scripts.ops.screen import Screen, table
-from shared.acknowledge import acknowledge
+from shared.alerts.acknowledge import acknowledge
 from shared.store.protocol import Create
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW, Clock

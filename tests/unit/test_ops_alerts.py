@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shared.alert_marks import Changed, mark_false, unmark
+from shared.alerts.marks import Changed, mark_false, unmark
 from shared.store.protocol import Create, Delete, Store, Unavailable, Write
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW

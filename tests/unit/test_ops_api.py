@@ -13,7 +13,7 @@ import pytest
 from functions.ops_api.handler import ROUTES
 from functions.ops_api.query_csv import _cells
 from scripts.dev.issuer import AdminIssuer, new_key
-from shared.alerting import run_alert_rules
+from shared.alerts.alerting import run_alert_rules
 from shared.store.protocol import Store
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW, batch_of, make_app, metric
@@ -139,7 +139,7 @@ def test_every_fault_of_a_query_is_in_the_answer(ops: Ops) -> None:
 
 
 def test_a_query_that_meets_too_many_documents_is_told_so(ops: Ops, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.metric_query.MAX_DOCUMENTS", 5)
+    monkeypatch.setattr("shared.metrics.query.MAX_DOCUMENTS", 5)
     reply = ops.get(QUERY, {**GOOD, "step": "5m"})
     assert (reply.status, reply.json["code"]) == (422, "query_too_large")
 

@@ -9,7 +9,7 @@ import pytest
 
 from functions.ops_api.backtest import _asked, entry_of
 from shared.domain.slo import AlertPolicy, parse_slos
-from shared.layout import FOLD_RUN
+from shared.metrics.layout import FOLD_RUN
 from shared.store.protocol import Store
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW, registry, shipped

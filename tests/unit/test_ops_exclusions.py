@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from shared.domain.exclusion import Exclusion, Span
-from shared.exclusions import EXCLUSIONS, MOST, KeyReused, TooMany, add, cancel, exclusions_of
+from shared.slo.exclusions import EXCLUSIONS, MOST, KeyReused, TooMany, add, cancel, exclusions_of
 from shared.store.protocol import Put, Store, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW

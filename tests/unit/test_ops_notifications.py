@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from shared import resending
 from shared.audited import KeyReused, key_of, once
-from shared.delivery import deliver_due
+from shared.delivery import resending
+from shared.delivery.deliver import deliver_due
 from shared.domain import notification as outbox
 from shared.domain.notification import Kind, Outcome, new_notification
 from shared.store.protocol import Create, Data, Put, Store, Unavailable, Write

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from shared.follow_up import follow_up
-from shared.silences import not_ended
+from shared.alerts.follow_up import follow_up
+from shared.alerts.silences import not_ended
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
 from tests.ops_api import Ops, Reply, ops_api

@@ -14,14 +14,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from shared.alerting import run_alert_rules
+from shared.alerts.alerting import run_alert_rules
 from shared.domain.exclusion import Exclusion, Span
 from shared.domain.rollup import shard_of, stats_of
 from shared.domain.series import key_of
-from shared.exclusions import add
-from shared.layout import hour_path
-from shared.rollup_codec import encode_rollup
-from shared.slo_report import days_between
+from shared.metrics.layout import hour_path
+from shared.metrics.rollup_codec import encode_rollup
+from shared.slo.exclusions import add
+from shared.slo.report import days_between
 from shared.store.protocol import Put, Store
 from shared.store.sqlite import SqliteStore
 from tests.core import CONFIG, NOW, Clock, batch_of, make_app, metric, new_table

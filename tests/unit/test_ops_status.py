@@ -11,7 +11,7 @@ import pytest
 
 from scripts.ops.screen import Screen
 from scripts.ops.status import overview
-from shared.publish_status import publish_status
+from shared.status.publish import publish_status
 from shared.store.sqlite import SqliteStore
 from tests.ops_api import Ops, ops_api
 from tests.unit.status_scenes import COMPONENTS, NOW, alert, app_on, fill, minutes, run

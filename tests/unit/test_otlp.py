@@ -12,13 +12,13 @@ import pytest
 from google.protobuf import json_format
 from google.rpc.error_details_pb2 import BadRequest
 
-from shared import group_commit
-from shared.alerting import run_alert_rules
-from shared.backtest import backtest
+from shared.alerts.alerting import run_alert_rules
 from shared.bootstrap import App
 from shared.components import load_components
 from shared.domain.rollup import Stats
-from shared.fold import fold
+from shared.metrics import group_commit
+from shared.metrics.fold import fold
+from shared.slo.backtest import backtest
 from shared.store.protocol import Put, Store
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW, Client, Clock, every_byte, make_app, ms, registry, serving, shipped

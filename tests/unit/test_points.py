@@ -9,17 +9,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared import fold as folding
-from shared import points as deriving
 from shared.domain.cumulative import Point
 from shared.domain.heartbeat import FORGOTTEN_AFTER_MS, Agents, Pace
 from shared.domain.rollup import SHARDS, shard_of
-from shared.fold import fold
-from shared.group_commit import GroupCommit
-from shared.layout import FOLD_RUN, block_path, points_path, whole_day_path
-from shared.points_codec import decode_points, encode_points
-from shared.rollup_codec import decode_rollup
-from shared.rollups import read_blocks
+from shared.metrics import fold as folding
+from shared.metrics import points as deriving
+from shared.metrics.fold import fold
+from shared.metrics.group_commit import GroupCommit
+from shared.metrics.layout import FOLD_RUN, block_path, points_path, whole_day_path
+from shared.metrics.points_codec import decode_points, encode_points
+from shared.metrics.rollup_codec import decode_rollup
+from shared.metrics.rollups import read_blocks
 from shared.store.protocol import Meter, Store
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW, batch_of, metric, ms, new_table, registry, shipped

@@ -15,7 +15,7 @@ import pytest
 from shared.domain.incident import new_incident
 from shared.domain.incident_stats import life_of, means
 from shared.domain.postmortem import Burnt, plain, with_items, written
-from shared.postmortems import remind
+from shared.incidents.postmortems import remind
 from shared.store.protocol import Create, Query, Store, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW

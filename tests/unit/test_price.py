@@ -20,7 +20,7 @@ from shared.domain.faults import ConfigError
 from shared.domain.price import Priced, Rate, Rates, Unpriced, rates_of
 from shared.domain.pricing import Pricing, undated
 from shared.domain.usage import INPUT_BOUNDS, Tokens, input_class
-from shared.prices import PublishedPrices, load_pricing
+from shared.usage.prices import PublishedPrices, load_pricing
 from tests.core import CONFIG
 
 WORKED = json.loads((Path(__file__).parent.parent / "data" / "priced_usages.json").read_text())["usages"]
@@ -213,7 +213,7 @@ def test_prices_are_imported_when_the_first_is_asked_for_and_no_connection_is_ma
         "socket.socket.connect = refuse\n"
         "socket.create_connection = refuse\n"
         "from pathlib import Path\n"
-        "from shared.prices import PublishedPrices, load_pricing\n"
+        "from shared.usage.prices import PublishedPrices, load_pricing\n"
         "prices = PublishedPrices(load_pricing(Path('config')))\n"
         "assert 'genai_prices' not in sys.modules\n"
         "assert prices.find('anthropic', 'claude-sonnet-4-5')\n"

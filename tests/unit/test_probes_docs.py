@@ -29,7 +29,7 @@ from shared.domain.probe import (
 from shared.domain.probed import PROBE_STALE
 from shared.outbound import MAX_ANSWER_BYTES
 from shared.slo_loader import load_file, load_registry
-from shared.status_cache import REFRESH_SECONDS
+from shared.status.cache import REFRESH_SECONDS
 from tests.unit.test_docs import blocks, table
 
 PAGE = (ROOT / "docs" / "probes.md").read_text()

@@ -12,9 +12,9 @@ from scripts.manifest import ROOT
 from shared.domain.metric_query import parse_query
 from shared.domain.rollup import shard_of, stats_of
 from shared.domain.series import key_of
-from shared.layout import FOLD_RUN, block_path, day_of, first_block, hour_path, whole_day_path
-from shared.metric_query import CHUNK, read_stored, run_query
-from shared.rollup_codec import encode_rollup
+from shared.metrics.layout import FOLD_RUN, block_path, day_of, first_block, hour_path, whole_day_path
+from shared.metrics.query import CHUNK, read_stored, run_query
+from shared.metrics.rollup_codec import encode_rollup
 from shared.run_guard import RUN
 from shared.store.protocol import Create, Doc, Put
 from shared.store.sqlite import SqliteStore

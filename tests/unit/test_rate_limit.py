@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from scripts.manifest import ROOT
+from shared.api.rate_limit import FILE, WINDOW_SECONDS, RateLimit, load_limits
+from shared.api.rate_limit_storage import BoundedStorage
 from shared.domain.faults import ConfigError
-from shared.rate_limit import FILE, WINDOW_SECONDS, RateLimit, load_limits
-from shared.rate_limit_storage import BoundedStorage
 
 
 class Time:
@@ -87,7 +87,7 @@ def test_what_is_over_is_forgotten(time: Time) -> None:
 
 def test_the_first_request_of_an_instance_does_not_wait_for_the_library() -> None:
     code = (
-        "import sys, time; from shared.rate_limit import RateLimit; limit = RateLimit(60, time.monotonic)\n"
+        "import sys, time; from shared.api.rate_limit import RateLimit; limit = RateLimit(60, time.monotonic)\n"
         "limit.seconds_to_wait('a'); print('limits' in sys.modules)\n"
         "limit.seconds_to_wait('a'); print('limits' in sys.modules)"
     )

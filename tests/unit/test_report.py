@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from shared.alert_marks import mark_false
+from shared.alerts.marks import mark_false
 from shared.domain import report
 from shared.domain.exclusion import Exclusion, Span
 from shared.domain.reconciled import Reconciliation
 from shared.domain.report import TARGETS, Incident, Measured, Target, verdict
 from shared.domain.slo import Counts
-from shared.exclusions import add
-from shared.reconciliations import keep
-from shared.report import _Maker
+from shared.slo.exclusions import add
+from shared.slo.success_report import _Maker
 from shared.store.protocol import Create, Merge, Put, Store
 from shared.store.sqlite import SqliteStore
+from shared.usage.reconciliations import keep
 from tests.core import NOW, metric
 from tests.ops_api import Ops, ops_api
 from tests.unit.test_alerting import API, IN_SLOT, SLOT, Watch

@@ -15,13 +15,13 @@ import pytest
 
 from functions.metrics_ingest.decode import parse_labels
 from scripts.manifest import ROOT
-from shared import fold
-from shared.alerting import run_alert_rules
+from shared.alerts.alerting import run_alert_rules
 from shared.bootstrap import App
 from shared.domain.series import SeriesTable
 from shared.domain.storage import Object, StorageConfig
-from shared.layout import KEEP
-from shared.storage_usage import Totals, measure
+from shared.metrics import fold
+from shared.metrics.layout import KEEP
+from shared.metrics.storage_usage import Totals, measure
 from shared.store.protocol import Create
 from shared.store.sqlite import SqliteStore
 from tests.core import Client, Clock, body, make_app, metric, ms, registry, serving, shipped
@@ -196,9 +196,9 @@ ROOM = 64  # bytes: the agent that beats, numbers with a digit more
 OF_PEOPLE = {  # what nobody does in this world → where it is written, with its end
     "admin_notifications": "shared/notify/inapp.py",
     "idempotency": "shared/audited.py",
-    "inbox_readers": "shared/inbox.py",
-    "silences": "shared/silences.py",
-    "usage_quarantine": "shared/usage_segments.py",
+    "inbox_readers": "shared/delivery/inbox.py",
+    "silences": "shared/alerts/silences.py",
+    "usage_quarantine": "shared/usage/segments.py",
 }
 
 

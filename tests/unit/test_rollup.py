@@ -18,10 +18,10 @@ from shared.domain.rollup import SHARDS, Gathered, Stats, distribution, merge, s
 from shared.domain.series import key_of, split_key
 from shared.domain.slo import Definition
 from shared.domain.slots import count_definitions
-from shared.points_codec import decode_points
-from shared.rollup_codec import MAX_PAYLOAD, decode_rollup, encode_fitted, encode_rollup
-from shared.rollups import decode_block
-from shared.segment import decode_segment
+from shared.metrics.points_codec import decode_points
+from shared.metrics.rollup_codec import MAX_PAYLOAD, decode_rollup, encode_fitted, encode_rollup
+from shared.metrics.rollups import decode_block
+from shared.metrics.segment import decode_segment
 from tests.core import registry, shipped
 
 BOUNDS = (0.0, 0.1, 100.0, 300.0, 400.0)

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from shared import alerting
-from shared import fold as folding
-from shared.alerting import RUN, AlertRun
+from shared.alerts import alerting
+from shared.alerts.alerting import RUN, AlertRun
+from shared.alerts.decides import decision_hash
 from shared.components import load_components
-from shared.decides import decision_hash
 from shared.domain.burn import BurnWindows
 from shared.domain.exclusion import Exclusion, Span
 from shared.domain.heartbeat import Agents, Pace
-from shared.layout import FOLD_RUN
+from shared.metrics import fold as folding
+from shared.metrics.layout import FOLD_RUN
 from shared.store.protocol import Query, Store
 from shared.store.sqlite import SqliteStore
 from tests.core import CONFIG, NOW, registry, shipped

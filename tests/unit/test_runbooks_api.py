@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.manifest import ROOT
-from shared.runbooks import all_runbooks, runbook
+from shared.incidents.runbooks import all_runbooks, runbook
 from shared.store.sqlite import SqliteStore
 from tests.incidents_api import desk
 

@@ -15,7 +15,7 @@ from flask import Request, Response
 from werkzeug.test import EnvironBuilder
 
 from shared import bootstrap, settings
-from shared.http import run
+from shared.api.http import run
 from shared.settings import Settings, SettingsError
 
 HASH = "0123456789abcdef" * 4

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from shared.domain.slo import Counts, Definition
 from shared.domain.slots import SlotRow
-from shared.layout import slots_path
-from shared.rollup_codec import encode_slots
-from shared.slo_history import SloHistory, Window
+from shared.metrics.layout import slots_path
+from shared.metrics.rollup_codec import encode_slots
+from shared.slo.history import SloHistory, Window
 from shared.store.protocol import Put, Store
 from shared.store.sqlite import SqliteStore
 

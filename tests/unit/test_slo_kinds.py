@@ -15,11 +15,11 @@ from shared.domain.calendar_window import CalendarWindow
 from shared.domain.faults import ConfigError
 from shared.domain.slo import Counts, Definition
 from shared.domain.slots import SLOTS_A_DAY, SlotRow
-from shared.layout import month_path, slots_path
+from shared.metrics.layout import month_path, slots_path
+from shared.metrics.rollup_codec import encode_slots
+from shared.metrics.rollups import encode_month
 from shared.notify.wording import sentence
-from shared.rollup_codec import encode_slots
-from shared.rollups import encode_month
-from shared.slo_history import SloHistory
+from shared.slo.history import SloHistory
 from shared.store.protocol import Create, Store
 from tests.core import NOW, metric
 from tests.unit.test_alerting import IN_SLOT, Watch, config_of

@@ -14,8 +14,8 @@ from functions.ops_api.slos import MOST_OVER, USUAL_OVER
 from scripts.manifest import ROOT
 from shared.domain.budget import Reason
 from shared.domain.query_range import DAY
-from shared.slo_contributors import MOST
-from shared.slo_report import BURN_WINDOWS, FORECAST_BY, MAX_DAYS
+from shared.slo.contributors import MOST
+from shared.slo.report import BURN_WINDOWS, FORECAST_BY, MAX_DAYS
 from tests.dev_server import DevServer
 from tests.unit.test_query_docs import NOON, run
 

@@ -16,10 +16,10 @@ from shared.domain.rollup import Gathered, Stats, stats_of
 from shared.domain.series import key_of
 from shared.domain.slo import Counts, Definition
 from shared.domain.slots import MOST_EVENTS, SLOTS_A_DAY, SlotRow, add_up, count_definitions
-from shared.layout import month_path, slots_path
-from shared.rollup_codec import decode_slots, encode_slots
-from shared.rollups import decode_month, encode_month, sum_day
-from shared.slo_history import SloHistory
+from shared.metrics.layout import month_path, slots_path
+from shared.metrics.rollup_codec import decode_slots, encode_slots
+from shared.metrics.rollups import decode_month, encode_month, sum_day
+from shared.slo.history import SloHistory
 from shared.store.protocol import Put
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW, metric, registry

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from shared.acknowledge import acknowledge
+from shared.alerts.acknowledge import acknowledge
+from shared.alerts.follow_up import follow_up
 from shared.domain.spending import ORGANISATION, Spike, forecast, spike_finding
-from shared.follow_up import follow_up
 from shared.notify import wording
 from shared.notify.brief import brief
 from shared.notify.links import Links

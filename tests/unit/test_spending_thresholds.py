@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.cost_rollup import run
+from shared.alerts.follow_up import follow_up
 from shared.domain.spending import ORGANISATION, Spending, budget_findings
-from shared.follow_up import follow_up
 from shared.store.protocol import Query, Store, Write
+from shared.usage.cost_rollup import run
 from tests.core import CONFIG, Clock, make_app
 from tests.e2e.test_delivery import Wrapped
 from tests.ops_api import ops_api

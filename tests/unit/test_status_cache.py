@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.publish_status import SNAPSHOT, publish_status
-from shared.status_cache import SnapshotCache
+from shared.status.cache import SnapshotCache
+from shared.status.publish import SNAPSHOT, publish_status
 from shared.store.protocol import Data, Delete, Doc, Meter, Put, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.unit.status_scenes import COMPONENTS, NOW, SCENES, app_on, fill

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from shared.publish_status import SNAPSHOT, publish_status
+from shared.status.publish import SNAPSHOT, publish_status
 from shared.store.protocol import Data, Put, Store
 from tests.unit.status_scenes import BILLING, COMPONENTS, NOW, PAST, app_on, incident, minutes
 

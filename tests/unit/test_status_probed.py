@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shared.components import parse_components
 from shared.domain.snapshot import BUDGET_BYTES
 from shared.domain.status import ComponentStatus, View, derive
-from shared.publish_status import HISTORY, SNAPSHOT, publish_status
+from shared.status.publish import HISTORY, SNAPSHOT, publish_status
 from shared.store.protocol import Data, document_size
 from shared.store.sqlite import SqliteStore
 from tests.unit.status_scenes import BILLING, NOW, alert, app_on, fill, incident, minutes, run, slo, update

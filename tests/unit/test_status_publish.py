@@ -13,7 +13,7 @@ import pytest
 
 from functions.status_api.handler import handle
 from shared.domain import incident_alerts as incidents
-from shared.publish_status import INCIDENTS, ITEMS, SNAPSHOT, UPDATES, publish_status
+from shared.status.publish import INCIDENTS, ITEMS, SNAPSHOT, UPDATES, publish_status
 from shared.store.protocol import Conflict, Data, Doc, Meter, Query, Unavailable, Write, document_size
 from shared.store.sqlite import SqliteStore
 from tests.unit.status_scenes import (

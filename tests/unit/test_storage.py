@@ -14,7 +14,7 @@ from scripts.manifest import ROOT
 from shared.domain import storage
 from shared.domain.faults import ConfigError
 from shared.domain.storage import Bucket, Disordered, Usage, in_order, tally, usage_of
-from shared.storage_usage import load_storage
+from shared.metrics.storage_usage import load_storage
 
 NOW = datetime(2026, 11, 23, 3, 10, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from functions.storage_usage.listing import CloudListing
-from shared.storage_usage import PAGE, ListingError
+from shared.metrics.storage_usage import PAGE, ListingError
 from tests import fake_buckets
 from tests.fake_servers import (
     Behaviour,

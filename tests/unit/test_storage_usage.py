@@ -19,16 +19,17 @@ from functions.storage_usage import handler
 from functions.storage_usage.listing import CloudListing
 from scripts.deploy.plan import Target, as_script, steps
 from scripts.manifest import ROOT, load
-from shared import bootstrap, storage_usage
+from shared import bootstrap
 from shared.bootstrap import App
 from shared.domain.series import SeriesTable
 from shared.domain.storage import StorageConfig
-from shared.fold import fold
-from shared.group_commit import GroupCommit
-from shared.rollup_codec import decode_rollup
-from shared.segment import decode_segment
+from shared.metrics import storage_usage
+from shared.metrics.fold import fold
+from shared.metrics.group_commit import GroupCommit
+from shared.metrics.rollup_codec import decode_rollup
+from shared.metrics.segment import decode_segment
+from shared.metrics.storage_usage import RUN, ListingError, Measured, Totals, measure
 from shared.settings import SettingsError, refuse_unsafe
-from shared.storage_usage import RUN, ListingError, Measured, Totals, measure
 from shared.store.protocol import Conflict, Delete, Doc, Merge, Put, Query, Store, StoreError, Unavailable, Write
 from tests import fake_buckets
 from tests.core import CONFIG, Clock, flask_app, make_app, registry, shipped

@@ -11,11 +11,11 @@ import pytest
 from shared.bootstrap import App
 from shared.domain.rollup import Stats
 from shared.domain.series import key_of
-from shared.fold import fold
+from shared.metrics.fold import fold
+from shared.metrics.rollups import read_blocks
+from shared.metrics.store_latency import MOST, READ, WRITE, TimedStore, latency_batch
 from shared.outbound import HttpOutbound
-from shared.rollups import read_blocks
 from shared.store.protocol import Conflict, Create, Put, Query, Store
-from shared.store_latency import MOST, READ, WRITE, TimedStore, latency_batch
 from tests.core import NOW, Clock, body, make_app, metric, ms, new_table, registry, serving, shipped
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared import firings
-from shared import follow_up as following
-from shared.quiet import AGE_SECONDS, QuietReader, quiet_reader
+from shared.alerts import firings
+from shared.alerts import follow_up as following
+from shared.alerts.quiet import AGE_SECONDS, QuietReader, quiet_reader
 from shared.store.protocol import Create, Store
 from tests.core import NOW
 from tests.unit.test_follow_up import app_over

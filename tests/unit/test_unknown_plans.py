@@ -12,9 +12,9 @@ import pytest
 from scripts.ops.__main__ import main
 from scripts.ops.screen import Screen
 from shared.domain.plans import Override
-from shared.plans import load_plans
 from shared.store.protocol import Query, Store
-from shared.unknown_plans import NAMED, plan_warnings
+from shared.usage.plans import load_plans
+from shared.usage.unknown_plans import NAMED, plan_warnings
 from tests.core import CONFIG
 from tests.usage_api import NOW, UsageApi, event, usage_api
 

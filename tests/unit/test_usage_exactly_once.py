@@ -13,10 +13,7 @@ from typing import Any
 
 import pytest
 
-from shared.accounts import accounts_for
 from shared.bootstrap import App
-from shared.cost_days import PENDING, parts_in, roll_up, rows_of
-from shared.cost_rollup import run
 from shared.domain.account_work import Reprice, Reserve, SetOverride, Settle
 from shared.domain.building import BLOCK_MS
 from shared.domain.cost import plain
@@ -24,14 +21,17 @@ from shared.domain.ledger import INLINE_RECEIPTS, Amount
 from shared.domain.plans import Override
 from shared.domain.usage import Usage, parse_usage, receipt_of
 from shared.flags import FlagsUnknown
-from shared.fold import fold
-from shared.rollups import read_blocks
+from shared.metrics.fold import fold
+from shared.metrics.rollups import read_blocks
 from shared.store.protocol import Conflict, Create, Data, Delete, Doc, Query, Store, Unavailable, Write
 from shared.store.sqlite import SqliteStore
-from shared.usage_quarantine import without
-from shared.usage_record import record, usage_log_for
-from shared.usage_segments import decode, encode
-from shared.user_usage import erase_usage, export_usage
+from shared.usage.accounts import accounts_for
+from shared.usage.cost_days import PENDING, parts_in, roll_up, rows_of
+from shared.usage.cost_rollup import run
+from shared.usage.quarantine import without
+from shared.usage.record import record, usage_log_for
+from shared.usage.segments import decode, encode
+from shared.usage.user_usage import erase_usage, export_usage
 from tests.core import CONFIG, Clock, make_app, registry
 from tests.usage_api import NOW, event
 

@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from scripts import manifest
-from shared import auth, bootstrap
-from shared.admin import require_admin
-from shared.routes import Check, Route
+from shared import bootstrap
+from shared.api import auth
+from shared.api.admin import require_admin
+from shared.api.routes import Check, Route
 from shared.store.sqlite import SqliteStore
 from tests.core import KEY, NOW, flask_app, make_app
 from tests.key_server import KeyServer

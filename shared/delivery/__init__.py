@@ -1,0 +1,1 @@
+"""The outbox on its way out: in order, each once, until it is accepted or dead."""

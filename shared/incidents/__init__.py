@@ -1,0 +1,1 @@
+"""Incidents, planned maintenance, post-mortems and runbooks."""

@@ -1,0 +1,1 @@
+"""SLOs over what the fold counted: budgets, burn rates, history, exclusions, backtests and the reports."""

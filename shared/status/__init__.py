@@ -1,0 +1,1 @@
+"""The one snapshot that the public sees: derived, published, cached."""
