@@ -15,7 +15,8 @@ from bench.ingest import append_all, table_for
 from bench.report import cpu_seconds, heading, median, row
 from shared.alerts.alerting import AlertRun
 from shared.components import load_components
-from shared.domain.slo import Definition, SloConfig
+from shared.domain.definition import Definition
+from shared.domain.slo import SloConfig
 from shared.domain.slots import SLOTS_A_DAY, SlotRow
 from shared.flags import flatten, load_defaults
 from shared.metrics.fold import fold

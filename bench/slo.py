@@ -20,8 +20,8 @@ from shared.domain.alert import Facts, Memory, Rule, judge, rules_of
 from shared.domain.budget import burn_rate, error_budget
 from shared.domain.burn import Burning
 from shared.domain.catch_up import Judged, catch_up, seconds_seen
+from shared.domain.definition import Counts, Definition
 from shared.domain.replay import Slots, replay
-from shared.domain.slo import Counts, Definition
 from shared.domain.slots import SLOTS_A_DAY, SlotRow
 from shared.slo.history import Window
 from tests.simulation.traffic import START, failures, slo_of_999

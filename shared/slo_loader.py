@@ -22,7 +22,8 @@ from shared.domain.alert import warnings_of
 from shared.domain.burn import BurnWindows
 from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
 from shared.domain.metric import Registry
-from shared.domain.slo import SloConfig, parse_slos
+from shared.domain.slo import SloConfig
+from shared.domain.slo_file import parse_slos
 from shared.store.protocol import Doc, Put, Store, StoreError
 
 DOCUMENT = "config/slo"

@@ -25,7 +25,8 @@ from shared.bootstrap import App
 from shared.domain.building import Batch
 from shared.domain.metric import Registry
 from shared.domain.series import SeriesTable
-from shared.domain.slo import SloConfig, parse_slos
+from shared.domain.slo import SloConfig
+from shared.domain.slo_file import parse_slos
 from shared.outbound import HttpOutbound
 from shared.settings import Settings
 from shared.slo_loader import load_registry

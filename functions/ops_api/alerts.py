@@ -19,8 +19,8 @@ from shared.alerts.writes import AlertWrites
 from shared.api.http import Problem, answer
 from shared.delivery.policy import PolicyLoader
 from shared.domain import follow_up
+from shared.domain.alert_policy import Severity
 from shared.domain.quiet import Hold
-from shared.domain.slo import Severity
 from shared.notify.registry import configured
 from shared.store.protocol import Doc, Query, Store, cursor_of
 

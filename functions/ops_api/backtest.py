@@ -13,10 +13,12 @@ from flask import Request, Response
 from functions.ops_api.metrics import Turns
 from shared.api.http import Problem, answer
 from shared.components import load_components
+from shared.domain.alert_policy import AlertPolicy
 from shared.domain.calendar_window import CalendarWindow
 from shared.domain.faults import ConfigError
 from shared.domain.metric import Registry
-from shared.domain.slo import AlertPolicy, Slo, SloConfig, parse_slos
+from shared.domain.slo import Slo, SloConfig
+from shared.domain.slo_file import parse_slos
 from shared.slo.backtest import MAX_DAYS, backtest
 from shared.slo.backtest_json import iso, run_json
 

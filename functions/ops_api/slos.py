@@ -19,9 +19,10 @@ from shared.api.http import Problem, answer
 from shared.components import load_components
 from shared.domain.budget import Rate
 from shared.domain.building import BLOCK_MS
+from shared.domain.definition import Counts
 from shared.domain.exclusion import merged
 from shared.domain.query_range import DAY, HOUR, aligned, iso, step_blocks
-from shared.domain.slo import Counts, SloConfig
+from shared.domain.slo import SloConfig
 from shared.metrics.query import read_stored
 from shared.slo.contributors import read_contributors
 from shared.slo.report import Readings, SloReader, SloReading

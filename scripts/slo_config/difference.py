@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from shared.domain.slo import AlertPolicy, Slo, SloConfig, SloSpec
+from shared.domain.alert_policy import AlertPolicy
+from shared.domain.slo import Slo, SloConfig
+from shared.domain.slo_file import SloSpec
 
 Paint = Callable[[str, str], str]  # text and sign: +, -, ~
 

@@ -15,7 +15,7 @@ from scripts.slo_config.openslo_indicator import Indicator
 from scripts.slo_config.yaml_parts import Part, documents
 from shared.domain.faults import ConfigError
 from shared.domain.metric import Registry
-from shared.domain.slo import slug_of
+from shared.domain.slo_file import slug_of
 
 VERSION = "openslo/v1"
 KINDS = ("SLO", "SLI", "Service", "AlertPolicy", "AlertCondition", "AlertNotificationTarget")

@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, get_args
 
 from scripts.slo_config.yaml_parts import Part
-from shared.domain.slo import Channel, Severity
+from shared.domain.alert_policy import Channel, Severity
 
 if TYPE_CHECKING:
     from scripts.slo_config.openslo import Objects

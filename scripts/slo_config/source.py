@@ -11,7 +11,8 @@ from typing import Any
 
 from shared.domain.faults import WHOLE, ConfigError, unreadable
 from shared.domain.metric import Registry
-from shared.domain.slo import SloConfig, parse_slos
+from shared.domain.slo import SloConfig
+from shared.domain.slo_file import parse_slos
 from shared.slo_loader import digest_of
 
 MAX_BYTES = 500_000  # a document holds 1 MiB, and thousands of SLOs are some mistake

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
+from shared.domain.alert_policy import Channel, Severity
 from shared.domain.burn import Burning, Pair, Verdict, can_fire, scaled
+from shared.domain.definition import Counts
 from shared.domain.durations import SLOT_SECONDS
-from shared.domain.slo import Channel, Counts, Severity, Slo, SloConfig
+from shared.domain.slo import Slo, SloConfig
 
 State = Literal["ok", "pending", "firing", "resolved"]
 Transition = Literal["fire", "clear", "wait", "give_up", "calm_down", "burn_again"]

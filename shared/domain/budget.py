@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
-from shared.domain.slo import Counts
+from shared.domain.definition import Counts
 
 Objective = Decimal | Fraction
 Infinite = Literal["infinite"]

@@ -16,8 +16,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from shared.domain.alert_policy import Channel, Severity
+from shared.domain.definition import Counts
 from shared.domain.durations import SLOT_SECONDS, Duration, Exact
-from shared.domain.slo import Channel, Counts, Severity
 
 
 class _Model(BaseModel):

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from shared.domain.alert import TOLD, WIDEST, Facts, Memory, Rule, State, Step, remembered, step
+from shared.domain.definition import Counts
 from shared.domain.durations import SLOT_SECONDS
-from shared.domain.slo import Counts
 
 SLOT = timedelta(seconds=SLOT_SECONDS)
 LATE = timedelta(minutes=10)  # so long after a slot's end it may still change what its alerts do

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from shared.domain.alert_policy import Channel, Severity
 from shared.domain.inhibition import Inhibition
 from shared.domain.matcher import Labels, Matcher, all_match, parse
 from shared.domain.schedule import Schedule
-from shared.domain.slo import Channel, Severity
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 MOST_RULES = 100

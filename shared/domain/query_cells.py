@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.domain.building import BLOCK_MS
+from shared.domain.definition import Counts
 from shared.domain.metric import Registry
 from shared.domain.metric_query import QUANTILES, MetricQuery
 from shared.domain.rollup import Stats, distribution
 from shared.domain.series import split_key
-from shared.domain.slo import Counts
 from shared.domain.slots import add_up, count_ratio
 
 MAX_GROUPS = 100

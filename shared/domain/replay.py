@@ -14,9 +14,9 @@ from itertools import accumulate, chain, repeat
 
 from shared.domain.alert import WIDEST, Facts, Memory, Rule, State, Step, judge, remembered, step, widened
 from shared.domain.burn import Burning, Pair, Verdict
+from shared.domain.definition import Counts
 from shared.domain.durations import SLOT_SECONDS
 from shared.domain.exclusion import Span
-from shared.domain.slo import Counts
 
 SLOT = timedelta(seconds=SLOT_SECONDS)
 # Of several pairs of windows the one furthest to the right counts, as `judge` has it.

@@ -13,8 +13,9 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from shared.domain.cost import add, plain
+from shared.domain.definition import Counts
 from shared.domain.price import EXACT
-from shared.domain.slo import Compliance, Counts
+from shared.domain.slo import Compliance
 
 Period = Literal["week", "month"]
 Verdict = Literal["met", "missed", "no_data"]

@@ -6,11 +6,11 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from shared.domain.definition import Counts, Definition
 from shared.domain.durations import SLOT_SECONDS
 from shared.domain.metric import Registry
 from shared.domain.rollup import Stats
 from shared.domain.series import split_key
-from shared.domain.slo import Counts, Definition
 
 SLOTS_A_DAY = 86_400 // SLOT_SECONDS
 MOST_EVENTS = 10**12  # in a slot: 400 days of that are still a number that every store holds

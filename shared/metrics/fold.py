@@ -18,11 +18,11 @@ from datetime import datetime, timedelta
 
 from shared import log
 from shared.domain.building import BLOCK_MS
+from shared.domain.definition import Definition, bounds_of
 from shared.domain.fit import limit_series
 from shared.domain.heartbeat import Agents
 from shared.domain.metric import Registry
 from shared.domain.rollup import SHARDS, Stats, merge_all
-from shared.domain.slo import Definition, bounds_of
 from shared.metrics.gather import Entry, gather, gather_points
 from shared.metrics.layout import FOLD_RUN, block_path, day_of, expiry
 from shared.metrics.points import Derivation, beats_of, merge_points

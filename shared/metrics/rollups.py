@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from shared.domain.definition import Counts, Definition
 from shared.domain.fit import is_other, limit_series
 from shared.domain.metric import Registry
 from shared.domain.rollup import SHARDS, Stats, merge_all, shard_of
 from shared.domain.series import split_key
-from shared.domain.slo import Counts, Definition
 from shared.domain.slots import SLOTS_A_DAY, SlotRow, count_definitions
 from shared.metrics.layout import (
     BLOCKS_A_DAY,

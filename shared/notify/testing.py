@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, get_args
 
 from shared import log
+from shared.domain.alert_policy import Channel
 from shared.domain.notification import Kind, Outcome, new_notification, withhold_reason
-from shared.domain.slo import Channel
 from shared.notify.registry import NEEDS, configured, senders
 
 if TYPE_CHECKING:

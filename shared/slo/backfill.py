@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from shared.domain.definition import Definition
 from shared.domain.metric import Registry
 from shared.domain.rollup import SHARDS, merge_all
-from shared.domain.slo import Definition
 from shared.domain.slots import SlotRow, count_definitions
 from shared.metrics.layout import BLOCKS_A_DAY, FOLD_RUN, expiry, first_block, hour_path, slots_path
 from shared.metrics.rollup_codec import decode_rollup, decode_slots, encode_slots

@@ -13,11 +13,12 @@ from datetime import UTC, datetime, timedelta
 
 from shared.domain.alert import WIDEST, Rule, rules_of
 from shared.domain.component import Components
+from shared.domain.definition import Definition
 from shared.domain.exclusion import Span, in_force, merged
 from shared.domain.metric import Registry
 from shared.domain.replay import SLOT, Firing, Slots, replay
 from shared.domain.rollup import Stats, merge_all, shard_of
-from shared.domain.slo import Definition, Slo, SloConfig
+from shared.domain.slo import Slo, SloConfig
 from shared.domain.slots import SLOTS_A_DAY, SlotRow, count_definitions
 from shared.metrics.layout import BLOCKS_A_DAY, FOLD_RUN, KEEP, block_path, first_block, hour_path
 from shared.metrics.rollup_codec import decode_rollup

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from shared.domain.definition import Counts
 from shared.domain.exclusion import Span
 from shared.domain.metric import Registry
 from shared.domain.metric_query import MetricQuery, labels_of
@@ -12,7 +13,7 @@ from shared.domain.query_cells import OTHER, Group, group_of
 from shared.domain.query_range import Range, Stored, without
 from shared.domain.rollup import Stats
 from shared.domain.series import split_key
-from shared.domain.slo import Counts, Slo
+from shared.domain.slo import Slo
 from shared.domain.slots import add_up, count_definitions
 from shared.metrics.query import Reader
 from shared.store.protocol import Store

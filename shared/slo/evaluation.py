@@ -10,6 +10,7 @@ from shared.domain.alert import Facts, Rule, rules_of, widened
 from shared.domain.burn import Burning, Pair
 from shared.domain.catch_up import CATCH_UP, seconds_seen
 from shared.domain.component import Components
+from shared.domain.definition import Counts, Definition
 from shared.domain.durations import SLOT_SECONDS
 from shared.domain.exclusion import Exclusion, Span, in_force, merged, seconds_within
 from shared.domain.metric import Registry
@@ -17,7 +18,7 @@ from shared.domain.metric_query import MetricQuery
 from shared.domain.query_range import HOUR, Range, without
 from shared.domain.rollup import Stats, distribution
 from shared.domain.series import split_key
-from shared.domain.slo import Compliance, Counts, Definition, Slo, SloConfig
+from shared.domain.slo import Compliance, Slo, SloConfig
 from shared.metrics.fold import Folded
 from shared.metrics.layout import FOLD_RUN
 from shared.metrics.query import Reader, stored_by

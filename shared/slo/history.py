@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+from shared.domain.definition import Counts, Definition
 from shared.domain.durations import SLOT_SECONDS
 from shared.domain.exclusion import Span, remaining
-from shared.domain.slo import Counts, Definition
 from shared.domain.slots import SLOTS_A_DAY, SlotDay, SlotRow, add_up
 from shared.metrics.layout import KEEP, month_path, slots_path
 from shared.metrics.rollup_codec import decode_slots

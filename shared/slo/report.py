@@ -17,8 +17,9 @@ from zoneinfo import ZoneInfo
 from shared.domain.alert import rules_of
 from shared.domain.budget import ErrorBudget, Rate, Reason, budget_spent, burn_rate, error_budget, forecast
 from shared.domain.component import Components
+from shared.domain.definition import Counts
 from shared.domain.exclusion import Exclusion, in_force, merged, seconds_within
-from shared.domain.slo import Counts, Slo, SloConfig
+from shared.domain.slo import Slo, SloConfig
 from shared.metrics.layout import FOLD_RUN, KEEP
 from shared.run_guard import RUN
 from shared.slo.evaluation import last_mark

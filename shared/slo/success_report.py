@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from shared.components import load_components
 from shared.domain import report
 from shared.domain.building import BLOCK_MS
+from shared.domain.definition import Counts, Definition
 from shared.domain.exclusion import Exclusion, Span, in_force, merged
 from shared.domain.metric import Registry
 from shared.domain.metric_query import MetricQuery
@@ -23,7 +24,6 @@ from shared.domain.query_range import DAY, HOUR, Range, Stored, aligned, without
 from shared.domain.reconciled import apart
 from shared.domain.report import DAYS, TARGETS, Incident, Measured, Period, Target, Verdict, no_source, verdict
 from shared.domain.rollup import Stats, distribution
-from shared.domain.slo import Counts, Definition
 from shared.domain.slots import add_up, count_definitions
 from shared.metrics.query import Reader, read_stored
 from shared.slo.exclusions import EXCLUSIONS, exclusions_of

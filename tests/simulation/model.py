@@ -8,8 +8,8 @@ from math import isclose
 from typing import Any
 
 from shared.domain.cumulative import Point
+from shared.domain.definition import Definition
 from shared.domain.rollup import Stats
-from shared.domain.slo import Definition
 from shared.domain.slots import SlotRow
 from shared.metrics.layout import day_of, hour_path, month_path, series_path, slots_path
 from shared.metrics.rollup_codec import decode_rollup, decode_slots

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from shared.domain.alert import Facts, Memory, Rule, State, Step, rules_of, step
 from shared.domain.replay import Firing, Slots, facts, replay
-from shared.domain.slo import SloConfig, parse_slos
+from shared.domain.slo import SloConfig
+from shared.domain.slo_file import parse_slos
 from shared.domain.slots import SLOTS_A_DAY
 from shared.slo_loader import load_burn_windows, load_file, load_registry
 

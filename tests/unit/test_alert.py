@@ -23,7 +23,9 @@ from shared.domain.alert import (
     warnings_of,
     widened,
 )
-from shared.domain.slo import AlertPolicy, Counts, Slo
+from shared.domain.alert_policy import AlertPolicy
+from shared.domain.definition import Counts
+from shared.domain.slo import Slo
 from shared.slo_loader import load_burn_windows, load_file
 from tests.core import CONFIG, NOW, registry, shipped
 from tests.unit.test_alerting import config_of, only

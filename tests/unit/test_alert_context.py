@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from shared.alerts.context import context_of, standing_out
+from shared.domain.definition import Counts
 from shared.domain.rollup import Stats
-from shared.domain.slo import Counts, Slo
+from shared.domain.slo import Slo
 from shared.slo.contributors import Contributor, Contributors
 from shared.store.protocol import Put, Unavailable
 from shared.store.sqlite import SqliteStore

@@ -42,7 +42,7 @@ for _slo in SHIPPED["slos"]:
 
 
 def config_of(data: dict[str, Any]) -> SloConfig:
-    from shared.domain.slo import parse_slos
+    from shared.domain.slo_file import parse_slos
 
     config = parse_slos(data, registry(), source="test", digest=digest_of(data))
     return replace(config, burn=load_burn_windows(CONFIG))

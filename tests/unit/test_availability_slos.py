@@ -11,7 +11,8 @@ from shared.alerts.alerting import AlertRun
 from shared.components import load_components
 from shared.domain.heartbeat import Agents
 from shared.domain.metric import Registry
-from shared.domain.slo import SloConfig, parse_slos
+from shared.domain.slo import SloConfig
+from shared.domain.slo_file import parse_slos
 from shared.notify import wording
 from shared.run_guard import RUN
 from shared.store.protocol import Store

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.domain.slo import Definition
+from shared.domain.definition import Definition
 from shared.metrics.fold import fold
 from shared.metrics.layout import FOLD_RUN, block_path, month_path, slots_path
 from shared.metrics.rollup_codec import decode_slots

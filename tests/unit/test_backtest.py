@@ -13,9 +13,10 @@ import pytest
 
 from shared.alerts.alerting import run_alert_rules
 from shared.components import load_components
+from shared.domain.definition import Definition
 from shared.domain.exclusion import Exclusion, Span
 from shared.domain.replay import Firing
-from shared.domain.slo import Definition, Slo, SloConfig
+from shared.domain.slo import Slo, SloConfig
 from shared.metrics.fold import fold
 from shared.metrics.layout import FOLD_RUN, slots_path
 from shared.metrics.rollup_codec import decode_slots

@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from shared.domain.budget import budget_spent, burn_rate, error_budget, forecast
-from shared.domain.slo import Counts
+from shared.domain.definition import Counts
 from tests.core import shipped
 
 DAY = 86_400

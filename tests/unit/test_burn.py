@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from shared.domain.budget import burn_rate
 from shared.domain.burn import Burning, Pair, burns, can_fire, scaled
+from shared.domain.definition import Counts
 from shared.domain.faults import ConfigError
-from shared.domain.slo import Counts
 from shared.notify.wording import sentence
 from shared.slo_loader import load_burn_windows
 from shared.store.protocol import Store

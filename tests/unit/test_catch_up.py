@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from shared.domain.alert import Facts, Memory, Rule, State, Step
 from shared.domain.catch_up import CATCH_UP, LATE, Decided, Judged, catch_up, seconds_seen
+from shared.domain.definition import Counts
 from shared.domain.replay import SLOT, Slots, facts, transitions
-from shared.domain.slo import Counts
 from tests.unit.test_replay import BROKEN, EMPTY, FINE, START, rule_of, rules, stretches
 
 Counted = tuple[int, int]

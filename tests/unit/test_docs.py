@@ -34,6 +34,7 @@ from shared.api.http import Problem
 from shared.components import load_components
 from shared.domain import notification
 from shared.domain.aggregate import AHEAD_MS, OLDEST_MS
+from shared.domain.alert_policy import AlertPolicy
 from shared.domain.building import LARGEST
 from shared.domain.cumulative import LOOKBACK_BLOCKS
 from shared.domain.heartbeat import FORGOTTEN_AFTER_MS, MAX_AGENTS, Agents, Pace
@@ -42,7 +43,7 @@ from shared.domain.plans import Plans
 from shared.domain.pricing import Pricing
 from shared.domain.series import MAX_LABEL_LENGTH, MAX_LABELS, split_key
 from shared.domain.sketch import SMALLEST
-from shared.domain.slo import AlertPolicy, SloSpec
+from shared.domain.slo_file import SloSpec
 from shared.domain.spending import Spending
 from shared.domain.storage import KEEP as STORAGE_KEEP
 from shared.flags import CACHE_SECONDS, flatten, load_defaults

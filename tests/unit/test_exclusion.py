@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.domain.definition import Counts
 from shared.domain.exclusion import Exclusion, Span, in_force, merged, outward, remaining, seconds_within, within
-from shared.domain.slo import Counts
 from shared.domain.slots import SlotRow
 from shared.slo.history import Window
 from tests.unit.test_slo_history import ERRORS, ROWS, SINGLE, SLOT, START, STARTS

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from shared.alerts.alerting import run_alert_rules
 from shared.domain import sketch
 from shared.domain.building import BLOCK_MS
+from shared.domain.definition import Counts
 from shared.domain.metric import Registry
 from shared.domain.metric_query import MAX_DOCUMENTS, QUANTILES, InvalidQuery, MetricQuery, parse_query
 from shared.domain.query_cells import MAX_GROUPS, OTHER, Selection, group_of, point
 from shared.domain.query_range import DAY, HOUR, Stored
 from shared.domain.rollup import Stats, shard_of, stats_of
 from shared.domain.series import key_of
-from shared.domain.slo import Counts
 from shared.metrics.layout import FOLD_RUN, block_path, day_of, whole_day_path
 from shared.metrics.query import Answer, TooManyDocuments, read_stored, run_query
 from shared.metrics.rollup_codec import encode_rollup

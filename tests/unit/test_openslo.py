@@ -22,7 +22,7 @@ from scripts.slo_config.openslo_export import exported
 from scripts.slo_config.source import Proposal, read
 from scripts.upload_slo_config import main
 from shared.domain.faults import ConfigError
-from shared.domain.slo import parse_slos
+from shared.domain.slo_file import parse_slos
 from shared.slo_loader import load_registry
 from shared.store.protocol import Put
 from shared.store.sqlite import SqliteStore

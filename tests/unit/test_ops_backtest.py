@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from functions.ops_api.backtest import _asked, entry_of
-from shared.domain.slo import AlertPolicy, parse_slos
+from shared.domain.alert_policy import AlertPolicy
+from shared.domain.slo_file import parse_slos
 from shared.metrics.layout import FOLD_RUN
 from shared.store.protocol import Store
 from shared.store.sqlite import SqliteStore

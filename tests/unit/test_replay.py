@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.alert import Facts, Memory, Rule, State, Step, judge, rules_of, step
+from shared.domain.alert_policy import AlertPolicy
 from shared.domain.burn import Burning, Pair
+from shared.domain.definition import Counts
 from shared.domain.exclusion import Span, merged, seconds_within
 from shared.domain.replay import SLOT, VERDICTS, Firing, Slots, facts, replay, transitions, verdicts
-from shared.domain.slo import AlertPolicy, Counts, Slo
+from shared.domain.slo import Slo
 from shared.slo_loader import load_burn_windows
 from tests.core import CONFIG, shipped
 

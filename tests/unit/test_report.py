@@ -13,10 +13,10 @@ import pytest
 
 from shared.alerts.marks import mark_false
 from shared.domain import report
+from shared.domain.definition import Counts
 from shared.domain.exclusion import Exclusion, Span
 from shared.domain.reconciled import Reconciliation
 from shared.domain.report import TARGETS, Incident, Measured, Target, verdict
-from shared.domain.slo import Counts
 from shared.slo.exclusions import add
 from shared.slo.success_report import _Maker
 from shared.store.protocol import Create, Merge, Put, Store

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain.cumulative import Exponential, Histogram, Point, histogram_stats
+from shared.domain.definition import Definition
 from shared.domain.fit import fit, is_other
 from shared.domain.rollup import SHARDS, Gathered, Stats, distribution, merge, shard_of, stats_of
 from shared.domain.series import key_of, split_key
-from shared.domain.slo import Definition
 from shared.domain.slots import count_definitions
 from shared.metrics.points_codec import decode_points
 from shared.metrics.rollup_codec import MAX_PAYLOAD, decode_rollup, encode_fitted, encode_rollup

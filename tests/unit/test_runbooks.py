@@ -18,7 +18,7 @@ import pytest
 from scripts.manifest import ROOT, load
 from scripts.ops.__main__ import parser
 from shared.domain.alert import rules_of
-from shared.domain.slo import parse_slos
+from shared.domain.slo_file import parse_slos
 from shared.slo_loader import load_file, load_registry
 from tests.gcloud import faults_of, require_gcloud
 

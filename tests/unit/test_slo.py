@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.domain.alert_policy import AlertPolicy
+from shared.domain.definition import Counts, Definition
 from shared.domain.faults import ConfigError
-from shared.domain.slo import AlertPolicy, Counts, Definition, Slo, parse_slos
+from shared.domain.slo import Slo
+from shared.domain.slo_file import parse_slos
 from tests.core import CONFIG, registry, shipped
 
 TOTALS = st.one_of(st.integers(1, 300), st.integers(1, 10**15))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.domain.slo import Counts, Definition
+from shared.domain.definition import Counts, Definition
 from shared.domain.slots import SlotRow
 from shared.metrics.layout import slots_path
 from shared.metrics.rollup_codec import encode_slots

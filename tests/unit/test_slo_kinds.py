@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.calendar_window import CalendarWindow
+from shared.domain.definition import Counts, Definition
 from shared.domain.faults import ConfigError
-from shared.domain.slo import Counts, Definition
 from shared.domain.slots import SLOTS_A_DAY, SlotRow
 from shared.metrics.layout import month_path, slots_path
 from shared.metrics.rollup_codec import encode_slots

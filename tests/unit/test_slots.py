@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.cumulative import Histogram, histogram_stats
+from shared.domain.definition import Counts, Definition
 from shared.domain.rollup import Gathered, Stats, stats_of
 from shared.domain.series import key_of
-from shared.domain.slo import Counts, Definition
 from shared.domain.slots import MOST_EVENTS, SLOTS_A_DAY, SlotRow, add_up, count_definitions
 from shared.metrics.layout import month_path, slots_path
 from shared.metrics.rollup_codec import decode_slots, encode_slots
