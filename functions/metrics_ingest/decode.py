@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import AbstractContextManager, nullcontext
-from hashlib import blake2b
-from typing import Annotated, Literal
 
 import msgspec
 
-from shared.domain.aggregate import aggregate, aggregate_series, aggregate_weighted
+from functions.metrics_ingest.forms import (
+    BATCH_ID,
+    MAX_METRICS,
+    UNREADABLE,
+    Metric,
+    Rejected,
+    SeriesPoints,
+    WeightedMetric,
+    aggregate_metrics,
+    hash_of,
+)
+from functions.metrics_ingest.one_by_one import read_one_by_one
+from shared.domain.aggregate import aggregate, aggregate_series
 from shared.domain.building import Batch, Suspect
 from shared.domain.series import SeriesTable
 
-MAX_METRICS = 10_000  # and series
-MAX_WEIGHT = 1000
 SMALL = 256 * 1024
-BATCH_ID = re.compile(r"[A-Za-z0-9._:\-]{8,128}")
 _ANYHOW = nullcontext()
-
-
-class Metric(msgspec.Struct, gc=False):
-    """`labels` stays JSON as sent. `aggregation` is checked only: how a metric is read stands in the registry."""
-
-    name: str
-    value: float
-    timestamp: int
-    labels: msgspec.Raw = msgspec.Raw(b"{}")
-    aggregation: Literal["sum", "avg", "p95", "count"] | None = None
-
-
-Weight = Annotated[int, msgspec.Meta(ge=1, le=MAX_WEIGHT)]
-
-
-class WeightedMetric(Metric, gc=False):
-    """`weight`: how many events the sample stands for."""
-
-    weight: Weight = 1
-
-
-class SeriesPoints(msgspec.Struct, gc=False):
-    """The compact form of the metrics of one series: the n-th timestamp is of the n-th value."""
-
-    name: str
-    times: list[int]
-    values: list[float]
-    labels: msgspec.Raw = msgspec.Raw(b"{}")
-    weight: Weight = 1
 
 
 class _Body(msgspec.Struct):
@@ -66,10 +43,6 @@ _decode = msgspec.json.Decoder(_Body).decode
 _decode_weighted = msgspec.json.Decoder(_WeightedBody).decode
 parse_labels = msgspec.json.Decoder().decode
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # RecursionError: nested too deeply
-
-Rejected = list[dict[str, object]]
-
 
 def read_batch(
     body: bytes, table: SeriesTable, now_ms: int, alone: AbstractContextManager[object] = _ANYHOW
@@ -87,8 +60,6 @@ def read_batch(
         batch = None if is_small else _sound(body, table, now_ms)
         if batch is not None:
             return batch, []
-        from functions.metrics_ingest.one_by_one import read_one_by_one  # late: most batches are sound
-
         return read_one_by_one(body, table, now_ms)
 
 
@@ -117,11 +88,3 @@ def _read_sound(body: bytes, table: SeriesTable, now_ms: int) -> Batch:
     if b'"weight"' in body:  # rarely so: a field more in each metric would cost all the others
         return aggregate_metrics(_decode_weighted(body).metrics, batch_hash, table, now_ms)
     return aggregate(metrics, batch_hash, table, now_ms)  # type: ignore[arg-type]  # Raw is a buffer
-
-
-def aggregate_metrics(metrics: list[WeightedMetric], batch_hash: bytes, table: SeriesTable, now_ms: int) -> Batch:
-    return aggregate_weighted(metrics, batch_hash, table, now_ms)  # type: ignore[arg-type]  # Raw is a buffer
-
-
-def hash_of(batch_id: str) -> bytes:
-    return blake2b(batch_id.encode(), digest_size=8).digest()

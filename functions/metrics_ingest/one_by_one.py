@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from functions.metrics_ingest.decode import (
+from functions.metrics_ingest.forms import (
     BATCH_ID,
     MAX_METRICS,
     MAX_WEIGHT,

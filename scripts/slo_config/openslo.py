@@ -12,13 +12,12 @@ from typing import Any
 
 from scripts.slo_config import openslo_alert, openslo_indicator
 from scripts.slo_config.openslo_indicator import Indicator
-from scripts.slo_config.yaml_parts import Part, documents
+from scripts.slo_config.openslo_objects import Objects
+from scripts.slo_config.yaml_parts import Part
 from shared.domain.faults import ConfigError
 from shared.domain.metric import Registry
 from shared.domain.slo_file import slug_of
 
-VERSION = "openslo/v1"
-KINDS = ("SLO", "SLI", "Service", "AlertPolicy", "AlertCondition", "AlertNotificationTarget")
 _CALENDAR = {"1d": "day", "1w": "week", "1M": "month", "1Q": "quarter"}
 _FAULT = re.compile(r"slos\[(\d+)\]\.?([^:]*): (.*)", re.DOTALL)
 _QUANTILE = re.compile(r"(.+)_p(50|75|90|95|99)")
@@ -40,61 +39,6 @@ class _Entry:
     label: str
     data: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
-
-
-class Objects:
-    """The documents of a file by kind and name."""
-
-    def __init__(self, text: str, source: str, faults: list[str], notes: list[str]) -> None:
-        self.found: dict[tuple[str, str], Part] = {}
-        self.used: set[tuple[str, str]] = set()
-        for n, data in enumerate((d for d in documents(text, source) if d is not None), start=1):
-            if not isinstance(data, dict):
-                faults.append(f"document {n}: must be a mapping")
-                continue
-            kind, metadata = data.get("kind"), data.get("metadata")
-            name = metadata.get("name") if isinstance(metadata, dict) else None
-            part = Part(data, f"document {n} ({kind} {name})", "", faults, notes)
-            if data.get("apiVersion") != VERSION:
-                part.fault("apiVersion", f"must be {VERSION}")
-            if kind not in KINDS:
-                part.fault("kind", f"nothing here goes by a {kind}; known: {', '.join(KINDS)}")
-            elif name_of(part) is not None:
-                key = (str(kind), str(name))
-                if key in self.found:
-                    part.fault("metadata.name", f"is that of {self.found[key].label} too")
-                self.found.setdefault(key, part)
-
-    def of(self, kind: str) -> list[Part]:
-        return [part for (found, _), part in self.found.items() if found == kind]
-
-    def refer(self, part: Part, name: str, kind: str) -> Part | None:
-        """What a field that names an object means; None with a fault where there is no such object."""
-        wanted = part.text(name)
-        if wanted is None:
-            return None
-        found = self.found.get((kind, wanted))
-        if found is None:
-            part.fault(name, f"there is no {kind} {wanted!r} in the file")
-        self.used.add((kind, wanted))
-        return found
-
-
-def name_of(part: Part) -> str | None:
-    """`metadata.name`; what else stands in `metadata` is checked and noted."""
-    metadata = part.part("metadata")
-    if metadata is None:
-        return None
-    metadata.only("name", "displayName", "labels", "annotations")
-    metadata.note("labels", *(() if part.value.get("kind") == "SLO" else ("displayName",)))
-    annotations = metadata.part("annotations", required=False)
-    for name in annotations.value if annotations else ():
-        if annotations and str(name).startswith("f0ops."):
-            if part.value.get("kind") != "AlertPolicy" or name not in openslo_alert.ANNOTATIONS:
-                annotations.fault(name, f"known, in an AlertPolicy: {', '.join(openslo_alert.ANNOTATIONS)}")
-        elif annotations:
-            annotations.note(name)
-    return metadata.text("name")
 
 
 def convert(text: str, source: str, registry: Registry) -> Converted:

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
+from scripts.slo_config.openslo_annotations import NUMBERS, OWN, SWITCHES, THRESHOLD
+from scripts.slo_config.openslo_objects import Objects, name_of
 from scripts.slo_config.yaml_parts import Part
 from shared.domain.alert_policy import Channel, Severity
 
-if TYPE_CHECKING:
-    from scripts.slo_config.openslo import Objects
-
-THRESHOLD = "f0ops.threshold"
-NUMBERS = {"f0ops.minEvents": "min_events", "f0ops.minFailures": "min_failures"}
-SWITCHES = {"f0ops.burnRates": "burn_rates", "f0ops.incident": "incident"}
-TEXTS = {
-    "f0ops.keepFiringFor": "keep_firing_for", "f0ops.noData": "no_data", "f0ops.impact": "impact",
-    "f0ops.runbook": "runbook",
-}  # fmt: skip
-OWN = {**NUMBERS, **SWITCHES, **TEXTS}  # annotation → field of `alert`
-ANNOTATIONS = ("f0ops.channels", THRESHOLD, *OWN)
 SEVERITIES = {**{own: own for own in get_args(Severity)}, "page": "critical", "ticket": "warning"}
 
 
@@ -115,8 +105,6 @@ def _annotations(found: Part) -> dict[str, Any]:
 
 def _object(part: Part, reference: str, kind: str, objects: Objects) -> Part | None:
     """Inline, or what is referred to."""
-    from scripts.slo_config.openslo import name_of
-
     if reference in part.value:
         part.only(reference)
         return objects.refer(part, reference, kind)

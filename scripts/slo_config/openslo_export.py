@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from scripts.slo_config.openslo_alert import OWN, SWITCHES, THRESHOLD
+from scripts.slo_config.openslo_annotations import OWN, SWITCHES, THRESHOLD
 from shared.domain.durations import SLOT_SECONDS
 from shared.domain.faults import ConfigError
 from shared.domain.metric import Registry

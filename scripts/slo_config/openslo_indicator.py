@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from scripts.slo_config.openslo_objects import Objects, name_of
 from scripts.slo_config.yaml_parts import Part
-
-if TYPE_CHECKING:
-    from scripts.slo_config.openslo import Objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +21,6 @@ class Indicator:
 
 def indicator(spec: Part, objects: Objects) -> Indicator | None:
     """Of an SLO's `spec`; None where a fault keeps it from being made."""
-    from scripts.slo_config.openslo import name_of
-
     if ("indicator" in spec.value) == ("indicatorRef" in spec.value):
         spec.fault("indicator", "either indicator or indicatorRef")
         return None

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from functions.metrics_ingest.decode import hash_of
+from functions.metrics_ingest.forms import hash_of
 from shared.domain.building import BLOCK_MS, Batch, BatchBuilder
 from shared.domain.cumulative import Histogram, Point, Value, histogram_stats, stream_id
 from shared.domain.series import Series, SeriesTable

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from functions.metrics_ingest.decode import hash_of
+from functions.metrics_ingest.forms import hash_of
 from shared.domain.building import Batch
 from shared.domain.cumulative import Point
 from shared.domain.heartbeat import Agents, Pace

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,20 @@ def imports_of_what_is_not_deployed(sources: Sources) -> list[str]:
     ]
 
 
+def circle_of_imports(sources: Sources) -> list[str]:
+    """Modules each of which imports the next one, the first also the last; be it late, or for its types only."""
+    names = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in sources}
+    needs: dict[str, set[str]] = {}
+    for name, path in names.items():
+        found = set(imports(ast.parse(sources[path])))
+        needs[name] = (found | {full.rpartition(".")[0] for full in found}) & names.keys()
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        return [str(name) for name in error.args[1]]
+    return []
+
+
 def traces_of_a_machine(sources: Sources) -> list[str]:
     return [
         f"{path}:{n}: {what}: {found.group()}"
@@ -245,6 +260,10 @@ def test_only_bootstrap_makes_adapters() -> None:
 
 def test_what_is_deployed_imports_nothing_that_is_not() -> None:
     assert imports_of_what_is_not_deployed(modules(*DEPLOYED)) == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circle_of_imports(modules("main.py", "functions/", "shared/", "scripts/", "demo/", "bench/", "tests/")) == []
 
 
 def test_nothing_committed_tells_of_the_machine_it_was_written_on() -> None:
@@ -351,6 +370,22 @@ def test_an_adapter_in_other_hands_is_found(planted: str) -> None:
 @pytest.mark.parametrize("planted", ["import scripts.manifest", "from tests.core import KEY", "from demo import clock"])
 def test_an_import_of_what_is_not_deployed_is_found(planted: str) -> None:
     assert len(imports_of_what_is_not_deployed({"functions/a/handler.py": planted})) == 1
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "from shared.b import y",
+        "import shared.b",
+        "from shared import b",
+        "def f():\n    from shared.b import y",
+        "if TYPE_CHECKING:\n    from shared.b import y",
+    ],
+)
+def test_an_import_that_closes_a_circle_is_found(planted: str) -> None:
+    rest = {"shared/__init__.py": "", "shared/b.py": "from shared.c import z", "shared/c.py": "import shared.a"}
+    assert set(circle_of_imports({"shared/a.py": planted, **rest})) == {"shared.a", "shared.b", "shared.c"}
+    assert circle_of_imports({"shared/a.py": "", **rest}) == []
 
 
 @pytest.mark.parametrize(

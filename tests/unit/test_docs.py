@@ -22,7 +22,8 @@ import pytest
 
 from bench.cost import KINDS, ONE_EACH, SHAPES, beyond_free, dollars, measured, operations_a_day
 from functions.metrics_ingest.body import MAX_HELD
-from functions.metrics_ingest.decode import MAX_METRICS, MAX_WEIGHT, read_batch
+from functions.metrics_ingest.decode import read_batch
+from functions.metrics_ingest.forms import MAX_METRICS, MAX_WEIGHT
 from functions.metrics_ingest.handler import MAX_BODY
 from functions.metrics_ingest.ingest import OWN_EVERY_SECONDS
 from functions.metrics_ingest.otlp import MAX_DECODED, MAX_SENT

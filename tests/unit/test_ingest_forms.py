@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.metrics_ingest.decode import MAX_METRICS, MAX_WEIGHT, read_batch
+from functions.metrics_ingest.decode import read_batch
+from functions.metrics_ingest.forms import MAX_METRICS, MAX_WEIGHT
 from functions.metrics_ingest.one_by_one import MOST_TOLD
 from shared.domain.building import BLOCK_MS
 from shared.domain.rollup import Stats
