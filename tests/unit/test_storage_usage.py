@@ -120,7 +120,7 @@ def run(
 
 
 def hasty() -> CloudListing:
-    return CloudListing("test", time.monotonic, answer_seconds=0.5, retry_seconds=0.4)
+    return CloudListing("test", time.monotonic, answer_seconds=10, retry_seconds=0.4)
 
 
 def stored(store: Store, day: str = DAY) -> dict[str, tuple[int, int]]:
