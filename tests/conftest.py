@@ -44,12 +44,15 @@ def sqlite_store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 @pytest.fixture
 def firestore_store(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FirestoreStore]:
-    """A store in a project of its own, so nothing of another test is in it. The environment names the emulator."""
+    """A store in a project of its own, so nothing of another test is in it. The environment names the emulator.
+
+    Its deadline is longer than in production: a busy machine must not look like a store that is down.
+    """
     from shared.store.firestore import FirestoreStore
 
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator)
     project = f"test-{secrets.token_hex(6)}"
-    store = FirestoreStore(project)
+    store = FirestoreStore(project, deadline=30)
     yield store
     store.close()
     forget(emulator, project)
