@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from flask import Request, Response
@@ -14,29 +15,39 @@ from shared.api.http import Problem, answer, require_method
 from shared.bootstrap import App
 
 MAX_BODY = 1024 * 1024
-JSON_PATHS = ("/", "/metricsIngest", "/api/metrics")  # the second where the function is called by its own address
 HEARTBEAT = "/api/metrics/heartbeat/"
 
 
 def handle(request: Request, app: App) -> Response:
     now = app.clock()
-    ingest = app.part(Ingest)
     path = request.path.removeprefix("/metricsIngest/") if request.path.startswith("/metricsIngest/") else request.path
     path = "/" + path.lstrip("/")
-    if path == "/v1/metrics":
-        from functions.metrics_ingest.otlp import receive  # not every app sends OpenTelemetry
-
-        return receive(request, app, ingest, now)
-    if path not in JSON_PATHS and not path.startswith(HEARTBEAT):
+    receive = PATHS.get(HEARTBEAT if path.startswith(HEARTBEAT) else path)
+    if receive is None:
         raise Problem(404, "not_found", "metrics go to /api/metrics, OpenTelemetry's to /v1/metrics")
+    return receive(request, path, app, app.part(Ingest), now)
+
+
+def _batch(request: Request, path: str, app: App, ingest: Ingest, now: datetime) -> Response:
     require_method(request, "POST")
     auth.require_ingest_key(request, app.settings)
     with read_body(request, app.part(Held), MAX_BODY, MAX_BODY) as body:
-        if path.startswith(HEARTBEAT):
-            from functions.metrics_ingest.heartbeat import beat
-
-            return answer(beat(path.removeprefix(HEARTBEAT), body, app, ingest, now), 202)
         return answer(take(body, ingest, now), 202)
+
+
+def _heartbeat(request: Request, path: str, app: App, ingest: Ingest, now: datetime) -> Response:
+    from functions.metrics_ingest.heartbeat import beat
+
+    require_method(request, "POST")
+    auth.require_ingest_key(request, app.settings)
+    with read_body(request, app.part(Held), MAX_BODY, MAX_BODY) as body:
+        return answer(beat(path.removeprefix(HEARTBEAT), body, app, ingest, now), 202)
+
+
+def _otlp(request: Request, path: str, app: App, ingest: Ingest, now: datetime) -> Response:
+    from functions.metrics_ingest.otlp import receive  # not every app sends OpenTelemetry
+
+    return receive(request, app, ingest, now)
 
 
 def take(body: bytes, ingest: Ingest, now: datetime) -> dict[str, object]:
@@ -50,3 +61,14 @@ def take(body: bytes, ingest: Ingest, now: datetime) -> dict[str, object]:
     if batch.dropped:
         result["droppedLabels"] = batch.dropped
     return result
+
+
+# Nothing else is answered. What ends with a slash goes on with a name, but for the root; `/metricsIngest` is where the
+# function is called by its own address.
+PATHS: Mapping[str, Callable[[Request, str, App, Ingest, datetime], Response]] = {
+    "/": _batch,
+    "/metricsIngest": _batch,
+    "/api/metrics": _batch,
+    HEARTBEAT: _heartbeat,
+    "/v1/metrics": _otlp,
+}

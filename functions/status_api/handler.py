@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,6 @@ BADGE = "/api/status/badge.svg"
 SCRIPT = "/status-badge.js"
 FEEDS = {"/history.atom": "application/atom+xml", "/history.rss": "application/rss+xml"}
 EVERYWHERE = frozenset((HEALTHZ, BADGE, SCRIPT, *FEEDS))  # and the API v2: for pages of other sites too
-PAGES = ("/", "/status")
 HISTORY = "/status/history"
 INCIDENTS = "/status/incidents/"
 V2 = "/api/v2/"
@@ -65,32 +64,10 @@ class _Gate:
 
 
 def _answer(request: Request, path: str, app: App, served: Served, now: datetime) -> Response:
-    """Each imports what it needs when it is first asked for: healthz answers without the template engine."""
-    if path == HEALTHZ:
-        return _healthz(request, served, now)
-    if path in PAGES:
-        return _page(request, app, served, now, "/status")
-    if path == HISTORY or path.startswith(INCIDENTS):
-        return _page(request, app, served, now, path)
-    if path.startswith(V2):
-        return _v2(request, app.settings.public_url, served, now, path.removeprefix(V2))
-    if path in FEEDS:
-        return _feed(request, app.settings.public_url, served, path)
-    if path == BADGE:
-        from shared.status_page import badge
-
-        state = badge.word(served, now)
-        drawn = _once(served, path, state, lambda: (badge.picture(state), "image/svg+xml", _EMBEDDED))
-        return answers.send(request, drawn)
-    if path == SCRIPT:
-        from shared.status_page import badge
-
-        ready = _once(
-            served, path, "", lambda: (badge.script(served), "text/javascript; charset=utf-8", _EMBEDDED),
-            caching=_SCRIPT_CACHING if served.enabled else answers.CACHING,
-        )  # fmt: skip
-        return answers.send(request, ready)
-    raise Problem(404, "not_found", "there is nothing at this address")
+    show = PATHS.get(INCIDENTS if path.startswith(INCIDENTS) else V2 if path.startswith(V2) else path)
+    if show is None:
+        raise Problem(404, "not_found", "there is nothing at this address")
+    return show(request, path, app, served, now)
 
 
 def _once(
@@ -107,7 +84,7 @@ def _once(
     return known[1]
 
 
-def _healthz(request: Request, served: Served, now: datetime) -> Response:
+def _healthz(request: Request, path: str, app: App, served: Served, now: datetime) -> Response:
     """200, and 503 while nothing could ever be read; with `?strict=1` also during an outage."""
     status = 200 if served.reachable or served.snapshot else 503
     if status == 200 and request.query_string and _is_strict_outage(request, served):
@@ -138,8 +115,10 @@ def _is_strict_outage(request: Request, served: Served) -> bool:
     )
 
 
-def _page(request: Request, app: App, served: Served, now: datetime, path: str) -> Response:
+def _page(request: Request, path: str, app: App, served: Served, now: datetime) -> Response:
     from shared.status_page import page
+
+    path = "/status" if path == "/" else path
 
     def headers() -> Headers:
         return [
@@ -176,9 +155,10 @@ def _page(request: Request, app: App, served: Served, now: datetime, path: str) 
     return answers.send(request, ready(path, lambda: page.render_event(served, now, told), stamp), status)
 
 
-def _v2(request: Request, public_url: str, served: Served, now: datetime, name: str) -> Response:
+def _v2(request: Request, path: str, app: App, served: Served, now: datetime) -> Response:
     from shared.status_page import statuspage_v2
 
+    name = path.removeprefix(V2)
     if name not in statuspage_v2.NAMES:
         raise Problem(404, "not_found", "there is nothing at this address")
     _require_view(served)
@@ -188,25 +168,43 @@ def _v2(request: Request, public_url: str, served: Served, now: datetime, name: 
     old = view.outdated(snapshot, now)
 
     def make() -> tuple[bytes, str, Headers]:
-        body = statuspage_v2.V2(snapshot, public_url, outdated=old).answer(name)
+        body = statuspage_v2.V2(snapshot, app.settings.public_url, outdated=old).answer(name)
         return json.dumps(body, ensure_ascii=False).encode(), "application/json; charset=utf-8", headers
 
     headers = [*answers.BARE, *answers.CORS]
-    return answers.send(request, _once(served, V2 + name, str(old), make))
+    return answers.send(request, _once(served, path, str(old), make))
 
 
-def _feed(request: Request, public_url: str, served: Served, path: str) -> Response:
+def _feed(request: Request, path: str, app: App, served: Served, now: datetime) -> Response:
     from shared.status_page import feeds
 
     if served.enabled:
         _require_view(served)
 
     def make() -> tuple[bytes, str, Headers]:
-        found = feeds.feed(served, public_url)
+        found = feeds.feed(served, app.settings.public_url)
         body = feeds.atom(found) if path.endswith("atom") else feeds.rss(found)
         return body, f"{FEEDS[path]}; charset=utf-8", [*answers.BARE, *answers.CORS]
 
     return answers.send(request, _once(served, path, "", make))
+
+
+def _badge(request: Request, path: str, app: App, served: Served, now: datetime) -> Response:
+    from shared.status_page import badge
+
+    state = badge.word(served, now)
+    drawn = _once(served, path, state, lambda: (badge.picture(state), "image/svg+xml", _EMBEDDED))
+    return answers.send(request, drawn)
+
+
+def _script(request: Request, path: str, app: App, served: Served, now: datetime) -> Response:
+    from shared.status_page import badge
+
+    ready = _once(
+        served, path, "", lambda: (badge.script(served), "text/javascript; charset=utf-8", _EMBEDDED),
+        caching=_SCRIPT_CACHING if served.enabled else answers.CACHING,
+    )  # fmt: skip
+    return answers.send(request, ready)
 
 
 def _require_view(served: Served) -> None:
@@ -215,3 +213,18 @@ def _require_view(served: Served) -> None:
         raise Problem(503, "disabled", "the status page is switched off", headers={"Retry-After": "60"})
     if served.snapshot is None and not served.reachable:
         raise Problem(503, "status_unknown", "the status cannot be read at the moment", headers={"Retry-After": "5"})
+
+
+# Nothing else is answered. What ends with a slash goes on with a name, but for the root. Each imports what it needs
+# when it is first asked for: healthz answers without the template engine.
+PATHS: Mapping[str, Callable[[Request, str, App, Served, datetime], Response]] = {
+    "/": _page,
+    "/status": _page,
+    HISTORY: _page,
+    INCIDENTS: _page,
+    HEALTHZ: _healthz,
+    V2: _v2,
+    **dict.fromkeys(FEEDS, _feed),
+    BADGE: _badge,
+    SCRIPT: _script,
+}
