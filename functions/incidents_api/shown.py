@@ -13,7 +13,7 @@ from shared.domain.incident_alerts import firing
 from shared.domain.incident_stats import Life, life_of
 from shared.domain.postmortem import standing
 from shared.domain.snapshot import public_id
-from shared.domain.status import is_shown
+from shared.domain.status import has_page
 from shared.domain.timeline import count
 from shared.status_page.told import link
 
@@ -36,13 +36,13 @@ def incident(name: str, data: Mapping[str, Any], now: datetime, page: str) -> di
 
 
 def summary(name: str, data: Mapping[str, Any], now: datetime, page: str) -> dict[str, Any]:
-    """Without its entries, but for the last one. `publicUrl` is null where the public does not see it."""
+    """Without its entries, but for the last one. `publicUrl` is null where the public has no page of it."""
     last = data["updates"][-1] if data["updates"] else None
     total = count(data)
     return {
         "id": name,
         **{field: outward(data.get(field)) for field in FIELDS},
-        "publicUrl": urljoin(page, link(public_id(name, data))) if is_shown(data, now) else None,
+        "publicUrl": urljoin(page, link(public_id(name, data))) if has_page(data, now) else None,
         "firingAlertIds": firing(data),
         "postmortemState": standing(data, now),
         "allowed": list(allowed_from(data["status"])),

@@ -19,12 +19,14 @@ from shared.status_page import healthz, view
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
+    from shared.status_page.past import Whole
 
 HEALTHZ = "/api/status/healthz"
 BADGE = "/api/status/badge.svg"
 SCRIPT = "/status-badge.js"
 FEEDS = {"/history.atom": "application/atom+xml", "/history.rss": "application/rss+xml"}
 EVERYWHERE = frozenset((HEALTHZ, BADGE, SCRIPT, *FEEDS))  # and the API v2: for pages of other sites too
+BELOW = "/status/"  # what is not there is told as a page too: it is a person who mistyped it
 HISTORY = "/status/history"
 INCIDENTS = "/status/incidents/"
 V2 = "/api/v2/"
@@ -64,7 +66,7 @@ class _Gate:
 
 
 def _answer(request: Request, path: str, app: App, served: Served, now: datetime) -> Response:
-    show = PATHS.get(INCIDENTS if path.startswith(INCIDENTS) else V2 if path.startswith(V2) else path)
+    show = PATHS.get(path) or next((PATHS[start] for start in (BELOW, V2) if path.startswith(start)), None)
     if show is None:
         raise Problem(404, "not_found", "there is nothing at this address")
     return show(request, path, app, served, now)
@@ -136,15 +138,29 @@ def _page(request: Request, path: str, app: App, served: Served, now: datetime) 
         return _once(served, key, stamp, lambda: (make(), "text/html; charset=utf-8", headers()))
 
     status = 200 if served.reachable or served.snapshot else 503
-    if path == HISTORY:
-        return answers.send(request, ready(path, lambda: page.render_history(served, now)), status)
-    if not path.startswith(INCIDENTS):
+    if path == "/status":
         return answers.send(request, ready(path, lambda: page.render(served, now)), status)
-    name = path.removeprefix(INCIDENTS)
-    event = page.event(served, name)
-    if event is None:  # one answer for all names that do not exist, or they would fill the memory
-        missing = ready("missing", lambda: page.render_missing(served, now))
-        return answers.send(request, missing, 404 if served.enabled and served.snapshot else status)
+    complete = True
+    if path == HISTORY:
+        whole = _whole(app, served)
+        number = page.history_page(whole, request.args.get("page", "1"))
+        if number is not None:
+            html = _once(
+                whole, f"{path} {number}", page.age(served, now),
+                lambda: (page.render_history(whole, now, number), "text/html; charset=utf-8", headers()),
+            )  # fmt: skip
+            return answers.send(request, html, status)
+    name = path.removeprefix(INCIDENTS) if path.startswith(INCIDENTS) else ""
+    event = page.event(served, name) if name else None
+    if event is None and name:
+        whole = _whole(app, served)
+        event, complete = page.event(whole, name), whole.complete
+    if event is None:  # one answer for all that is not there, or it would fill the memory
+        if not (served.enabled and served.snapshot):
+            return answers.send(request, ready("missing", lambda: page.render(served, now)), status)
+        key = "missing" if complete else "unread"
+        missing = ready(key, lambda: page.render_missing(served, now, complete=complete))
+        return answers.send(request, missing, 404 if complete else 503)
     from shared.status_page.timelines import Timelines
 
     told = app.part(Timelines).whole(served, event)
@@ -155,6 +171,13 @@ def _page(request: Request, path: str, app: App, served: Served, now: datetime) 
     return answers.send(request, ready(path, lambda: page.render_event(served, now, told), stamp), status)
 
 
+def _whole(app: App, served: Served) -> Whole:
+    """What is served, with what has left the snapshot: one read more for each change of that."""
+    from shared.status_page.past import Past
+
+    return app.part(Past).whole(served)
+
+
 def _v2(request: Request, path: str, app: App, served: Served, now: datetime) -> Response:
     from shared.status_page import statuspage_v2
 
@@ -162,6 +185,8 @@ def _v2(request: Request, path: str, app: App, served: Served, now: datetime) ->
     if name not in statuspage_v2.NAMES:
         raise Problem(404, "not_found", "there is nothing at this address")
     _require_view(served)
+    if name in statuspage_v2.LONG:
+        served = _whole(app, served)
     snapshot = served.snapshot
     if snapshot is None:
         raise Problem(503, "no_data", "nothing has been measured yet", headers={"Retry-After": "60"})
@@ -180,13 +205,14 @@ def _feed(request: Request, path: str, app: App, served: Served, now: datetime) 
 
     if served.enabled:
         _require_view(served)
+    whole = _whole(app, served)
 
     def make() -> tuple[bytes, str, Headers]:
-        found = feeds.feed(served, app.settings.public_url)
+        found = feeds.feed(whole, app.settings.public_url)
         body = feeds.atom(found) if path.endswith("atom") else feeds.rss(found)
         return body, f"{FEEDS[path]}; charset=utf-8", [*answers.BARE, *answers.CORS]
 
-    return answers.send(request, _once(served, path, "", make))
+    return answers.send(request, _once(whole, path, "", make))
 
 
 def _badge(request: Request, path: str, app: App, served: Served, now: datetime) -> Response:
@@ -222,6 +248,7 @@ PATHS: Mapping[str, Callable[[Request, str, App, Served, datetime], Response]] =
     "/status": _page,
     HISTORY: _page,
     INCIDENTS: _page,
+    BELOW: _page,
     HEALTHZ: _healthz,
     V2: _v2,
     **dict.fromkeys(FEEDS, _feed),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -35,8 +35,21 @@ def public(view: View, components: Components, records: Mapping[str, history.Rec
             _component(status) | _history(records.get(status.component.id), components, now)
             for status in view.components
         ],
-        "incidents": [_incident(incident, view, components) for incident in view.incidents],
+        "incidents": [_incident(incident, view.slo_names, components) for incident in view.incidents],
         "maintenances": [_maintenance(maintenance, components) for maintenance in view.maintenances],
+    }
+
+
+def past(
+    incidents: Iterable[Data], maintenances: Iterable[Data], slo_names: frozenset[str], components: Components
+) -> Data:
+    """`{incidents, maintenances}` in the form of a snapshot; what is no more than planned or cancelled is left out.
+
+    Only those with `publicVisible` may be passed.
+    """
+    return {
+        "incidents": [_incident(incident, slo_names, components) for incident in incidents],
+        "maintenances": [_maintenance(m, components) for m in maintenances if m.get("status") == "completed"],
     }
 
 
@@ -88,6 +101,23 @@ def fit(snapshot: Data, size_of: Callable[[Data], int], budget: int = BUDGET_BYT
     while incidents and not fits():
         incidents.pop()
     return {**snapshot, "incidents": incidents}
+
+
+def fit_past(found: Data, size_of: Callable[[Data], int], budget: int) -> Data:
+    """`{incidents, maintenances}` within `budget`: first they keep fewer of their updates, then the oldest go."""
+    incidents: list[Data] = found["incidents"]
+    maintenances = _fit_maintenances(found["maintenances"], size_of, budget // 4)
+
+    def fits() -> bool:
+        return size_of({"incidents": incidents, "maintenances": maintenances}) <= budget
+
+    for kept in (50, 20, 10, 5):
+        if fits():
+            break
+        incidents = [_with_updates(incident, kept, MAX_MESSAGE) for incident in incidents]
+    while incidents and not fits():
+        incidents = incidents[:-1]
+    return {"incidents": incidents, "maintenances": maintenances}
 
 
 def _fit_maintenances(maintenances: list[Data], size_of: Callable[[Data], int], budget: int) -> list[Data]:
@@ -174,7 +204,7 @@ def _public_updates(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return sorted(public, key=lambda update: update["timestamp"])
 
 
-def _incident(incident: Mapping[str, Any], view: View, components: Components) -> Data:
+def _incident(incident: Mapping[str, Any], slo_names: frozenset[str], components: Components) -> Data:
     affected = [c for c in components.components if c.id in (incident.get("components") or ())]
     is_whole = not incident.get("earlierUpdates")  # the first of them is the one that opened it
     shown = [
@@ -184,7 +214,7 @@ def _incident(incident: Mapping[str, Any], view: View, components: Components) -
     status = incident.get("status") or "investigating"
     times = {key: incident[key] for key in ("identifiedAt", "mitigatedAt", "resolvedAt") if incident.get(key)}
     title = incident.get("title") or "A problem"
-    if incident.get("autoCreated") and any(title.startswith(name) for name in view.slo_names):
+    if incident.get("autoCreated") and any(title.startswith(name) for name in slo_names):
         names = ", ".join(component.name for component in affected)
         title = f"A problem with {names}" if names else "A problem"
     return {

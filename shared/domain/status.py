@@ -33,6 +33,7 @@ Overall = Literal["operational", "degraded", "outage", "unknown"]
 Data = Mapping[str, Any]
 
 RECENT = timedelta(days=14)
+PAST = timedelta(days=90)  # how long the public can read of what began then
 STALE = timedelta(minutes=20)  # four evaluations missed: what was true then says nothing about now
 IN_FORCE = ("in_progress", "verifying")
 
@@ -120,6 +121,11 @@ def is_shown(incident: Data, now: datetime) -> bool:
     if incident.get("publicVisible") is not True:
         return False
     return incident.get("status") != "resolved" or now - (incident.get("resolvedAt") or incident["startedAt"]) <= RECENT
+
+
+def has_page(incident: Data, now: datetime) -> bool:
+    """Whether the public can read of it: it sees it, or did, and it began within 90 days."""
+    return is_shown(incident, now) or (incident.get("publicVisible") is True and now - incident["startedAt"] <= PAST)
 
 
 def _works(maintenances: Sequence[Data], now: datetime) -> tuple[Data, ...]:

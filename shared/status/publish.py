@@ -17,6 +17,7 @@ from shared.domain.incident import OPEN
 from shared.domain.status import IN_FORCE, View, derive
 from shared.flags import DOCUMENT as FLAGS
 from shared.flags import Flags
+from shared.status import past
 from shared.store.protocol import (
     Conflict,
     Data,
@@ -55,11 +56,13 @@ def publish_status(
     flags: Flags,
     now: datetime,
     *,
+    changed: bool = False,
     attempts: int = 30,
     pause: Callable[[float], None] = time.sleep,
 ) -> int:
     """Put the view of `now` in the snapshot's place, with the component documents that changed. Returns its `seq`.
 
+    `changed`: incidents or maintenances may have, also such as are shown no more: then the public past is made anew.
     Raises `Unavailable` if the store does not answer and `Conflict` once `attempts` are used up; the last view stays.
     """
     lost: str | None = None  # the rev of a commit whose reply did not come
@@ -79,8 +82,13 @@ def publish_status(
         whole = {**frame, **(found.full if found.enabled else public_form.blank(components))}
         snapshot, updates = _updates(before, whole, _fitted(whole))
         items = _items(before, found.full["components"], at)
+        bygone: list[Write] = [] if found.enabled else past.blanked(before)
+        if found.enabled and (changed or past.due(before, snapshot, at)):
+            snapshot["past"], bygone = past.renewed(store, before, snapshot, found.slo_names, components, at)
+        elif found.enabled and before is not None:
+            snapshot["past"] = before.data["past"]
         try:
-            store.commit([over(before, SNAPSHOT, snapshot), *items, *found.history, *updates])
+            store.commit([over(before, SNAPSHOT, snapshot), *items, *found.history, *updates, *bygone])
             return seq
         except Conflict:
             pause(random.uniform(0, min(0.25, 0.005 * 2**attempt)))
@@ -140,6 +148,7 @@ class _Found(NamedTuple):
     full: Data
     enabled: bool
     history: list[Write]
+    slo_names: frozenset[str]
 
 
 def _load(store: Store, components: Components, flags: Flags, published: datetime | None, now: datetime) -> _Found:
@@ -149,7 +158,7 @@ def _load(store: Store, components: Components, flags: Flags, published: datetim
     records = history.advanced(before, states, published, now)
     full = public_form.public(view, components, records, now)
     changed: list[Write] = [] if records == before else [Put(HISTORY, {"components": records, "rev": new_rev()})]
-    return _Found(full, flags.merged(switches)["ops.public_status_page"] is True, changed)
+    return _Found(full, flags.merged(switches)["ops.public_status_page"] is True, changed, view.slo_names)
 
 
 def _fitted(snapshot: Data) -> Data:

@@ -47,7 +47,7 @@ class Publisher:
     def _publish(self, now: datetime) -> bool:
         try:
             components = load_components(self._app.settings.config_dir)
-            publish_status(self._app.store, components, self._app.flags, now)
+            publish_status(self._app.store, components, self._app.flags, now, changed=True)
         except StoreError as error:
             log.warning("the change stands, and the public view follows later", kind=type(error).__name__)
             return False

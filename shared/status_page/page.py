@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from shared.status.cache import Served
 from shared.status_page import view, words
+from shared.status_page.past import Whole
 from shared.status_page.told import Detail, Teller, Told
 
 MAX_BYTES = 40 * 1024
+_EVENTS_BYTES = 22_000  # of a page of the history: the rest is for style, script, and a logo
+_BARE_EVENT = 650  # bytes that one takes without its title and the names of its components
 _HERE = Path(__file__).parent
 _DETAILS = (
     Detail(active=50, past=50, updates=100, characters=4_000, days=90, titles=True),
@@ -49,21 +52,56 @@ def render(served: Served, now: datetime) -> bytes:
     return _fitted("page.html", served, snapshot, now, lambda teller: _content(snapshot, teller))
 
 
-def render_history(served: Served, now: datetime) -> bytes:
-    """What was resolved or completed, by day; the notice of `render` where there is no snapshot to show."""
-    snapshot = served.snapshot
-    if snapshot is None or not served.enabled:
-        return render(served, now)
+def history_page(whole: Whole, asked: str) -> int | None:
+    """The number of the page of the history that is `asked` for, if there is one."""
+    if not asked.isdecimal() or len(asked) > 3:
+        return None
+    return int(asked) if 1 <= int(asked) <= max(1, len(_history(whole))) else None
+
+
+def render_history(whole: Whole, now: datetime, number: int = 1) -> bytes:
+    """One page of what began in the last 90 days, by day; the notice of `render` where there is nothing to show."""
+    snapshot = whole.snapshot
+    if snapshot is None or not whole.enabled:
+        return render(whole, now)
+    pages = _history(whole)
+    events = pages[number - 1] if pages else []
 
     def content(teller: Teller) -> Told:
-        past = [teller.incident(i) | {"kind": "incident"} for i in snapshot["incidents"]]
-        done = view.maintenances(snapshot, *view.UNDER_WAY, "completed")
-        past += [teller.maintenance(m) | {"kind": "maintenance"} for m in done]
-        past.sort(key=lambda item: item["at"], reverse=True)
-        shown = past[: 2 * teller.detail.active]
-        return {"days": _by_day(shown), "more": len(past) - len(shown)}
+        told = [
+            teller.maintenance(e) | {"kind": "maintenance"}
+            if "scheduledFor" in e
+            else teller.incident(e) | {"kind": "incident"}
+            for e in events
+        ]
+        around = {"newer": number - 1, "older": number + 1 if number < len(pages) else 0}
+        return {"days": _by_day(told), "complete": whole.complete, **around}
 
-    return _fitted("history.html", served, snapshot, now, content)
+    return _fitted("history.html", whole, snapshot, now, content)
+
+
+def _history(whole: Whole) -> list[list[Mapping[str, Any]]]:
+    """All incidents, and maintenances that have begun, newest first, in pages that fit."""
+    known: list[list[Mapping[str, Any]]] | None = whole.prepared.get("history")
+    if known is not None:
+        return known
+    snapshot = whole.snapshot or {"incidents": []}
+    events = [*snapshot["incidents"], *view.maintenances(snapshot, *view.UNDER_WAY, "completed")]
+    events.sort(key=lambda e: (e.get("startedAt") or e["scheduledFor"], e["id"]), reverse=True)
+    names = {c["id"]: c["name"] for c in snapshot.get("components") or ()}
+    pages: list[list[Mapping[str, Any]]] = []
+    room = 0
+    for found in events:
+        size = _BARE_EVENT + len(
+            escape(found["title"] + "".join(names.get(c, "") for c in found["components"])).encode()
+        )
+        if size > room:
+            pages.append([])
+            room = _EVENTS_BYTES
+        pages[-1].append(found)
+        room -= size
+    whole.prepared["history"] = pages
+    return pages
 
 
 def event(served: Served, name: str) -> Mapping[str, Any] | None:
@@ -95,11 +133,12 @@ def _event_page(served: Served, now: datetime, found: Mapping[str, Any], details
     return _fitted("incident.html", served, snapshot, now, lambda t: {"incident": t.incident(found)}, details)
 
 
-def render_missing(served: Served, now: datetime) -> bytes:
+def render_missing(served: Served, now: datetime, *, complete: bool) -> bytes:
+    """For what is not there; or, unless `complete`, may be among what cannot be read at the moment."""
     snapshot = served.snapshot
     if snapshot is None or not served.enabled:
         return render(served, now)
-    return _fitted("missing.html", served, snapshot, now, lambda teller: {})
+    return _fitted("missing.html", served, snapshot, now, lambda teller: {"complete": complete})
 
 
 def age(served: Served, now: datetime) -> str:

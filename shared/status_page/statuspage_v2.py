@@ -28,6 +28,7 @@ NAMES = (
     "scheduled-maintenances/upcoming.json",
     "scheduled-maintenances/active.json",
 )
+LONG = ("incidents.json", "scheduled-maintenances.json")  # the 50 newest, also those that the snapshot has no more
 COMPONENTS = {
     "operational": "operational",
     "degraded": "degraded_performance",

@@ -98,6 +98,10 @@ def documents(canaries: Canaries) -> dict[str, Data]:
         updates=[{**update(NOW - minutes(30), "investigating", canaries.new("its text")), "author": "f0-ops"}],
     )  # fmt: skip
     people = {**BILLING, "updates": [*BILLING["updates"], internal(canaries.new("an internal update"))]}
+    old = {
+        **people, "title": "Deliveries were late", "status": "resolved", "startedAt": NOW - timedelta(days=60),
+        "resolvedAt": NOW - timedelta(days=59),
+    }  # fmt: skip
     work = {
         "title": "Storage is upgraded", "message": "Uploads wait.", "status": "in_progress", "components": ["Storage"],
         "scheduledFor": NOW - minutes(30), "scheduledUntil": NOW + minutes(30), "startedAt": NOW - minutes(29),
@@ -128,6 +132,10 @@ def documents(canaries: Canaries) -> dict[str, Data]:
         "alerts/errors": alert("errors", "error_rate", "warning"),
         "incidents/billing": people,
         "incidents/past": PAST,
+        "incidents/old": old,
+        "incidents/old-automatic": {**old, **automatic, "startedAt": NOW - timedelta(days=50), "status": "resolved",
+                                    "resolvedAt": NOW - timedelta(days=50)},
+        "incidents/old-hidden": {**hidden, "startedAt": NOW - timedelta(days=40), "status": "resolved"},
         "incidents/hidden": hidden,
         "incidents/automatic-errors": automatic,
         "maintenances/work": work,
@@ -162,11 +170,12 @@ def test_no_canary_is_in_any_public_byte(tmp_path: Path) -> None:
         summary = requests.get(f"{url}/api/v2/summary.json", timeout=20).json()
         past = requests.get(f"{url}/api/v2/incidents.json", timeout=20).json()["incidents"]
         names = {e["id"] for e in [*summary["incidents"], *summary["scheduled_maintenances"], *past]}
-        assert len(names) == 4  # two incidents, one of automation's, one maintenance
+        assert len(names) == 6  # three incidents, two of automation's, one maintenance
         pages = [
             *ROUTES,
             *(f"/status/incidents/{name}" for name in sorted(names)),
             "/status/incidents/hidden",
+            "/status/incidents/old-hidden",
             "/nothing",
         ]
         seen = {}
@@ -186,7 +195,7 @@ def test_no_canary_is_in_any_public_byte(tmp_path: Path) -> None:
     everything = b"".join(seen.values())
     for word in (b"f0-ops", b"internal.example.com", b"status_unexpected", b"run-9"):
         assert word not in everything
-    for word in (b"Payments are failing", b"Storage is upgraded", b"It begins.", b"Sign-in was not possible"):
+    for word in (b"Payments are failing", b"Storage is upgraded", b"It begins.", b"Sign-in was not possible", b"Deliveries"):
         assert word in everything  # what is public did get out, so the test looked at real answers
 
 

@@ -179,11 +179,26 @@ class TestRoutes:
         url = serve("operational")
         assert get(url + "/").content == get(url + "/status").content
 
-    @pytest.mark.parametrize("path", ["/nothing", "/status/x", "/api/status", "/api/status/healthz/x"])
+    @pytest.mark.parametrize("path", ["/nothing", "/statusx", "/api/status", "/api/status/healthz/x", "/api/v2/x"])
     def test_nothing_else_is_there(self, serve: Serve, path: str) -> None:
         answer = get(serve("operational") + path)
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
         assert answer.headers["Content-Type"] == "application/problem+json"
+
+    @pytest.mark.parametrize("path", ["/status", "/status/history", "/status/incidents/i3"])
+    def test_a_slash_at_the_end_is_the_same_page(self, serve: Serve, path: str) -> None:
+        url = serve("outage")
+        with_slash = get(f"{url}{path}/")
+        assert with_slash.status_code == 200
+        assert with_slash.content == get(url + path).content
+
+    @pytest.mark.parametrize("path", ["/status/x", "/status/incidents", "/status/incidents/x/y", "/status/history/x"])
+    def test_a_wrong_path_below_the_page_is_a_page_that_leads_back(self, serve: Serve, path: str) -> None:
+        answer = get(serve("operational") + path)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert "<h1>There is nothing here</h1>" in answer.text
+        assert '<a href="/status">See the current status</a>' in answer.text
 
     @pytest.mark.parametrize(("path", "allow"), [("/status", "GET, HEAD"), (HEALTHZ, "GET, HEAD, OPTIONS")])
     def test_writing_is_not_allowed(self, serve: Serve, path: str, allow: str) -> None:

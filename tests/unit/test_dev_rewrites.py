@@ -90,6 +90,13 @@ def test_every_rewrite_of_the_project_leads_to_a_function_of_the_manifest() -> N
     assert used <= functions
 
 
+@pytest.mark.parametrize("path", ["/status", "/status/", "/status/history/", "/status/incidents/i1/", "/status/wrong"])
+def test_whatever_is_typed_below_the_status_page_is_answered_by_it(path: str) -> None:
+    found = rewrites.load(ROOT / "firebase.json").rewrite(path)
+    assert found is not None
+    assert found.function_id == "statusApi"
+
+
 def test_every_rewrite_of_the_project_that_is_a_page_leads_to_a_file() -> None:
     found = rewrites.load(ROOT / "firebase.json")
     pages = {r.destination for r in found.rewrites if r.destination}

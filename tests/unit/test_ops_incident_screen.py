@@ -171,7 +171,7 @@ def test_where_the_public_sees_it_the_address_is_told(on_call: Desk) -> None:
     on_call.wait(days=1)
     on_call.update(FIRST, "All works.", "resolved")
     assert on_call.incident(FIRST)["publicUrl"] == page
-    on_call.wait(days=15)
+    on_call.wait(days=91)
     assert on_call.incident(FIRST)["publicUrl"] is None
 
 

@@ -46,6 +46,7 @@ DECIDED = {
         GET /status
         GET /status/history
         GET /status/incidents/{name}
+        GET /status/{name}
         GET /api/status/healthz
         GET /api/v2/{name}
         GET /history.atom
