@@ -23,6 +23,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
@@ -41,14 +42,21 @@ Result = TypeVar("Result")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 POST = "post to Slack"
 # What functions import when they first need it. Each instance would do so anew, and there are a thousand of them.
-IMPORTED_LATE = ("jwt.algorithms", "requests", "shared.api.rate_limit_storage", "shared.slo_loader")
+IMPORTED_LATE = (
+    "genai_prices.data",
+    "jwt.algorithms",
+    "requests",
+    "shared.api.rate_limit_storage",
+    "shared.slo_loader",
+)
 KNOWN = ("runs", "config", "status")  # collections whose documents have names of their own
 
 
 class Order(TypedDict):
     """`store`: `{"sqlite": path}` or `{"project": id, "emulator": address}`.
 
-    `kill`: the number of a call from 1, and before or after it.
+    `kill`: the number of a call from 1, and before or after it. `threaded`: requests are served at the same time, so
+    that the one which makes that call dies among others that are anywhere.
     """
 
     store: dict[str, str]
@@ -57,6 +65,7 @@ class Order(TypedDict):
     kill: tuple[int, str] | None
     record: bool
     fault: str | None
+    threaded: bool
 
 
 class SharedClock:
@@ -86,19 +95,19 @@ class Killer:
         self._at, self._when = order["kill"] or (0, "")
         self._record = order["record"]
         self._tell = tell
-        self._calls = 0
+        self._numbers = count(1)  # also where calls are made at the same time, each has its own
 
     def around(self, name: str, call: Callable[[], Result]) -> Result:
-        self._calls += 1
+        number = next(self._numbers)
         if self._record:
             self._tell({"call": name})
-        self._die_if("before", name)
+        self._die_if(number, "before", name)
         result = call()
-        self._die_if("after", name)
+        self._die_if(number, "after", name)
         return result
 
-    def _die_if(self, when: str, name: str) -> None:
-        if (self._calls, when) == (self._at, self._when):
+    def _die_if(self, number: int, when: str, name: str) -> None:
+        if (number, when) == (self._at, self._when):
             self._tell({"dying": name})
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -175,7 +184,7 @@ def instance(order: Order, functions: Functions, tell: Callable[[dict[str, Any]]
             tell({"request": environ["PATH_INFO"]})
         return functions(environ, start_response)
 
-    server = make_server("127.0.0.1", 0, serve, request_handler=QuietHandler)
+    server = make_server("127.0.0.1", 0, serve, threaded=order["threaded"], request_handler=QuietHandler)
     tell({"pid": os.getpid(), "port": server.server_port})
     server.serve_forever()
 
@@ -191,7 +200,7 @@ def open_store(place: Mapping[str, str]) -> Store:
 
 
 def import_everything() -> None:
-    for name in ("alert_rules", "metrics_ingest", "notifier", "status_api"):
+    for name in ("alert_rules", "cost_rollup", "metrics_ingest", "notifier", "status_api", "usage_api"):
         import_module(f"functions.{name}.handler")
     for name in ("firestore", "sqlite"):
         import_module(f"shared.store.{name}")

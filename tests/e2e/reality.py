@@ -85,7 +85,7 @@ class Worker:
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
         self.process.stdin.flush()
         told = self.told()
-        assert "pid" in told, f"an instance did not start: {self.log.name}"
+        assert "pid" in told, f"an instance did not start, but told {told}: {self.log.name}"
         self.instance = told["pid"]
         return f"http://127.0.0.1:{told['port']}"
 
@@ -151,6 +151,7 @@ class Life:
             "kill": kill,
             "record": record,
             "fault": fault,
+            "threaded": False,
         }
         self.outcome = Outcome()
         self.url = ""

@@ -23,7 +23,7 @@ from shared.domain.usage import INPUT_BOUNDS, Tokens, input_class
 from shared.usage.prices import PublishedPrices, load_pricing
 from tests.core import CONFIG
 
-WORKED = json.loads((Path(__file__).parent.parent / "data" / "priced_usages.json").read_text())["usages"]
+WORKED = json.loads((Path(__file__).parents[2] / "data" / "priced_usages.json").read_text())["usages"]
 SHIPPED = PublishedPrices(load_pricing(CONFIG))
 DAY = date(2026, 11, 20)
 _OWN = {"input": "input", "output": "output", "cacheRead": "cache_read", "cacheWrite5m": "cache_write_5m",

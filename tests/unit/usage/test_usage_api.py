@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from shared.store.protocol import Store
-from tests.usage_api import NOW, USAGE_KEY, UsageApi, event, usage_api
+from tests.usage_api import NOW, USAGE_KEY, UsageApi, event
 
 DAY = "2026-11-20"
-
-
-@pytest.fixture
-def api(store: Store) -> Iterator[UsageApi]:
-    with usage_api(store) as served:
-        yield served
-
-
-@pytest.fixture
-def local(sqlite_store: Store) -> Iterator[UsageApi]:
-    with usage_api(sqlite_store) as served:
-        yield served
 
 
 # The original's Test 4. Worked by hand: per million tokens Sonnet 3 and 15, Opus 15 and 75, GPT-4 30 and 60, GPT-4

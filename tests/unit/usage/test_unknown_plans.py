@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
-
-import pytest
 
 from scripts.ops.__main__ import main
 from scripts.ops.screen import Screen
 from shared.domain.plans import Override
-from shared.store.protocol import Query, Store
+from shared.store.protocol import Query
 from shared.usage.plans import load_plans
 from shared.usage.unknown_plans import NAMED, plan_warnings
 from tests.core import CONFIG
-from tests.usage_api import NOW, UsageApi, event, usage_api
-
-
-@pytest.fixture
-def api(store: Store) -> Iterator[UsageApi]:
-    with usage_api(store) as served:
-        yield served
-
-
-@pytest.fixture
-def local(sqlite_store: Store) -> Iterator[UsageApi]:
-    with usage_api(sqlite_store) as served:
-        yield served
+from tests.usage_api import NOW, UsageApi, event
 
 
 def inbox(api: UsageApi) -> list[dict[str, Any]]:

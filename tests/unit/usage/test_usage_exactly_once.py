@@ -19,6 +19,7 @@ from shared.domain.building import BLOCK_MS
 from shared.domain.cost import plain
 from shared.domain.ledger import INLINE_RECEIPTS, Amount
 from shared.domain.plans import Override
+from shared.domain.rollup import Stats
 from shared.domain.usage import Usage, parse_usage, receipt_of
 from shared.flags import FlagsUnknown
 from shared.metrics.fold import fold
@@ -29,7 +30,7 @@ from shared.usage.accounts import accounts_for
 from shared.usage.cost_days import PENDING, parts_in, roll_up, rows_of
 from shared.usage.cost_rollup import run
 from shared.usage.quarantine import without
-from shared.usage.record import record, usage_log_for
+from shared.usage.record import record, tell_metric, usage_log_for
 from shared.usage.segments import decode, encode
 from shared.usage.user_usage import erase_usage, export_usage
 from tests.core import CONFIG, Clock, make_app, registry
@@ -104,11 +105,17 @@ def story(app: App) -> list[Callable[[], object]]:
         lambda: record(app, usages(1, 2) + usages(1, uid="bob"), NOW),
         lambda: accounts.do("ada", Reserve("request-00009", Amount(1, 100), "pro", timedelta(minutes=15)), NOW),
         lambda: run(app, NOW, lambda: True),
-        lambda: accounts.do("ada", Settle("request-00009", settled), NOW),
+        lambda: _settle(app, settled),
         lambda: _append(app, usages(2, 3) + usages(4, uid="bob")),
         lambda: run(app, NOW + timedelta(minutes=15), lambda: True),
         lambda: run(app, NOW + timedelta(minutes=30), lambda: True),
     ]
+
+
+def _settle(app: App, settled: Usage) -> None:
+    """As the handler does it."""
+    app.part(accounts_for).do("ada", Settle(settled.request_id, settled), NOW)
+    tell_metric(app, [settled], NOW)
 
 
 def _append(app: App, told: list[Usage]) -> None:
@@ -145,8 +152,16 @@ def figures(store: Store) -> Data:
     day = store.get("costs/2026-11-20")
     assert day is not None
     found["costs"] = day.data["shards"]
+    found["metric"] = {series: stats.count for series, stats in token_cost(store).items()}
     found["left"] = [doc.path for doc in store.query(Query("usage_segments"))]
     return found
+
+
+def token_cost(store: Store) -> dict[str, Stats]:
+    """The metric, once all that came is folded."""
+    fold(store, registry(), [], NOW)
+    found = read_blocks(store, [int(NOW.timestamp() * 1000) // BLOCK_MS])
+    return {key: stats for block in found.values() for key, stats in block.items() if key.startswith("token_cost")}
 
 
 def test_the_story_counts_each_call_once(sqlite_store: SqliteStore) -> None:
@@ -154,6 +169,7 @@ def test_the_story_counts_each_call_once(sqlite_store: SqliteStore) -> None:
     told = figures(sqlite_store)
     assert told["usage_summary/ada/daily/2026-11-20"]["calls"] == 4
     assert told["usage_summary/bob/monthly/2026-11"]["calls"] == 2
+    assert list(told["metric"].values()) == [6]
     assert told["quota/ada"]["days"]["2026-11-20"]["calls"] == 4
     assert told["quota/ada"]["holds"] == {}
     assert told["left"] == []
@@ -237,17 +253,10 @@ def test_the_metric_has_each_priced_call_once_and_no_user(sqlite_store: SqliteSt
     app = make_app(sqlite_store, Clock(NOW))
     record(app, usages(1, 2), NOW)
     record(app, usages(2, 3) + usages(4, model="nobody-knows-it"), NOW)
-    fold(sqlite_store, registry(), [], NOW)
-    block = int(NOW.timestamp() * 1000) // BLOCK_MS
-    (series,) = [
-        (key, stats)
-        for found in read_blocks(sqlite_store, [block]).values()
-        for key, stats in found.items()
-        if key.startswith("token_cost")
-    ]
-    assert series[1].count == 3
-    assert series[1].total == pytest.approx(0.018)
-    assert "ada" not in series[0]
+    ((series, stats),) = token_cost(sqlite_store).items()
+    assert stats.count == 3
+    assert stats.total == pytest.approx(0.018)
+    assert "ada" not in series
 
 
 def test_an_erased_user_leaves_no_trace_and_the_totals_stay(store: Store) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,9 @@ from shared.store.protocol import Store
 from shared.usage_client import usage_of
 from tests.core import CONFIG
 from tests.provider_servers import SAID, answered, chat, message, message_events
-from tests.unit.test_price import DAY, SHIPPED
-from tests.unit.test_provider_response import stream
-from tests.unit.test_spending import said
+from tests.unit.usage.test_price import DAY, SHIPPED
+from tests.unit.usage.test_provider_response import stream
+from tests.unit.usage.test_spending import said
 from tests.usage_api import NOW, UsageApi, event, usage_api
 
 SONNET = "claude-sonnet-4-5-20250929"
@@ -52,18 +51,6 @@ def with_searches(model: str) -> dict[str, Any]:
     ]
     usage = {"input_tokens": 1000, "output_tokens": 200, "total_tokens": 1200}
     return {**body, "output": [*tools, *body["output"]], "usage": usage}
-
-
-@pytest.fixture
-def api(store: Store) -> Iterator[UsageApi]:
-    with usage_api(store) as served:
-        yield served
-
-
-@pytest.fixture
-def local(sqlite_store: Store) -> Iterator[UsageApi]:
-    with usage_api(sqlite_store) as served:
-        yield served
 
 
 def sent(api: UsageApi, response: Any, **changes: Any) -> dict[str, Any]:

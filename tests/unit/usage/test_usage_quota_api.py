@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,18 +12,6 @@ from shared.store.protocol import Query, Store, Unavailable
 from tests.usage_api import NOW, UsageApi, event, usage_api
 
 UNPRICED = "a-model-that-nobody-has-priced"
-
-
-@pytest.fixture
-def api(store: Store) -> Iterator[UsageApi]:
-    with usage_api(store) as served:
-        yield served
-
-
-@pytest.fixture
-def local(sqlite_store: Store) -> Iterator[UsageApi]:
-    with usage_api(sqlite_store) as served:
-        yield served
 
 
 def limit(api: UsageApi, uid: str = "ada", **limits: Any) -> Any:

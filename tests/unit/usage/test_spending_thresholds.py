@@ -22,7 +22,7 @@ from tests.core import CONFIG, Clock, make_app
 from tests.e2e.test_delivery import Wrapped
 from tests.ops_api import ops_api
 from tests.planted import Killed
-from tests.unit.test_spending import TODAY, dollars
+from tests.unit.usage.test_spending import TODAY, dollars
 from tests.usage_api import NOW, usage_api
 
 STEM = "cost-budget-organisation"
