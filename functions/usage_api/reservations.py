@@ -63,6 +63,10 @@ class ReservationId:
             raise Problem(404, "unknown_reservation", "this is no reservation's id")
         return ReservationId(int(made), check, request_id)
 
+    @property
+    def at(self) -> datetime:
+        return _EPOCH + timedelta(milliseconds=self.made)
+
     def faults_of(self, uid: str) -> list[str]:
         """Whoever names another user would have the call booked to that one, and again to the right one later."""
         mine = _check(self.made, self.request_id, uid) == self.check
@@ -104,6 +108,12 @@ def reserve(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> 
             "than this call can use: release it first, or give the call a requestId of its own"
         )
         raise Problem(422, "reserved_for_less", detail)
+    if step.reason == "already_settled":
+        detail = (
+            "the call of this requestId was made and settled: what another one used would be taken for the same call, "
+            "and not be counted. Give each call a requestId of its own."
+        )
+        raise Problem(409, "already_settled", detail)
     if step.reason == "too_many_reservations":
         detail = "this user has too many reservations that are neither settled nor released; they expire by themselves"
         raise Problem(429, "too_many_reservations", detail, headers={"Retry-After": "60"})
@@ -145,7 +155,7 @@ def release(app: App, request: Request, now: datetime, path: Mapping[str, str]) 
     reserved = ReservationId.read(path["id"])
     faults = reserved.faults_of(body["uid"]) if is_uid(body.get("uid")) else ["uid: must be the user's"]
     refuse([*faults, *(f"{name}: unknown; there is only `uid`" for name in list(body)[:10] if name != "uid")])
-    step = Release(reserved.request_id)
+    step = Release(reserved.request_id, reserved.at)
     try:
         app.part(accounts_for).do(body["uid"], step, now)
     except Erasing:

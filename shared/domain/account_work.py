@@ -90,8 +90,9 @@ class Record:
 class Reserve:
     """The right to make one call.
 
-    `reason`: granted, already_reserved, reserved_for_less (what is held would not cover this call), quota_exceeded,
-    too_many_reservations, model_unpriced (its cost is not known, and the user has a limit of cost).
+    `reason`: granted, already_reserved, reserved_for_less (what is held would not cover this call), already_settled
+    (the call of this id was made, so another one would not count), quota_exceeded, too_many_reservations,
+    model_unpriced (its cost is not known, and the user has a limit of cost).
 
     `at` is when it was made: what it settles for is booked to that day. `held`: what is held for it.
     """
@@ -124,6 +125,8 @@ class Reserve:
             hold = account.holds[self.id]
             self.reason = "already_reserved" if hold.amount.covers(self.amount) else "reserved_for_less"
             self.at, self.until, self.held = hold.at, hold.until, hold.amount
+        elif account.has_settled(self.id):
+            self.reason = "already_settled"
         elif len(account.holds) >= MOST_HOLDS:
             self.reason = "too_many_reservations"
         elif not self.priced and any(standing.name == "cost" for standing in account.standings()):
@@ -138,7 +141,7 @@ class Reserve:
 
 @dataclass(slots=True)
 class Settle:
-    """What a reserved call did use; its hold is given back, if it is still there.
+    """What a reserved call did use, at the time of its reservation; its hold is given back, if it is still there.
 
     `reason`: settled, settled_late (the hold had expired), already_settled.
     """
@@ -154,7 +157,8 @@ class Settle:
 
     def apply(self, work: Work) -> None:
         work.account.tell_plan(self.usage.plan, self.usage.at)
-        hold = work.account.let_go(self.id)
+        hold = work.account.let_go(self.id, self.usage.at)
+        work.account.settled(self.usage)
         if not work.book(self.usage):
             self.reason = "already_settled"
         else:
@@ -165,14 +169,15 @@ class Settle:
 
 @dataclass(slots=True)
 class Release:
-    """The call was not made. `reason`: released, not_reserved (never, or no more)."""
+    """The call was not made. `made`: when it was reserved. `reason`: released, not_reserved (never, or no more)."""
 
     id: str
+    made: datetime
     reason: str = ""
     days: frozenset[str] = frozenset()
 
     def apply(self, work: Work) -> None:
-        self.reason = "released" if work.account.let_go(self.id) else "not_reserved"
+        self.reason = "released" if work.account.let_go(self.id, self.made) else "not_reserved"
 
 
 @dataclass(slots=True)

@@ -13,11 +13,12 @@ from decimal import ROUND_FLOOR, Decimal
 from hashlib import blake2b
 from typing import Any
 
-from shared.domain.ledger import Amount, Data
+from shared.domain.ledger import RECEIPT, Amount, Data
 from shared.domain.plans import OF_ALL, Limits, Override, Period, Plan, Plans
-from shared.domain.usage import day_of
+from shared.domain.usage import Usage, day_of, receipt_of
 
 MOST_HOLDS = 2000
+MOST_SETTLED = 1000  # of today, the latest: 8 bytes each
 KEPT_DAYS, KEPT_MONTHS = 3, 2  # of which the sums stay at hand
 PERIODS: tuple[Period, ...] = ("day", "month")
 
@@ -94,6 +95,8 @@ class Account:
         self.warned: dict[str, int] = dict(stored.get("warned") or {})
         self.dirty: set[str] = set(stored.get("dirty") or ())
         self.expired: dict[str, int] = dict(stored.get("expired") or {})
+        settled = stored.get("settled") or {}
+        self._settled: bytes = settled["receipts"] if settled.get("day") == day_of(now) else b""
         self.erasing: bool = bool(stored.get("erasing"))
         self.changed = False
         self.gave_back = 0  # reservations that had expired
@@ -149,13 +152,29 @@ class Account:
             self.changed = True
         return over
 
-    def let_go(self, id_: str) -> Hold | None:
-        """The hold, given back; None where there is none (any more)."""
-        hold = self.holds.pop(id_, None)
-        if hold is not None:
-            self._count(hold, -1)
-            self.changed = True
+    def let_go(self, id_: str, made: datetime) -> Hold | None:
+        """The hold that was made then, to the millisecond, given back; None where there is none (any more).
+
+        Of another time is one that was made later under the same id: its call is still under way.
+        """
+        hold = self.holds.get(id_)
+        if hold is None or (hold.at - made) // timedelta(milliseconds=1) != 0:
+            return None
+        del self.holds[id_]
+        self._count(hold, -1)
+        self.changed = True
         return hold
+
+    def settled(self, usage: Usage) -> None:
+        """A reserved call was made. Of other days than today none is kept: under its id a new call would count."""
+        if usage.day == day_of(self.now) and not self.has_settled(usage.request_id):
+            self._settled = (self._settled + usage.receipt)[-MOST_SETTLED * RECEIPT :]
+            self.changed = True
+
+    def has_settled(self, id_: str) -> bool:
+        """Whether this id was settled today: whatever call it is reserved for now would not count any more."""
+        receipts = (self._settled[n : n + RECEIPT] for n in range(0, len(self._settled), RECEIPT))
+        return receipt_of(id_) in receipts
 
     def booked(self, day: str, before: Amount, after: Amount) -> None:
         """A day's sum has changed."""
@@ -217,6 +236,7 @@ class Account:
             "dirty": sorted(self.dirty),
             "pending": bool(self.dirty),
             "expired": {day: n for day, n in self.expired.items() if day >= oldest},
+            "settled": {"day": day_of(self.now), "receipts": self._settled} if self._settled else None,
             "erasing": self.erasing,
         }
 
@@ -224,7 +244,7 @@ class Account:
         """Holds that nobody settled are given back; how many is counted by the day on which that was seen."""
         forgotten = [id_ for id_, hold in self.holds.items() if hold.until <= self.now]
         for id_ in forgotten:
-            self.let_go(id_)
+            self.let_go(id_, self.holds[id_].at)
         self.gave_back = len(forgotten)
         if forgotten:
             today = day_of(self.now)

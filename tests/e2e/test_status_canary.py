@@ -195,7 +195,13 @@ def test_no_canary_is_in_any_public_byte(tmp_path: Path) -> None:
     everything = b"".join(seen.values())
     for word in (b"f0-ops", b"internal.example.com", b"status_unexpected", b"run-9"):
         assert word not in everything
-    for word in (b"Payments are failing", b"Storage is upgraded", b"It begins.", b"Sign-in was not possible", b"Deliveries"):
+    for word in (
+        b"Payments are failing",
+        b"Storage is upgraded",
+        b"It begins.",
+        b"Sign-in was not possible",
+        b"Deliveries",
+    ):
         assert word in everything  # what is public did get out, so the test looked at real answers
 
 

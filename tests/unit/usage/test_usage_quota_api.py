@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from shared.domain.quota import MOST_SETTLED, Account
+from shared.domain.usage import Tokens, Usage
 from shared.store.protocol import Query, Store, Unavailable
+from shared.usage.accounts import accounts_for
 from tests.usage_api import NOW, UsageApi, event, usage_api
 
 UNPRICED = "a-model-that-nobody-has-priced"
@@ -207,6 +210,59 @@ def test_a_reservation_again_that_needs_more_is_refused_and_one_that_needs_less_
     assert api.get("/api/usage/ada/quota")["reservations"] == 1
     api.release(first["reservationId"])
     assert api.reserve(maxInputTokens=3001).json["reason"] == "granted"
+
+
+def test_the_id_of_a_settled_call_reserves_no_other_one_that_day_since_its_usage_would_not_count(api: UsageApi) -> None:
+    made = api.reserve().json["reservationId"]
+    assert api.settle(made).status == 200
+    before = api.app.store.meter.snapshot()
+    reply = api.reserve()
+    assert (reply.status, reply.json["code"]) == (409, "already_settled")
+    spent = api.app.store.meter.since(before)
+    assert (spent.reads, spent.writes) == (1, 0)
+    assert "Give each call a requestId of its own" in reply.json["detail"]
+    assert api.get("/api/usage/ada/quota")["reservations"] == 0
+    api.clock.now += timedelta(days=1)
+    again = api.reserve().json["reservationId"]
+    assert api.settle(again).json["reason"] == "settled"
+    assert [day["calls"] for day in api.get("/api/usage/ada")["daily"]] == [1, 1]
+
+
+def test_an_id_that_was_released_or_settled_for_the_day_before_can_be_reserved(local: UsageApi) -> None:
+    local.clock.now = NOW.replace(hour=23, minute=59)
+    local.release(local.reserve().json["reservationId"])
+    made = local.reserve().json
+    assert made["reason"] == "granted"
+    local.clock.now += timedelta(minutes=2)
+    assert local.settle(made["reservationId"]).json["day"] == "2026-11-20"
+    assert local.reserve().json["reason"] == "granted"
+
+
+def test_an_account_knows_the_last_calls_that_were_settled_today(local: UsageApi) -> None:
+    plans = local.app.part(accounts_for).plans
+    account = Account(None, plans, NOW)
+    for n in range(MOST_SETTLED + 10):
+        account.settled(Usage(f"settled-{n:05}", "ada", "anthropic", "claude-sonnet-4-5", NOW, Tokens()))
+    known = [Account(account.data(), plans, now) for now in (NOW, NOW + timedelta(days=1))]
+    ids = [f"settled-{n:05}" for n in (9, 10, MOST_SETTLED + 9)]
+    assert [[one.has_settled(id_) for id_ in ids] for one in known] == [[False, True, True], [False, False, False]]
+
+
+@pytest.mark.parametrize("how", ["settle", "release"])
+def test_what_ends_an_earlier_reservation_again_leaves_the_later_one_of_the_same_id(api: UsageApi, how: str) -> None:
+    limit(api, day={"calls": 1})
+    first = api.reserve().json["reservationId"]
+    if how == "release":
+        assert api.release(first).json["reason"] == "released"
+        api.clock.now += timedelta(seconds=1)
+    else:
+        api.clock.now += timedelta(hours=1)  # it was forgotten, and its settle will be late
+    assert api.reserve().json["reason"] == "granted"
+    if how == "release":
+        assert api.release(first).json["reason"] == "not_reserved"
+    else:
+        assert api.settle(first).json["reason"] == "settled_late"
+    assert api.get("/api/usage/ada/quota")["reservations"] == 1
 
 
 def test_what_comes_late_under_an_old_plan_does_not_take_the_user_back_to_it(api: UsageApi) -> None:
