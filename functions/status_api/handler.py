@@ -39,6 +39,8 @@ def handle(request: Request, app: App) -> Response:
     everywhere = path in EVERYWHERE or path.startswith(V2)
     try:
         wait = app.part(_Gate).seconds_to_wait(request)
+        if wait and not everywhere and "text/html" in request.headers.get("Accept", ""):
+            return _too_many(request, app.snapshot_cache.served(), wait)
         if wait:
             told = f"more requests in a minute than one client may make: wait {wait} s"
             raise Problem(429, "too_many_requests", told, headers={"Retry-After": str(wait)})
@@ -63,6 +65,19 @@ class _Gate:
     def seconds_to_wait(self, request: Request) -> int:
         client = self._clients.of(request.environ.get("HTTP_X_FORWARDED_FOR"), request.remote_addr)
         return self._limit.seconds_to_wait(client)
+
+
+def _too_many(request: Request, served: Served, wait: int) -> Response:
+    """For who sees it: many people can have one address, and it is in an outage that they all look."""
+    from shared.status_page import page
+
+    made = _once(
+        served, "too many", str(wait),
+        lambda: (page.render_wait(served, wait), "text/html; charset=utf-8", page.headers(served)),
+    )  # fmt: skip
+    answer = answers.send(request, made, 429)
+    answer.headers["Retry-After"] = str(wait)
+    return answer
 
 
 def _answer(request: Request, path: str, app: App, served: Served, now: datetime) -> Response:
@@ -122,20 +137,10 @@ def _page(request: Request, path: str, app: App, served: Served, now: datetime) 
 
     path = "/status" if path == "/" else path
 
-    def headers() -> Headers:
-        return [
-            ("Content-Security-Policy", page.security_policy(served)),
-            ("X-Content-Type-Options", "nosniff"),
-            ("X-Frame-Options", "DENY"),
-            ("Referrer-Policy", "no-referrer"),
-            ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
-            ("Cross-Origin-Opener-Policy", "same-origin"),
-        ]
-
     def ready(key: str, make: Callable[[], bytes], stamp: str = "") -> Ready:
         # A page is made once for each snapshot and minute, since its age is in words.
         stamp = page.age(served, now) + stamp
-        return _once(served, key, stamp, lambda: (make(), "text/html; charset=utf-8", headers()))
+        return _once(served, key, stamp, lambda: (make(), "text/html; charset=utf-8", page.headers(served)))
 
     status = 200 if served.reachable or served.snapshot else 503
     if path == "/status":
@@ -147,7 +152,7 @@ def _page(request: Request, path: str, app: App, served: Served, now: datetime) 
         if number is not None:
             html = _once(
                 whole, f"{path} {number}", page.age(served, now),
-                lambda: (page.render_history(whole, now, number), "text/html; charset=utf-8", headers()),
+                lambda: (page.render_history(whole, now, number), "text/html; charset=utf-8", page.headers(served)),
             )  # fmt: skip
             return answers.send(request, html, status)
     name = path.removeprefix(INCIDENTS) if path.startswith(INCIDENTS) else ""

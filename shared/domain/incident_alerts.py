@@ -40,7 +40,7 @@ def opened(
         title, impact, components, now, message=message, public=True, phrase="Found by our monitoring.",
         alert_ids=[alert_id], runbook=runbook,
     )  # fmt: skip
-    return {**begun, "cause": cause, "firingAlertIds": [alert_id]}
+    return {**begun, "cause": cause, "firingAlertIds": [alert_id], "autoTitle": title}
 
 
 def takes(incident: Mapping[str, Any], now: datetime, policy: IncidentPolicy = SHIPPED) -> bool:

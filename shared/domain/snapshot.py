@@ -214,7 +214,8 @@ def _incident(incident: Mapping[str, Any], slo_names: frozenset[str], components
     status = incident.get("status") or "investigating"
     times = {key: incident[key] for key in ("identifiedAt", "mitigatedAt", "resolvedAt") if incident.get(key)}
     title = incident.get("title") or "A problem"
-    if incident.get("autoCreated") and any(title.startswith(name) for name in slo_names):
+    by_slo = title == incident.get("autoTitle") or any(title.startswith(name) for name in slo_names)
+    if incident.get("autoCreated") and by_slo:  # nobody has written another one, which tells no internal name
         names = ", ".join(component.name for component in affected)
         title = f"A problem with {names}" if names else "A problem"
     return {

@@ -20,7 +20,7 @@
     let fine;
     try {
       const got = await fetch(location.href, {cache: "no-cache", signal: AbortSignal.timeout(9000)});
-      const page = new DOMParser().parseFromString(got.status < 500 && await got.text(), "text/html");
+      const page = new DOMParser().parseFromString(got.status < 429 && await got.text(), "text/html");
       const done = parts(page).map(p => p.innerHTML === (seen[p.id] ??= p.innerHTML) || replace(byId(p.id), p.innerHTML));
       if (!done.length) throw 0;
       document.title = page.title;

@@ -147,6 +147,18 @@ def age(served: Served, now: datetime) -> str:
     return f"{words.ago(now - snapshot['publishedAt'])} {view.outdated(snapshot, now)}" if snapshot else ""
 
 
+def headers(served: Served) -> list[tuple[str, str]]:
+    """What every page is sent with."""
+    return [
+        ("Content-Security-Policy", security_policy(served)),
+        ("X-Content-Type-Options", "nosniff"),
+        ("X-Frame-Options", "DENY"),
+        ("Referrer-Policy", "no-referrer"),
+        ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+    ]
+
+
 def security_policy(served: Served) -> str:
     """The Content-Security-Policy: nothing but the page's own style and script, and its own address for the refresh."""
     return (
@@ -203,9 +215,15 @@ def _by_day(items: Iterable[Told]) -> list[tuple[str, list[Told]]]:
     return [(day, list(group)) for day, group in groupby(items, key=lambda item: item["day"])]
 
 
-def _notice(served: Served, headline: str, text: str) -> bytes:
+def render_wait(served: Served, seconds: int) -> bytes:
+    """For a client that asked too often. It does not refresh itself, which would be more of the same."""
+    text = f"Your network has asked for this page very often. Please try again in {words.many(seconds, 'second')}."
+    return _notice(served, "Too many requests", text, live=False)
+
+
+def _notice(served: Served, headline: str, text: str, **more: Any) -> bytes:
     """A page that has nothing to show and says why."""
-    frame = _frame(served) | {"tone": "unknown", "headline": headline, "notes": [text], "warning": None}
+    frame = _frame(served) | more | {"tone": "unknown", "headline": headline, "notes": [text], "warning": None}
     nothing: Told = {"components": [], "active": [], "planned": [], "past": []}
     more = {"more_active": 0, "more_planned": 0, "more_past": 0, "updated": None, "outdated": False}
     html: str = _template("page.html").render(frame | nothing | more)

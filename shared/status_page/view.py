@@ -77,9 +77,9 @@ def summary(snapshot: Data) -> Summary:
     if down and tone != "maintenance":
         notes.append(f"{_about('Under maintenance', down)}.")
     if silent:
-        notes.append(f"There is no data on {words.listed(silent)}.")
+        notes.append(f"There is no data on {words.some(silent)}.")
     if unwatched:
-        notes.append(f"{words.listed(unwatched)} {'is' if len(unwatched) == 1 else 'are'} not monitored.")
+        notes.append(f"{words.some(unwatched)} {'is' if len(unwatched) == 1 else 'are'} not monitored.")
     return Summary(tone, headline, tuple(notes))
 
 
@@ -91,7 +91,7 @@ def last_known(summary: Summary) -> Summary:
 
 
 def _about(what: str, names: Sequence[str]) -> str:
-    return f"{what}: {words.listed(names)}" if names else what
+    return f"{what}: {words.some(names)}" if names else what
 
 
 def iso(time: datetime) -> str:

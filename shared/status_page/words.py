@@ -90,6 +90,13 @@ def listed(names: Sequence[str]) -> str:
     return "".join(names) if len(names) < 2 else ", ".join(names[:-1]) + f" and {names[-1]}"
 
 
+def some(names: Sequence[str], most: int = 5) -> str:
+    """As `listed`; of more than `most` the first, and how many more: `A, B, C, D and 8 more`."""
+    if len(names) <= most:
+        return listed(names)
+    return listed([*names[: most - 1], f"{len(names) - most + 1} more"])
+
+
 def sentence(text: str) -> str:
     """With a full stop, unless it ends like a sentence."""
     return text if text.endswith((".", "!", "?", "…")) else text + "."

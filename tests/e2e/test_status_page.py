@@ -412,6 +412,18 @@ class TestBrowser:
         page.clock.run_for(10_000)
         page.get_by_text("This page cannot be refreshed at the moment").wait_for(state="hidden")
 
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_a_page_that_is_refused_keeps_what_it_shows(self, serve: Serve, browser: Any, status: int) -> None:
+        """As a new instance does that knows nothing yet, or one that was asked too often from this network."""
+        page = browser.new_page()
+        page.clock.install(time=NOW)
+        page.goto(serve("operational") + "/status")
+        body = '<div id="banner" data-part>Status unknown</div>'
+        page.route("**/status", lambda route: route.fulfill(status=status, content_type="text/html", body=body))
+        page.clock.run_for(10_000)
+        page.get_by_text("This page cannot be refreshed at the moment").wait_for()
+        assert page.locator("#banner h2").inner_text() == "All systems operational"
+
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_text_has_the_contrast_of_wcag_aa(self, serve: Serve, browser: Any, scheme: str) -> None:
         page = browser.new_context(color_scheme=scheme).new_page()

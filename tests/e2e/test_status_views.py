@@ -477,6 +477,43 @@ class TestSending:
         assert other.status_code == 200
         session.close()
 
+    def test_who_looks_with_a_browser_waits_before_a_page(self, tmp_path: Path, serve: Serve) -> None:
+        app = view_app(tmp_path, VIEWS["operational"])
+        app.monotonic = lambda: 1.0
+        url = serve(app)
+        with requests.Session() as session:
+            session.headers["Accept"] = "text/html,application/xhtml+xml,*/*;q=0.8"
+            for _ in range(60):
+                session.get(url + "/status", timeout=20)
+            refused = session.get(url + "/status", timeout=20)
+            script = session.get(url + "/status-badge.js", timeout=20)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
+        assert refused.headers["Cache-Control"] == "no-store"
+        assert "<h2>Too many requests</h2>" in refused.text
+        assert "Please try again in 60 seconds." in refused.text
+        assert "<script>" not in refused.text
+        is_sound(refused)
+        assert script.json()["code"] == "too_many_requests"
+
+    def test_a_long_timeline_under_way_shows_the_newest_and_unfolds_the_rest(self, serve: Serve) -> None:
+        said = [update(NOW - minutes(60 - n), "investigating", f"Told {n}.") for n in range(12)]
+        view = snapshot("degraded", incidents=[incident("long", "Long", "low", ["API"], NOW - minutes(61), *said)])
+        html = get(serve(view) + "/status").text
+        open_, _, folded = html.partition('<details id="t-long"><summary>8 earlier updates')
+        told = r"Told (\d+)\."
+        assert [int(n) for n in re.findall(told, open_)] == [11, 10, 9, 8]
+        assert [int(n) for n in re.findall(told, folded)] == [7, 6, 5, 4, 3, 2, 1, 0]
+
+    def test_nothing_is_folded_that_is_no_longer_than_its_fold(self, serve: Serve) -> None:
+        said = [update(NOW - minutes(60 - n), "investigating", f"Told {n}.") for n in range(5)]
+        view = snapshot("degraded", incidents=[incident("long", "Long", "low", ["API"], NOW - minutes(61), *said)])
+        assert "earlier update" not in get(serve(view) + "/status").text
+
+    def test_of_many_in_outage_the_headline_names_some(self, serve: Serve) -> None:
+        parts = [component(f"C{n}", state="outage") for n in range(9)]
+        html = get(serve(snapshot("outage", parts, incidents=[])) + "/status").text
+        assert "<h2>Outage: C0, C1, C2, C3 and 5 more</h2>" in html
+
 
 class TestLooks:
     def published(self, folder: Path, page: dict[str, Any], logo: bytes | None = None) -> App:

@@ -440,6 +440,13 @@ def test_an_incident_that_automation_opened_is_public_in_plain_words(store: Sqli
     assert snapshot(store)["incidents"][0]["title"] == "Requests fail since a deployment"
 
 
+def test_a_title_that_automation_wrote_stays_internal_when_its_slo_is_renamed(store: SqliteStore) -> None:
+    opened = incidents.opened("Old name: error rate 12 %", "critical", "API", "errors", "Opened.", NOW)
+    fill(store, {"runs/alertRules": run(), "incidents/errors-1": {**opened, "publicVisible": True}})
+    publish(store)
+    assert snapshot(store)["incidents"][0]["title"] == "A problem with API"
+
+
 def get(app: Any, path: str) -> str:
     from flask import Flask, request
 

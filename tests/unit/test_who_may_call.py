@@ -214,6 +214,7 @@ RETURNS = {
     "metricsIngest": ["receive(request, path, app, app.part(Ingest), now)"],
     "statusApi": [
         "answers.preflight()",
+        "_too_many(request, app.snapshot_cache.served(), wait)",
         "_answer(request, path, app, app.snapshot_cache.served(), app.clock())",
         "show(request, path, app, served, now)",
     ],
