@@ -10,8 +10,6 @@ Killed anywhere, or run twice at once, it ends with the same numbers.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,14 +17,14 @@ from datetime import datetime, timedelta
 from shared import log
 from shared.domain.building import BLOCK_MS
 from shared.domain.definition import Definition, bounds_of
-from shared.domain.fit import limit_series
 from shared.domain.heartbeat import Agents
 from shared.domain.metric import Registry
-from shared.domain.rollup import SHARDS, Stats, merge_all
-from shared.metrics.gather import Entry, gather, gather_points
-from shared.metrics.layout import FOLD_RUN, block_path, day_of, expiry
+from shared.domain.rollup import SHARDS, Stats
+from shared.metrics.blocks import fold_block
+from shared.metrics.days import close_days, remember_days
+from shared.metrics.gather import Entry, gather_points
+from shared.metrics.layout import FOLD_RUN, day_of, expiry
 from shared.metrics.points import Derivation, beats_of, merge_points
-from shared.metrics.rollup_codec import MAX_PAYLOAD, decode_rollup, encode_fitted
 from shared.metrics.rollups import close_day, recompute_hour, recompute_slots
 from shared.metrics.segment import CorruptSegment, decode_segment
 from shared.store.protocol import (
@@ -37,23 +35,14 @@ from shared.store.protocol import (
     Doc,
     Query,
     Store,
-    Unavailable,
-    Write,
-    compare_and_set,
     cursor_of,
-    new_rev,
-    over,
 )
 
 PAGE_BYTES = 32_000_000
 PAGE_SEGMENTS = 100
-MAX_BLOCK = 1_000_000  # payload and receipts
-RECEIPTS_PAGE = 400_000  # bytes; beyond them, older receipts go to pages of their own
 ENTRIES_AT_ONCE = 40_000
 KEPT_BLOCKS = 12
 CLOSE_AFTER = timedelta(minutes=10)
-KEPT_DAYS = 92
-RECEIPT = 8
 UPTIME_BLOCKS = 600  # at once, where no fold ran for long
 
 
@@ -125,7 +114,7 @@ class _Fold:
         if self.result.complete and self.state:
             last = (self.now - CLOSE_AFTER - timedelta(days=1)).strftime("%Y-%m-%d")
             if self.state["closing"] or any(self.state["closedThrough"] < day <= last for day in self.days):
-                _close_days(self.store, self.registry, last)
+                close_days(self.store, self.registry, last)
         return self.result
 
     def _fold_page(self, by_block: Mapping[int, list[Entry]], due: set[int]) -> None:
@@ -140,10 +129,10 @@ class _Fold:
         due = due | self.derivation.meet(beats)
         if not by_block and not due:
             return
-        self.days |= _remember_days(self.store, {day_of(b) for b in by_block.keys() | due} - self.days)
+        self.days |= remember_days(self.store, {day_of(b) for b in by_block.keys() | due} - self.days)
         for block in sorted(by_block):
             for start in range(0, len(by_block[block]), ENTRIES_AT_ONCE):
-                _fold_block(self.store, block, by_block[block][start : start + ENTRIES_AT_ONCE], self.registry)
+                fold_block(self.store, block, by_block[block][start : start + ENTRIES_AT_ONCE], self.registry)
         for (block, shard), by_key in sorted(points.items()):
             merge_points(self.store, block, shard, by_key)
         derived = self.derivation.work_out(points, due)
@@ -218,101 +207,8 @@ def _decode(store: Store, docs: Iterable[Doc], result: Folded) -> dict[int, list
     return by_block
 
 
-def _remember_days(store: Store, days: set[str]) -> set[str]:
-    """Write down which days have data, before any of it is written."""
-    if days:
-
-        def decide(doc: Doc | None) -> Data | None:
-            data = doc.data if doc else {"days": [], "closedThrough": "", "closing": [], "backfilled": []}
-            if days <= set(data["days"]):
-                return None
-            return {**data, "days": sorted({*data["days"], *days})[-KEPT_DAYS:]}
-
-        compare_and_set(store, FOLD_RUN, decide)
-    return days
-
-
 def _keys_of(entry: Entry) -> Iterator[str]:
     batch, block = entry
     worked_out = {*(part[0] for part in block.parts), *(whole[0] for whole in block.wholes)}
     for number in {*block.raw_series, *worked_out, *(histogram[0] for histogram in block.histograms)}:
         yield batch.series[number][0]
-
-
-def _fold_block(store: Store, block: int, entries: Sequence[Entry], registry: Registry) -> None:
-    """Step 1. A reply that was lost needs no care: reading again shows the receipts."""
-    paths = [block_path(block, shard) for shard in range(SHARDS)]
-    for attempt in range(60):
-        docs = store.get_many(paths)
-        receipts = [_receipts(store, doc) for doc in docs]
-        fresh, added = gather(entries, receipts)
-        writes: list[Write] = []
-        for shard, doc in enumerate(docs):
-            if fresh[shard]:
-                before = [decode_rollup(doc.data["payload"])] if doc else []
-                rollup = merge_all([*before, *({key: g.stats()} for (key, _), g in fresh[shard].items())])
-                rollup = limit_series(rollup, registry.series_limits)
-                known, new = doc.data["receipts"] if doc else b"", b"".join(added[shard])
-                pages = doc.data.get("pages", 0) if doc else 0
-                expire = expiry("m5", day_of(block))
-                if len(known) + len(new) > RECEIPTS_PAGE and known:
-                    writes.append(Create(_page_path(paths[shard], pages), {"receipts": known, "expireAt": expire}))
-                    known, pages = b"", pages + 1
-                derived = doc.data.get("derived", b"") if doc else b""
-                room = MAX_BLOCK - len(known) - len(new) - len(derived)
-                data = {
-                    "payload": encode_fitted(rollup, min(MAX_PAYLOAD, room)),
-                    "derived": derived,
-                    "receipts": known + new,
-                    "pages": pages,
-                    "expireAt": expire,
-                    "rev": new_rev(),
-                }
-                writes.append(over(doc, paths[shard], data))
-        if not writes:
-            return
-        try:
-            store.commit(writes)
-            return
-        except Conflict:
-            time.sleep(random.uniform(0, min(0.25, 0.005 * 2**attempt)))
-        except Unavailable:
-            if attempt >= 2:
-                raise
-    raise Conflict(f"{paths[0]} kept changing")
-
-
-def _receipts(store: Store, doc: Doc | None) -> set[bytes]:
-    """All receipts of a block's shard. Pages are written in the commit that names them, and never change."""
-    if doc is None:
-        return set()
-    packed = [doc.data["receipts"]]
-    pages = doc.data.get("pages", 0)
-    if pages:
-        packed += [p.data["receipts"] for p in store.get_many([_page_path(doc.path, n) for n in range(pages)]) if p]
-    return {part[i : i + RECEIPT] for part in packed for i in range(0, len(part), RECEIPT)}
-
-
-def _page_path(block: str, page: int) -> str:
-    return f"{block.replace('/m5/', '/receipts/')}-{page}"
-
-
-def _close_days(store: Store, registry: Registry, last: str) -> None:
-    """Write the day documents of the days that are over. Each is marked before its hours are read, see `_recompute`."""
-
-    def mark(doc: Doc | None) -> Data | None:
-        due = [d for d in doc.data["days"] if doc.data["closedThrough"] < d <= last] if doc else []
-        if doc is None or not due:
-            return None
-        return {**doc.data, "closedThrough": due[-1], "closing": sorted({*doc.data["closing"], *due})}
-
-    def unmark(doc: Doc | None) -> Data | None:
-        if doc is None or day not in doc.data["closing"]:
-            return None
-        return {**doc.data, "closing": [d for d in doc.data["closing"] if d != day]}
-
-    compare_and_set(store, FOLD_RUN, mark)
-    state = store.get(FOLD_RUN)
-    for day in state.data["closing"] if state else ():
-        close_day(store, day, registry)
-        compare_and_set(store, FOLD_RUN, unmark)

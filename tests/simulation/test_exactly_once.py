@@ -21,9 +21,9 @@ from shared.domain.cumulative import Point
 from shared.domain.heartbeat import Agents, Pace
 from shared.domain.rollup import Stats
 from shared.domain.series import key_of
+from shared.metrics import blocks, rollups
 from shared.metrics import fold as folding
 from shared.metrics import points as deriving
-from shared.metrics import rollups
 from shared.metrics.fold import fold
 from shared.metrics.group_commit import GroupCommit
 from shared.metrics.points import Derivation
@@ -215,7 +215,7 @@ class History:
 def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting is taking turns, and ids are drawn from a seed, so that a history can be played again."""
     ids = random.Random(1)
-    monkeypatch.setattr(folding.time, "sleep", unused)
+    monkeypatch.setattr(blocks.time, "sleep", unused)
     monkeypatch.setitem(protocol.compare_and_set.__kwdefaults__, "pause", unused)
     monkeypatch.setattr(secrets, "token_hex", lambda n: f"{ids.getrandbits(8 * n):0{2 * n}x}")
 
@@ -248,7 +248,7 @@ def test_so_it_is_when_many_fold_at_the_same_time(values: bool) -> None:
 
 def paged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Receipts move to pages after every other batch, and blocks are folded in small slices."""
-    monkeypatch.setattr(folding, "RECEIPTS_PAGE", 2 * 8)
+    monkeypatch.setattr(blocks, "RECEIPTS_PAGE", 2 * 8)
     monkeypatch.setattr(folding, "ENTRIES_AT_ONCE", 2)
 
 
@@ -260,7 +260,7 @@ def test_so_it_is_when_receipts_move_to_pages(monkeypatch: pytest.MonkeyPatch) -
 
 def test_points_need_no_receipts(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are a set: whoever merges them again changes nothing."""
-    monkeypatch.setattr(folding, "_receipts", lambda store, doc: set())
+    monkeypatch.setattr(blocks, "_receipts", lambda store, doc: set())
     for seed in range(FIRST, FIRST + SEEDS // 4):
         assert played(seed, Faults(*[0.03] * 6), values=False) == [], f"seed {seed}"
 
@@ -278,15 +278,15 @@ def caught(*, values: bool = True, crowd: int = 0) -> bool:
 
 
 def test_it_is_noticed_if_receipts_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "_receipts", lambda store, doc: set())
+    monkeypatch.setattr(blocks, "_receipts", lambda store, doc: set())
     assert caught()
 
 
 def test_it_is_noticed_if_pages_of_receipts_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     paged(monkeypatch)
-    whole = folding._receipts
+    whole = blocks._receipts
     monkeypatch.setattr(
-        folding,
+        blocks,
         "_receipts",
         lambda store, doc: whole(store, doc and replace(doc, data={**doc.data, "pages": 0})),
     )
@@ -299,7 +299,7 @@ def blind(doc: Doc | None, path: str, data: Data) -> Put:
 
 
 def test_it_is_noticed_if_blocks_are_put_blindly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "over", blind)
+    monkeypatch.setattr(blocks, "over", blind)
     assert caught(crowd=CROWD)
 
 
@@ -411,5 +411,5 @@ def test_it_is_noticed_if_values_write_over_what_points_came_to(monkeypatch: pyt
     def forgetting(doc: Doc | None, path: str, data: Data) -> Any:
         return over(doc, path, {**data, "derived": b""})
 
-    monkeypatch.setattr(folding, "over", forgetting)
+    monkeypatch.setattr(blocks, "over", forgetting)
     assert caught()

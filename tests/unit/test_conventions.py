@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -89,6 +90,12 @@ def modules(*places: str) -> dict[str, str]:
 # The checks
 
 
+@cache
+def parsed(text: str) -> ast.Module:
+    """Most of a check's time; several look at the same sources."""
+    return ast.parse(text)
+
+
 def imports(tree: ast.AST) -> Iterator[str]:
     """Full names of what is imported anywhere in a module: `shared.store.sqlite.SqliteStore`."""
     for node in ast.walk(tree):
@@ -104,7 +111,7 @@ def impure_domain(sources: Sources) -> list[str]:
     return [
         f"{path}: {name}"
         for path, text in sources.items()
-        for name in imports(ast.parse(text))
+        for name in imports(parsed(text))
         if name.split(".")[0] not in allowed and not name.startswith("shared.domain")
     ]
 
@@ -113,7 +120,7 @@ def clock_reads(sources: Sources) -> set[tuple[str, str]]:
     """Module and clock, for each mention of a clock: a call, or handing it on. `app.clock` is one too."""
     found: set[tuple[str, str]] = set()
     for path, text in sources.items():
-        tree = ast.parse(text)
+        tree = parsed(text)
         names: dict[str, str] = {}
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
@@ -142,7 +149,7 @@ def clock_faults_of_handlers(sources: Sources) -> list[str]:
     """`handle` reads app.clock() at most once on any way through it; nothing else in functions/ reads it."""
     faults = []
     for path, text in sources.items():
-        tree = ast.parse(text)
+        tree = parsed(text)
         inside = 0
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and node.name == "handle":
@@ -179,7 +186,7 @@ def vague_names(sources: Sources) -> list[str]:
     for path, text in sources.items():
         parts = path.removesuffix(".py").split("/")
         faults += [path for part in parts if set(part.lower().split("_")) & VAGUE]
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(parsed(text)):
             if isinstance(node, ast.ClassDef) and {w.lower() for w in re.findall("[A-Z][a-z]*", node.name)} & VAGUE:
                 faults.append(f"{path}: {node.name}")
     return faults
@@ -192,7 +199,7 @@ def adapters_made_elsewhere(sources: Sources) -> list[str]:
         f"{path}: {name}"
         for path, text in sources.items()
         if path != "shared/bootstrap.py"
-        for name in imports(ast.parse(text))
+        for name in imports(parsed(text))
         if name in made | set(ADAPTERS)
     ]
 
@@ -201,7 +208,7 @@ def imports_of_what_is_not_deployed(sources: Sources) -> list[str]:
     return [
         f"{path}: {name}"
         for path, text in sources.items()
-        for name in imports(ast.parse(text))
+        for name in imports(parsed(text))
         if name.split(".")[0] in NOT_DEPLOYED
     ]
 
@@ -211,7 +218,7 @@ def circle_of_imports(sources: Sources) -> list[str]:
     names = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in sources}
     needs: dict[str, set[str]] = {}
     for name, path in names.items():
-        found = set(imports(ast.parse(sources[path])))
+        found = set(imports(parsed(sources[path])))
         needs[name] = (found | {full.rpartition(".")[0] for full in found}) & names.keys()
     try:
         TopologicalSorter(needs).prepare()

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from shared.domain.rollup import SHARDS, merge_all, shard_of
 from shared.domain.series import key_of
+from shared.metrics import blocks, rollup_codec
 from shared.metrics import fold as folding
-from shared.metrics import rollup_codec
 from shared.metrics.fold import Folded, fold
 from shared.metrics.group_commit import GroupCommit
 from shared.metrics.layout import FOLD_RUN, block_path, hour_path, month_path, slots_path
@@ -386,7 +386,7 @@ def test_five_thousand_series_that_do_not_fit_keep_every_sum(
     sqlite_store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rollup_codec, "MAX_PAYLOAD", 10_000)
-    monkeypatch.setattr(folding, "MAX_PAYLOAD", 10_000)
+    monkeypatch.setattr(blocks, "MAX_PAYLOAD", 10_000)
     monkeypatch.setattr(rollup_codec.encode_fitted, "__defaults__", (10_000,))
     letters = "abcdefghijklmnopqrst"
     names = [f"/{a}{b}{c}" for a in letters for b in letters for c in letters[:13]][:5000]
@@ -426,7 +426,7 @@ def test_late_data_that_moves_series_together_leaves_no_day_document_behind(
     run(sqlite_store)
     run(sqlite_store, NOW + DAY)
     assert new_model(first).differences(sqlite_store, ["2026-03-10"]) == []
-    monkeypatch.setattr(folding, "MAX_PAYLOAD", 600)
+    monkeypatch.setattr(blocks, "MAX_PAYLOAD", 600)
     late = [metric(n, labels={"endpoint": f"/x{'abcdefghij'[n % 10]}{'abcdefghij'[n // 10]}"}) for n in range(100)]
     append(sqlite_store, late, "batch-0002", NOW + DAY)
     run(sqlite_store, NOW + DAY)
@@ -454,7 +454,7 @@ def test_a_block_with_very_many_batches_still_fits_its_document(sqlite_store: Sq
 
 
 def test_receipts_on_pages_are_heeded_whatever_was_folded_when(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "RECEIPTS_PAGE", 3 * 8)
+    monkeypatch.setattr(blocks, "RECEIPTS_PAGE", 3 * 8)
     monkeypatch.setattr(folding, "ENTRIES_AT_ONCE", 2)
     sent = [[metric(n)] for n in range(20)]
     for first in range(0, 20, 5):

@@ -12,6 +12,7 @@ import pytest
 from shared.domain.cumulative import Point
 from shared.domain.heartbeat import FORGOTTEN_AFTER_MS, Agents, Pace
 from shared.domain.rollup import SHARDS, shard_of
+from shared.metrics import blocks
 from shared.metrics import fold as folding
 from shared.metrics import points as deriving
 from shared.metrics.fold import fold
@@ -246,7 +247,7 @@ def test_weighted_samples_count_their_events_at_every_level(store: Store) -> Non
 def test_points_that_are_merged_without_receipts_count_once_all_the_same(
     sqlite_store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folding, "_receipts", lambda store, doc: set())
+    monkeypatch.setattr(blocks, "_receipts", lambda store, doc: set())
     points = some_counters(random.Random(11), hours=1)
     for _ in range(3):
         send(sqlite_store, points, "batch-0001")

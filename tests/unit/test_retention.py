@@ -19,7 +19,7 @@ from shared.alerts.alerting import run_alert_rules
 from shared.bootstrap import App
 from shared.domain.series import SeriesTable
 from shared.domain.storage import Object, StorageConfig
-from shared.metrics import fold
+from shared.metrics import blocks
 from shared.metrics.layout import KEEP
 from shared.metrics.storage_usage import Totals, measure
 from shared.store.protocol import Create
@@ -118,7 +118,7 @@ def after(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Documents]:
     app = make_app(store, clock)
     found = {}
     with pytest.MonkeyPatch.context() as patched, serving(app) as client:
-        patched.setattr(fold, "RECEIPTS_PAGE", fold.RECEIPT)  # so that few batches make a page of receipts
+        patched.setattr(blocks, "RECEIPTS_PAGE", blocks.RECEIPT)  # so that few batches make a page of receipts
         world = World(store, path, app, clock, client)
         for n in range(DAYS):
             world.day(n)
