@@ -22,9 +22,10 @@ from shared.domain.metric import Registry
 from shared.domain.rollup import SHARDS, Stats
 from shared.metrics.blocks import fold_block
 from shared.metrics.days import close_days, remember_days
+from shared.metrics.derivation import Derivation
 from shared.metrics.gather import Entry, gather_points
 from shared.metrics.layout import FOLD_RUN, day_of, expiry
-from shared.metrics.points import Derivation, beats_of, merge_points
+from shared.metrics.points import beats_of, merge_points
 from shared.metrics.rollups import close_day, recompute_hour, recompute_slots
 from shared.metrics.segment import CorruptSegment, decode_segment
 from shared.store.protocol import (

@@ -22,11 +22,11 @@ from shared.domain.heartbeat import Agents, Pace
 from shared.domain.rollup import Stats
 from shared.domain.series import key_of
 from shared.metrics import blocks, rollups
+from shared.metrics import derivation as deriving
 from shared.metrics import fold as folding
-from shared.metrics import points as deriving
+from shared.metrics.derivation import Derivation
 from shared.metrics.fold import fold
 from shared.metrics.group_commit import GroupCommit
-from shared.metrics.points import Derivation
 from shared.metrics.points_codec import decode_points
 from shared.store import protocol
 from shared.store.protocol import Data, Delete, Doc, Put, Store, StoreError, over

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from shared.domain.rollup import SHARDS, merge_all, shard_of
 from shared.domain.series import key_of
 from shared.metrics import blocks, rollup_codec
+from shared.metrics import days as closing
 from shared.metrics import fold as folding
 from shared.metrics.fold import Folded, fold
 from shared.metrics.group_commit import GroupCommit
@@ -308,7 +309,7 @@ def test_a_close_that_was_interrupted_is_ended_by_the_next_fold(
     append(sqlite_store, [metric()], "batch-0001")
     run(sqlite_store)
     with monkeypatch.context() as broken:
-        broken.setattr(folding, "close_day", lambda *_: 1 / 0)
+        broken.setattr(closing, "close_day", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(sqlite_store, NOW + DAY)
     run(sqlite_store, NOW + DAY)
@@ -320,7 +321,7 @@ def test_the_days_that_have_data_are_written_down_before_the_data(
 ) -> None:
     append(sqlite_store, [metric(), metric(at=NOW - DAY)], "batch-0001")
     with monkeypatch.context() as broken:
-        broken.setattr(folding, "_fold_block", lambda *_: 1 / 0)
+        broken.setattr(folding, "fold_block", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(sqlite_store)
     state = sqlite_store.get(FOLD_RUN)

@@ -13,8 +13,9 @@ from shared.domain.cumulative import Point
 from shared.domain.heartbeat import FORGOTTEN_AFTER_MS, Agents, Pace
 from shared.domain.rollup import SHARDS, shard_of
 from shared.metrics import blocks
+from shared.metrics import derivation as deriving
 from shared.metrics import fold as folding
-from shared.metrics import points as deriving
+from shared.metrics import points as points_of_blocks
 from shared.metrics.fold import fold
 from shared.metrics.group_commit import GroupCommit
 from shared.metrics.layout import FOLD_RUN, block_path, points_path, whole_day_path
@@ -266,7 +267,7 @@ def test_points_that_do_not_fit_are_thinned_to_the_last_of_each_and_lose_nothing
     points = [counter(start + s * 1000, float(s), start, f"app-{n}") for n in range(20) for s in range(1, 290, 10)]
     beats = [beat(start + s * 1000, "bot") for s in range(0, 300, 60)]
     plain = encode_points({"token_cost{}": [p for _, _, p in points]})
-    monkeypatch.setattr(deriving, "MAX_PAYLOAD", len(plain) // 2)
+    monkeypatch.setattr(points_of_blocks, "MAX_PAYLOAD", len(plain) // 2)
     send(store, points + beats, "batch-0001")
     run(store)
     found = read_blocks(store, [block])[block]
@@ -288,7 +289,7 @@ def test_senders_that_do_not_fit_even_so_are_left_out_whole_and_never_counted_tw
     first = [counter(start + 1000, 1e6, old, f"app-{n}", model=m) for n in range(20) for m in models]
     second = [counter(start + 301_000, 1e6 + 1, old, f"app-{n}", model=m) for n in range(20) for m in models]
     whole = encode_points({"token_cost{}": [p for _, _, p in first]})
-    monkeypatch.setattr(deriving, "MAX_PAYLOAD", len(whole) // 2)
+    monkeypatch.setattr(points_of_blocks, "MAX_PAYLOAD", len(whole) // 2)
     send(store, [*first, beat(start, "bot")], "batch-0001")
     run(store)
     monkeypatch.undo()
@@ -307,7 +308,7 @@ def test_senders_that_do_not_fit_even_so_are_left_out_whole_and_never_counted_tw
 def test_one_sender_with_more_counters_than_fit_stops_nothing(
     sqlite_store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deriving, "MAX_PAYLOAD", 500)
+    monkeypatch.setattr(points_of_blocks, "MAX_PAYLOAD", 500)
     points = [counter(ms(NOW), 1.0, 0, "app", model=f"{a}{b}") for a in "abcdefghij" for b in "abcdefghij"]
     send(sqlite_store, [*points, *beats_at(NOW)], "batch-0001")
     assert run(sqlite_store).complete
