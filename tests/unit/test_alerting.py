@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from shared.alerts import alerting
-from shared.alerts.alerting import RUN, AlertRun, RunResult, last_mark
+from shared.alerts.alerting import RUN, AlertRun, last_mark
+from shared.alerts.run_result import RunResult
+from shared.alerts.settling import Settling
 from shared.components import load_components
 from shared.domain.incident_policy import SHIPPED as INCIDENT_POLICY
 from shared.domain.incident_policy import IncidentPolicy
@@ -527,14 +529,14 @@ def test_a_run_that_was_overtaken_by_newer_facts_does_nothing(watch: Watch) -> N
 def test_a_run_that_was_overtaken_before_its_first_commit_stops_there(quick: Watch) -> None:
     quick.requests(90, 10)
     late = quick.make(NOW)
-    settle = late._settle
+    settle = late.settling.settle
 
     def interrupted(*given: Any) -> None:
         quick.requests(100, 0, IN_SLOT + SLOT)
         quick.run(NOW + SLOT)
         settle(*given)
 
-    late._settle = interrupted  # type: ignore[method-assign]
+    late.settling.settle = interrupted  # type: ignore[method-assign]
     assert late(lambda: True).overtaken
     assert quick.documents("alerts") == {}
 
@@ -744,14 +746,14 @@ def test_an_alert_that_was_deleted_by_hand_fires_again_over_its_old_records(quic
 def test_an_alert_that_cannot_be_settled_keeps_no_other_back(
     quick: Watch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settle = AlertRun._settle
+    settle = Settling.settle
 
-    def stuck(self: AlertRun, evaluator: Any, evaluation: Any, *rest: Any) -> None:
+    def stuck(self: Settling, evaluator: Any, evaluation: Any, *rest: Any) -> None:
         if evaluation.slo.id == "api-availability":
             raise Conflict("alerts/x kept changing")
         settle(self, evaluator, evaluation, *rest)
 
-    monkeypatch.setattr(AlertRun, "_settle", stuck)
+    monkeypatch.setattr(Settling, "settle", stuck)
     quick.requests(90, 10, ms=900)
     assert quick.run().fired == ["api-latency-p95-threshold"]
     assert "could not be settled" in capsys.readouterr().out

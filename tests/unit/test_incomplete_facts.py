@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.alerts.alerting import RUN, RunResult
+from shared.alerts import alerting
+from shared.alerts.alerting import RUN
+from shared.alerts.run_result import RunResult
 from shared.components import load_components
 from shared.domain import counting
 from shared.domain.alert import Facts, State, Step, step
@@ -202,7 +204,7 @@ def test_an_alert_of_counting_that_keeps_changing_keeps_no_other_back(
     def busy(*_: Any) -> None:
         raise Conflict("busy")
 
-    monkeypatch.setattr(run, "_tell_of_counting", busy)
+    monkeypatch.setattr(alerting, "tell_of_counting", busy)
     quick.requests(90, 10)
     assert run(lambda: True).fired == [API]
     assert quick.doc(RUN)["finishedAt"] == NOW
