@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from shared.store.protocol import Store
 from shared.store.sqlite import SqliteStore
@@ -17,6 +18,10 @@ from tests.query_shapes import QueryShapes
 
 if TYPE_CHECKING:
     from shared.store.firestore import FirestoreStore
+
+# The same examples in every run, and no deadline: whether a build passes hangs neither on chance nor on the machine's
+# load. `--hypothesis-profile=default` looks for new ones.
+settings.load_profile("ci")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -38,7 +38,7 @@ def gathered(*batches: Batch) -> dict[str, Stats]:
     return merge_all(found)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(VALUES, st.integers(1, 1000)), min_size=1, max_size=6))
 def test_weighted_samples_multiply_counts_and_sums_and_are_marked(parts: list[tuple[list[float], int]]) -> None:
     table = new_table()
@@ -135,7 +135,7 @@ def batch_of(histograms: list[Delta], table: SeriesTable, name: bytes = b"123456
     return builder.batch(name, len(histograms))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(HISTOGRAMS, min_size=1, max_size=8))
 def test_delta_histograms_add_up_to_what_each_alone_would(drawn: list[Delta]) -> None:
     table = new_table()

@@ -95,7 +95,7 @@ def test_each_metric_has_a_limit_of_its_own() -> None:
 # --- at the fold
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.dictionaries(
         st.tuples(st.integers(0, 60), st.sampled_from([*STATUSES, "1000", "odd", "7"])), st.integers(1, 40), max_size=60

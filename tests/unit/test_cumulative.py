@@ -176,7 +176,7 @@ def told(points: Iterable[Keyed]) -> Told:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.randoms(use_true_random=False), st.sampled_from(["number", "histogram", "exponential"]))
 def test_in_any_order_and_however_often_points_add_up_to_what_happened(rng: random.Random, kind: str) -> None:
     points, truth = history(rng, kind)
@@ -185,7 +185,7 @@ def test_in_any_order_and_however_often_points_add_up_to_what_happened(rng: rand
     assert told(delivered) == truth
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.randoms(use_true_random=False), st.sampled_from(["number", "histogram", "exponential"]))
 def test_points_that_never_come_lose_nothing_but_what_was_before_the_first(rng: random.Random, kind: str) -> None:
     """Of new processes without resets, as long as the last point comes, everything is counted, and never more."""
@@ -381,7 +381,7 @@ def assert_true_of(stats: Stats, values: Sequence[float]) -> None:
             assert point <= bounds[1] * (1 + 1e-9)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(VALUES, BOUNDS, st.booleans())
 def test_what_an_explicit_histogram_becomes_is_true_of_any_values_in_it(
     values: list[float], bounds: tuple[float, ...], extremes: bool
@@ -395,7 +395,7 @@ def test_what_an_explicit_histogram_becomes_is_true_of_any_values_in_it(
         assert (bound in stats.estimated) == (not known), bound
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(VALUES, st.integers(-3, 8), st.sampled_from([0.0, 0.0, 1e-5, 7.0]), st.booleans())
 def test_what_an_exponential_histogram_becomes_is_true_of_any_values_in_it(
     values: list[float], scale: int, zero_up_to: float, extremes: bool
@@ -403,7 +403,7 @@ def test_what_an_exponential_histogram_becomes_is_true_of_any_values_in_it(
     assert_true_of(exponential(values, scale, zero_up_to, extremes), values)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(VALUES, VALUES, VALUES, BOUNDS, st.booleans())
 def test_merged_histograms_of_several_kinds_are_true_of_all_values(
     a: list[float], b: list[float], c: list[float], bounds: tuple[float, ...], extremes: bool

@@ -28,7 +28,7 @@ def exclusion(**changes: object) -> Exclusion:
     return Exclusion(**{**given, **changes})  # type: ignore[arg-type]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(SLOTS, SLOTS, FEW)
 def test_what_is_excluded_is_taken_out_slot_by_slot(first: int, last: int, given_spans: list[tuple[int, int]]) -> None:
     spans = [span(*one) for one in given_spans]
@@ -42,7 +42,7 @@ def test_what_is_excluded_is_taken_out_slot_by_slot(first: int, last: int, given
     assert Window(STARTS, ROWS).count(ERRORS, start, end, merged(spans)) == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(-20, 60), st.integers(-20, 60), st.lists(st.tuples(st.integers(-20, 60), st.integers(0, 30))))
 def test_a_window_is_what_remains_and_what_is_excluded_each_slot_once(
     first: int, last: int, given_spans: list[tuple[int, int]]

@@ -86,7 +86,7 @@ def test_instances_segments_retries_and_double_runs_add_up_exactly(store: Store,
     assert store.query(Query("segments", group=True)) == []
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), order=st.lists(st.integers(0, 5), min_size=1, max_size=9))
 def test_any_order_of_sending_and_folding_comes_to_the_same(
     tmp_path_factory: pytest.TempPathFactory, seed: int, order: list[int]

@@ -26,7 +26,7 @@ def second_by_second(beats: Iterable[int], start: int, expected_from: int, lasts
     return len(expected), sum(any(b // 1000 <= s < (b + lasts) // 1000 for b in times) for s in expected)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.integers(START - 3 * BLOCK_MS, START + 2 * BLOCK_MS), max_size=12),
     st.integers(START - 2 * BLOCK_MS, START + 2 * BLOCK_MS),

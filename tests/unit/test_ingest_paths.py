@@ -77,7 +77,7 @@ def encoded(metrics: Sequence[Any]) -> bytes:
     return json.dumps(body(metrics)).encode()
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(METRICS)
 def test_both_paths_accept_the_same_and_come_to_the_same_rollup(metrics: list[Any]) -> None:
     sent = encoded(metrics)
@@ -90,7 +90,7 @@ def test_both_paths_accept_the_same_and_come_to_the_same_rollup(metrics: list[An
     assert all(r["reasons"] for r in rejected)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(METRICS)
 def test_each_metric_fares_in_company_as_it_fares_alone(metrics: list[Any]) -> None:
     _, rejected = read_batch(encoded(metrics), TABLE, NOW_MS)
@@ -101,7 +101,7 @@ def test_each_metric_fares_in_company_as_it_fares_alone(metrics: list[Any]) -> N
     assert rejected == alone
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(SOUND, TYPED), min_size=1, max_size=12))
 def test_the_fast_path_gives_up_exactly_when_a_metric_must_be_refused(metrics: list[Any]) -> None:
     parsed = _decode(encoded(metrics))
@@ -121,7 +121,7 @@ def test_one_value_that_cannot_be_is_found_among_many_of_its_series(value: float
     assert [r["index"] for r in rejected] == [5]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.builds(lambda v, n: (v, n), st.floats(0, 1e6), st.integers(-3, 0)), min_size=1, max_size=60))
 def test_a_batch_comes_to_what_its_values_come_to(values: list[tuple[float, int]]) -> None:
     values = [(0.0 if v < SMALLEST else v, n) for v, n in values]

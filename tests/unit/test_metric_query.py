@@ -200,7 +200,7 @@ def minutes_of(days: int, minutes: int) -> int:
     return days * 1440 + minutes
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     question=QUESTIONS,
     back=st.builds(minutes_of, st.integers(0, DAYS - 1), st.integers(1, 1439)),

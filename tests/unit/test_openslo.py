@@ -467,7 +467,7 @@ WINDOWS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(KINDS, WINDOWS, ALERTS, st.sampled_from([{}, {"endpoint": "/api/pay"}]))
 def test_whatever_ours_says_comes_back_as_it_was(
     tmp_path: Path, kind: dict[str, Any], window: Any, alert: dict[str, Any], labels: dict[str, str]

@@ -233,7 +233,7 @@ def plain(metrics: list[Metric]) -> list[dict[str, object]]:
     return read
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(REQUESTS, min_size=1, max_size=3))
 def test_any_layout_is_read_as_the_generated_classes_read_it_however_full_the_cache(bodies: list[bytes]) -> None:
     reader = ProtobufReader()
@@ -241,7 +241,7 @@ def test_any_layout_is_read_as_the_generated_classes_read_it_however_full_the_ca
         assert plain(reader.read(body)) == expected(body)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(REQUESTS, st.data())
 def test_damaged_bytes_are_unreadable_or_read_as_the_generated_classes_read_them(body: bytes, data: Any) -> None:
     at = data.draw(st.integers(0, max(0, len(body) - 1)))
@@ -255,7 +255,7 @@ def test_damaged_bytes_are_unreadable_or_read_as_the_generated_classes_read_them
     assert repr(plain(ProtobufReader().read(damaged))) == repr(wanted)  # by text, since damage can make a NaN
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(REQUESTS)
 def test_json_is_read_as_the_same_request_in_protobuf(body: bytes) -> None:
     sent = json_format.MessageToDict(ExportMetricsServiceRequest.FromString(body), use_integers_for_enums=True)

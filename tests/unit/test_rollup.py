@@ -263,7 +263,7 @@ def test_fitting_ends_where_nothing_is_left_to_put_together() -> None:
     assert fit(rollup, lambda r: 1000, 1) == rollup
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 300), st.integers(100, 8000))
 def test_fitting_keeps_every_sum_for_any_limit(count: int, limit: int) -> None:
     rollup = varied(count)

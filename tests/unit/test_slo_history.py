@@ -41,7 +41,7 @@ def filled(days: int, seed: int = 1) -> tuple[list[datetime], list[dict[str, Slo
 STARTS, ROWS, SINGLE = filled(4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(-300, 4 * 288 + 300), st.integers(-300, 4 * 288 + 300))
 def test_any_window_is_the_sum_of_its_slots(first: int, last: int) -> None:
     start, end = START + first * SLOT, START + last * SLOT
