@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 ROUTES = (
     Route("/api/incidents", {"GET": incidents.all_incidents, "POST": incidents.open_one}),
     Route("/api/incidents/stats", {"GET": stats.months}),
+    Route("/api/incidents/preview", {"POST": incidents.preview}),
     Route("/api/incidents/{id}", {"GET": incidents.one_incident, "PATCH": incidents.edit}),
     Route("/api/incidents/{id}/updates", {"GET": incidents.timeline, "POST": incidents.add_update}),
     Route("/api/incidents/{id}/resolve", {"POST": incidents.resolve}),
@@ -24,6 +25,7 @@ ROUTES = (
     Route("/api/incidents/{id}/postmortem", {"GET": postmortem.read, "PUT": postmortem.write}),
     Route("/api/incidents/{id}/audit", {"GET": incidents.audit}),
     Route("/api/maintenances", {"GET": maintenances.all_maintenances, "POST": maintenances.plan}),
+    Route("/api/maintenances/preview", {"POST": maintenances.preview}),
     Route("/api/maintenances/{id}", {"GET": maintenances.one_maintenance, "PATCH": maintenances.edit}),
     Route("/api/maintenances/{id}/updates", {"POST": maintenances.add_update}),
     Route("/api/maintenances/{id}/audit", {"GET": maintenances.audit}),

@@ -34,11 +34,10 @@ Decide = Callable[[Data, Intent], Data | None]
 
 
 def all_incidents(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
-    """The latest first, each with its last entry only."""
+    """The latest first, each with its last entry only; by `postmortem`, ordered by when it is due, or was written."""
     asked = lists.Asked(request, PARAMETERS)
     status = asked.choice("status", ("open", *incident.STATUSES))
     written_up = asked.choice("postmortem", postmortem.STANDINGS)
-    status = status or ("resolved" if written_up in ("due", "overdue") else None)
     wanted = incidents.Wanted(
         statuses=incident.OPEN if status == "open" else (status,) if status else (),
         postmortem=(written_up, now) if written_up else None,
@@ -87,6 +86,21 @@ def audit(app: App, request: Request, now: datetime, path: Mapping[str, str]) ->
 
 
 def open_one(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
+    data, intent = _wanted(app, request, now, path)
+    with refusals():
+        made = incidents.create(app.store, data, intent)
+    response = told(app, made, now, 201)
+    response.headers["Location"] = f"/api/incidents/{made.path.rpartition('/')[2]}"
+    return response
+
+
+def preview(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
+    """The incident that would be opened, checked as when it is; nothing is stored, so it has no id."""
+    data, _ = _wanted(app, request, now, path)
+    return answer({**shown.incident("", data, now, app.settings.public_url), "id": None, "publicUrl": None})
+
+
+def _wanted(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> tuple[Data, Intent]:
 
     def late(sound: Mapping[str, Any]) -> Faults:
         started = sound.get("startedAt")
@@ -108,11 +122,7 @@ def open_one(app: App, request: Request, now: datetime, path: Mapping[str, str])
         alert_ids=list(dict.fromkeys(body.alertIds)),
         runbook=body.runbook,
     )
-    with refusals():
-        made = incidents.create(app.store, data, intent)
-    response = told(app, made, now, 201)
-    response.headers["Location"] = f"/api/incidents/{made.path.rpartition('/')[2]}"
-    return response
+    return data, intent
 
 
 def edit(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:

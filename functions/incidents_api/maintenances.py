@@ -87,6 +87,21 @@ def audit(app: App, request: Request, now: datetime, path: Mapping[str, str]) ->
 
 
 def plan(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
+    data, intent = _wanted(app, request, now, path)
+    with refusals():
+        made = maintenances.create(app.store, data, intent)
+    response = _told(app, made, now, 201)
+    response.headers["Location"] = f"/api/maintenances/{made.path.rpartition('/')[2]}"
+    return response
+
+
+def preview(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
+    """The maintenance that would be planned, checked as when it is; nothing is stored, so it has no id."""
+    data, _ = _wanted(app, request, now, path)
+    return answer({**_shown("", data), "id": None})
+
+
+def _wanted(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> tuple[Data, Intent]:
     def misplaced(sound: Mapping[str, Any]) -> Faults:
         return maintenance.time_faults(sound.get("scheduledFor"), sound.get("scheduledUntil"), now)
 
@@ -106,11 +121,7 @@ def plan(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> 
         )
     except maintenance.Misplaced as fault:
         raise _misplaced(fault) from None
-    with refusals():
-        made = maintenances.create(app.store, data, intent)
-    response = _told(app, made, now, 201)
-    response.headers["Location"] = f"/api/maintenances/{made.path.rpartition('/')[2]}"
-    return response
+    return data, intent
 
 
 def edit(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
@@ -194,5 +205,6 @@ def _shown(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "allowed": list(maintenance.ALLOWED[data["status"]]),
         "updates": [shown.entry(first + n, update) for n, update in enumerate(data["updates"])],
         "updateCount": count(data),
+        "audit": f"/api/maintenances/{name}/audit" if name else None,
         "version": data.get("rev"),
     }

@@ -26,12 +26,15 @@ ENTRY = ("timestamp", "status", "message", "author", "public", "publicMessage", 
 
 
 def incident(name: str, data: Mapping[str, Any], now: datetime, page: str) -> dict[str, Any]:
-    """The whole of it, with as many of its entries as its document holds: the newest. `page`: the status page."""
+    """The whole of it, with as many of its entries as its document holds: the newest. `page`: the status page; `audit`:
+    where every change of it is told.
+    """
     first = int(data.get("earlierUpdates") or 0)
     return {
         **summary(name, data, now, page),
         "updates": [entry(first + n, update) for n, update in enumerate(data["updates"])],
         "earlierUpdates": first,
+        "audit": f"/api/incidents/{name}/audit" if name else None,
     }
 
 

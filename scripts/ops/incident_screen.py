@@ -8,10 +8,17 @@ from datetime import datetime
 from typing import Any
 
 from scripts.ops.asking import shown_span, shown_time
+from scripts.ops.audit import changes, item_told, line
 from scripts.ops.client import printable
 from scripts.ops.screen import Screen, table
 
-_EDITED = ("title", "impact", "components")  # of an incident: whoever reads its timeline sees that they were changed
+# Of an incident: whoever reads its timeline sees that they were changed. The second are what `edit` may change; times
+# and the rest follow from moves, too, which have an entry of their own.
+_GIST = ("title", "impact", "components")
+_EDITED = (
+    *_GIST, "publicVisible", "startedAt", "identifiedAt", "mitigatedAt", "resolvedAt", "alertIds", "runbook",
+    "rootCause",
+)  # fmt: skip
 _COLOURS = {"critical": 5, "high": 5, "medium": 1, "low": 3}
 
 Answer = Mapping[str, Any]
@@ -77,7 +84,7 @@ def shown(one: Answer, audit: Sequence[Answer], screen: Screen) -> list[str]:
     facts += [f"post-mortem: {written[one['postmortemState']]}"] if one["postmortemState"] else []
     for item in one["actionItems"]:
         facts.append(f"to do {item_told(item)}")
-    timed = [(update["timestamp"], _entry(update, screen)) for update in one["updates"]]
+    timed = [(update["timestamp"], entry_rows(update, screen)) for update in one["updates"]]
     timed += [(entry["at"], _change(entry, screen)) for entry in audit]
     timed.sort(key=lambda entry: datetime.fromisoformat(entry[0]))
     rows = [row for _, entry in timed for row in entry]
@@ -91,35 +98,22 @@ def shown(one: Answer, audit: Sequence[Answer], screen: Screen) -> list[str]:
         *table(screen, ["time", "status", "for", "who", "message"], rows, (), wrapped=4, kept=(0, 1, 2)),
         "",
         screen.dim(f"next: {', '.join(one['allowed'])}"),
+        screen.dim(f"every change of it: ./ops incident audit {printable(one['id'])}"),
     ]
 
 
-def _entry(update: Answer, screen: Screen) -> list[list[str]]:
+def entry_rows(update: Answer, screen: Screen) -> list[list[str]]:
     """What the team reads and, where that is something else, below it what the public does."""
     said, outside = update["message"], update.get("publicMessage")
     seen = "public" if update["public"] and not outside else "team"
-    row = [shown_time(update["timestamp"], screen), update["status"], seen, printable(update["author"]), _line(said)]
-    return [row, ["", "", "public", "", _line(outside)]] if update["public"] and outside else [row]
+    status = update["status"].replace("_", " ")
+    row = [shown_time(update["timestamp"], screen), status, seen, printable(update["author"]), line(said)]
+    return [row, ["", "", "public", "", line(outside)]] if update["public"] and outside else [row]
 
 
 def _change(entry: Answer, screen: Screen) -> list[list[str]]:
     """`impact: low → high`; nothing of what changed nothing that it is."""
-    before, after = entry["before"], entry["after"]
-    said = [f"{name}: {_value(before[name])} → {_value(after[name])}" for name in _EDITED if name in before]
-    return (
-        [[shown_time(entry["at"], screen), "changed", "team", printable(entry["by"]), "; ".join(said)]] if said else []
-    )
-
-
-def _value(value: Any) -> str:
-    return _line(", ".join(value) if isinstance(value, list) else str(value)) or "none"
-
-
-def _line(text: str) -> str:
-    return printable(" ".join(text.split()))
-
-
-def item_told(item: Answer) -> str:
-    """`1: Watch the age of secrets (ada, due 2031-01-31, open)`."""
-    due = f", due {item['dueAt'][:10]}" if item["dueAt"] else ""
-    return f"{item['id']}: {item['title']} ({item['owner'] or 'nobody'}{due}, {item['state'].replace('_', ' ')})"
+    names = _EDITED if entry["action"] == "edited" else _GIST
+    said = changes(entry, names, screen) if entry["before"] else []
+    row = [shown_time(entry["at"], screen), "changed", "team", printable(entry["by"]), "; ".join(said)]
+    return [row] if said else []

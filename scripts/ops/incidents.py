@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from scripts.ops.asking import add_answers, as_json, confirm, mean_span, needed, once, shown_span
+from scripts.ops import audit
+from scripts.ops.asking import add_answers, as_json, confirm, mean_span, needed, once, shown_span, shown_time
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
-from scripts.ops.incident_screen import item_told, listed, postmortems, shown
+from scripts.ops.incident_screen import listed, postmortems, shown
 from scripts.ops.screen import Screen, table
 from shared.domain.faults import unreadable
 
@@ -87,19 +88,12 @@ def _list(options: argparse.Namespace, client: Client, screen: Screen) -> str:
 
 def _show(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     answer = client.json(_path(options))
-    return as_json(answer) if options.json else "\n".join(shown(answer, _audit(options, client), screen))
+    return as_json(answer) if options.json else "\n".join(shown(answer, audit.entries(client, _path(options)), screen))
 
 
-def _audit(options: argparse.Namespace, client: Client) -> list[Answer]:
-    """Every change of it, the first first."""
-    found: list[Answer] = []
-    more = [("limit", "200")]
-    while True:
-        page = client.json(f"{_path(options)}/audit", more)
-        found += page["audit"]
-        if not page["cursor"]:
-            return found
-        more = [("limit", "200"), ("cursor", page["cursor"])]
+def _audit(options: argparse.Namespace, client: Client, screen: Screen) -> str:
+    found = audit.entries(client, _path(options))
+    return as_json({"audit": found}) if options.json else "\n".join(audit.told(found, screen))
 
 
 def _stats(options: argparse.Namespace, client: Client, screen: Screen) -> str:
@@ -167,8 +161,11 @@ def _open(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     body |= {"publicVisible": True} if options.visible else {}
     given = {"message": options.message, "status": options.status, "runbook": options.runbook}
     body |= {name: value for name, value in given.items() if value} | _audience(options)
-    if options.visible or options.public:
-        confirm(options, _question("Open an incident that everybody can see", options.title, options.message))
+    if options.visible and not options.yes:
+        seen = client.change(
+            "POST", f"{BASE}/preview", body
+        )  # which refuses what could not be opened: ask nothing then
+        confirm(options, f"{_will_be_seen(seen, None, screen)}Open an incident that everybody can see?")
     return _told(client.change("POST", BASE, body, once()), options, screen)
 
 
@@ -204,26 +201,22 @@ def _edit(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     reply = client.get(_path(options))
     seen = reply.json()
     if seen["publicVisible"] or options.visible:
-        shown = "" if seen["publicVisible"] else _will_be_seen(seen, options.title)
+        shown = "" if seen["publicVisible"] else _will_be_seen(seen, options.title, screen)
         confirm(options, f"{shown}Everybody can see that. Change {_fields(body)} of {printable(seen['title'])}?")
     headers = {"If-Match": reply.headers["ETag"], **once()}
     return _told(client.change("PATCH", _path(options), body, headers), options, screen)
 
 
-def _will_be_seen(incident: Answer, title: str | None) -> str:
+def _will_be_seen(incident: Answer, title: str | None, screen: Screen) -> str:
     """What the public reads at once of an incident that becomes visible; not a title that came of an SLO."""
     entries = [
-        f"  {_minute(update['timestamp'])}  {printable(update.get('publicMessage') or update['message'])}\n"
+        f"  {shown_time(update['timestamp'], screen)}  {printable(update.get('publicMessage') or update['message'])}\n"
         for update in incident["updates"]
         if update["public"]
     ]
     titles = [printable(title or incident["title"])] if title or not incident["autoCreated"] else []
     lines = [*(f"  {title}\n" for title in titles), *entries]
     return f"The status page will show:\n{''.join(lines)}" if lines else ""
-
-
-def _minute(time: str) -> str:
-    return time[:16].replace("T", " ")
 
 
 def _todo(options: argparse.Namespace, client: Client, screen: Screen) -> str:
@@ -247,7 +240,7 @@ def _stored(answer: Answer, options: argparse.Namespace) -> str:
         return as_json(answer)
     items = answer["actionItems"]
     item = next(i for i in items if str(i["id"]) == options.item) if options.item else items[-1]
-    return f"{printable(answer['id'])}, to do {printable(item_told(item))}."
+    return f"{printable(answer['id'])}, to do {printable(audit.item_told(item))}."
 
 
 def _fields(body: Answer) -> str:
@@ -316,6 +309,7 @@ _DO: Mapping[str, Callable[[argparse.Namespace, Client, Screen], str]] = {
     "open": _open,
     "list": _list,
     "show": _show,
+    "audit": _audit,
     "update": _update,
     "resolve": _resolve,
     "reopen": _reopen,

@@ -1,4 +1,4 @@
-"""`maintenance`: plan one, list them, extend, begin, verify, complete or cancel one."""
+"""`maintenance`: plan one, list them, show, extend, begin, verify, complete or cancel one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from scripts.ops import audit
 from scripts.ops.asking import add_answers, as_json, confirm, needed, once, shown_time
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
+from scripts.ops.incident_screen import entry_rows
 from scripts.ops.screen import Screen, table
 
 BASE = "/api/maintenances"
@@ -26,10 +28,10 @@ Answer = Mapping[str, Any]
 def add_to(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "maintenance",
-        help="plan maintenance, extend it, begin and end it",
+        help="plan maintenance, show it, extend it, begin and end it",
         description="Planned maintenance. It begins and ends by itself at its times, unless somebody is earlier.",
     )
-    command.add_argument("action", choices=("plan", "list", "update", "extend", *MOVES))
+    command.add_argument("action", choices=("plan", "list", "show", "audit", "update", "extend", *MOVES))
     command.add_argument("id", nargs="?", help="which one; not for plan and list")
     command.add_argument("--title", help="of plan")
     command.add_argument("--message", "-m", help="what is done, or what is new")
@@ -56,9 +58,15 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     if options.action == "update":
         needed(options, "maintenance update", message="--message")
     path = f"{BASE}/{quote(options.id, safe='')}"
+    if options.action == "audit":
+        found = audit.entries(client, path)
+        return as_json({"audit": found}) if options.json else "\n".join(audit.told(found, screen))
     reply = client.get(path)
     one = reply.json()
-    if one["publicVisible"]:
+    if options.action == "show":
+        return as_json(one) if options.json else "\n".join(shown(one, screen))
+    refused = options.action in MOVES and MOVES[options.action] not in one["allowed"]  # with the reason
+    if one["publicVisible"] and not refused:
         confirm(options, f"{options.action.capitalize()} {printable(one['title'])}, for everybody to see?")
     if options.action == "extend":
         headers = {"If-Match": reply.headers["ETag"], **once()}
@@ -88,9 +96,43 @@ def _plan(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         "publicVisible": options.visible,
         "excludeFromSlos": options.exclude,
     }
-    if options.visible:
-        confirm(options, f"Announce {printable(options.title)} on the status page?\n  {printable(options.message)}\n")
+    if options.visible and not options.yes:
+        seen = client.change(
+            "POST", f"{BASE}/preview", body
+        )  # which refuses what could not be planned: ask nothing then
+        confirm(options, f"{_will_be_seen(seen, screen)}Announce it on the status page?")
     return _told(client.change("POST", BASE, body, once()), options, screen)
+
+
+def _will_be_seen(one: Answer, screen: Screen) -> str:
+    entries = [f"  {printable(update.get('publicMessage') or update['message'])}\n" for update in one["updates"]]
+    span = " to ".join(_span(one, screen))
+    what = f"  {printable(one['title'])}, {span}, {', '.join(one['components'])}\n"
+    return f"The status page will show:\n{what}{''.join(entries)}"
+
+
+def shown(one: Answer, screen: Screen) -> list[str]:
+    """What it is, and its timeline."""
+    seen = "on the status page" if one["publicVisible"] else "for the team only"
+    counts = "; does not count in SLOs" if one["excludeFromSlos"] else ""
+    rows = [row for update in one["updates"] for row in entry_rows(update, screen)]
+    earlier = one["updateCount"] - len(one["updates"])
+    return [
+        screen.bold(printable(one["title"])),
+        f"{one['status'].replace('_', ' ')}, {' to '.join(_span(one, screen))}, {seen}{counts}.",
+        f"{', '.join(one['components'])}.",
+        "",
+        *([screen.dim(f"{earlier} earlier entries are left out.")] if earlier else []),
+        *table(screen, ["time", "status", "for", "who", "message"], rows, (), wrapped=4, kept=(0, 1, 2)),
+        "",
+        screen.dim(f"next: {', '.join(_verbs(one)) or 'nothing'}"),
+        screen.dim(f"every change of it: ./ops maintenance audit {printable(one['id'])}"),
+    ]
+
+
+def _verbs(one: Answer) -> list[str]:
+    """The moves as they are typed here."""
+    return [verb for verb, status in MOVES.items() if status in one["allowed"]]
 
 
 def listed(answer: Answer, screen: Screen) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from shared import audited
@@ -25,6 +25,7 @@ PAGE = 100
 RECENT = 5  # of a cause: an older one may have been opened again by a person
 MOST_ONGOING = 20  # that an alert looks through; nobody leads more at once
 MOST_READ = 1000  # documents of one list
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def path_of(incident: str) -> str:
@@ -136,6 +137,9 @@ class Wanted:
     end: datetime | None = None
 
     def has(self, incident: Mapping[str, Any]) -> bool:
+        """What the query has not seen to already is looked at here."""
+        if self.postmortem is not None and not self._is_of_these(incident):
+            return False
         if self.impact is not None and incident["impact"] != self.impact:
             return False
         if self.component is not None and self.component not in incident["components"]:
@@ -147,8 +151,25 @@ class Wanted:
                 return False
         return self.text is None or self.text.casefold() in _written(incident).casefold()
 
+    def _is_of_these(self, incident: Mapping[str, Any]) -> bool:
+        """By its status and when it began, for a query that goes by another time."""
+        started = incident["startedAt"]
+        return (
+            (not self.statuses or incident["status"] in self.statuses)
+            and (self.start is None or started >= self.start)
+            and (self.end is None or started < self.end)
+        )
+
     def query(self, limit: int, after: tuple[Any, ...] | None) -> Query:
         where: list[tuple[str, Any, Any]] = []
+        if self.postmortem is not None:
+            # Only those that have this time at all. It comes after the incident began, so `start` bounds it, too.
+            how, now = self.postmortem
+            name = "postmortemAt" if how == "written" else "postmortemDueAt"
+            where.append((name, ">=", self.start or _EARLIEST))
+            if how == "overdue":
+                where.append((name, "<", now))
+            return Query(COLLECTION, tuple(where), ((name, "desc"),), limit, after)
         if len(self.statuses) == 1:
             where.append(("status", "==", self.statuses[0]))
         elif self.statuses:
@@ -163,7 +184,8 @@ class Wanted:
 def listed(
     store: Store, wanted: Wanted, limit: int, after: tuple[Any, ...] | None = None
 ) -> tuple[list[Doc], tuple[Any, ...] | None]:
-    """Up to `limit` incidents, the latest first, and where the next page begins.
+    """Up to `limit` incidents, the latest first, and where the next page begins. Those whose post-mortem is asked for
+    are ordered by when it is due, or was written.
 
     A page may be short of what was asked for, even empty, where many incidents were read that are not wanted: as long
     as there is a place to go on from, there may be more.

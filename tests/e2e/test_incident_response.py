@@ -116,7 +116,8 @@ def test_what_the_public_would_see_is_asked_about_and_only_a_yes_is_one(server: 
     for typed in ("n\n", "", "perhaps\n"):
         refused = ops(server, *opening, typed=typed)
         assert (refused.returncode, refused.stdout) == (2, "")
-        assert "Open an incident that everybody can see: Seen by all?" in refused.stderr
+        assert "  Seen by all\n" in refused.stderr
+        assert "Open an incident that everybody can see?" in refused.stderr
     assert "Seen by all" not in ops(server, "incident", "list").stdout
     opened = ops(server, *opening, typed="y\n").stdout
     name, page = opened.partition(":")[0], opened.splitlines()[-1]

@@ -84,6 +84,27 @@ def test_unknown_names_are_told_together_with_every_other_fault(quick: Desk) -> 
     assert faulty("/api/maintenances", message="x") == ["title", "components[1]", "scheduledFor", "scheduledUntil"]
 
 
+def test_a_preview_checks_what_would_be_opened_shows_it_and_stores_nothing(quick: Desk) -> None:
+    wanted = {**OUTAGE, "publicVisible": True}
+    before = quick.store.meter.snapshot()
+    seen = quick.post("/api/incidents/preview", wanted, 200)
+    assert (seen["id"], seen["publicUrl"], seen["audit"]) == (None, None, None)
+    assert [(u["message"], u["public"]) for u in seen["updates"]] == [("We are looking into it.", True)]
+    wrong = {**wanted, "components": ["Biling"], "impact": "huge"}
+    refused = [quick.post(path, wrong, 400)["errors"] for path in ("/api/incidents/preview", "/api/incidents")]
+    assert refused[0] == refused[1]
+    assert {e["path"] for e in refused[0]} == {"components[0]", "impact"}
+    assert quick.store.meter.since(before).writes == 0
+
+
+def test_an_incident_leads_to_its_audit_log(quick: Desk) -> None:
+    name = quick.open()
+    quick.edit(name, runbook="billing-outage", publicVisible=True)
+    found = quick.read(quick.incident(name)["audit"])["audit"]
+    assert found[-1]["before"] == {"publicVisible": False, "runbook": None}
+    assert found[-1]["after"] == {"publicVisible": True, "runbook": "billing-outage"}
+
+
 def test_a_component_named_twice_is_there_once(quick: Desk) -> None:
     name = quick.open()
     changed = quick.call("PATCH", f"/api/incidents/{name}", {"components": ["API", "Auth", "API"]}, If_Match="*")

@@ -154,6 +154,67 @@ def test_no_fault_of_a_maintenance_hides_another(quick: Desk) -> None:
     assert [e["path"] for e in refused["errors"]] == ["title", "components[0]", "scheduledUntil"]
 
 
+def test_a_preview_checks_what_would_be_planned_shows_it_and_stores_nothing(quick: Desk) -> None:
+    before = quick.store.meter.snapshot()
+    seen = quick.post("/api/maintenances/preview", MOVE, 200)
+    assert (seen["id"], seen["audit"], seen["status"]) == (None, None, "scheduled")
+    assert [u["message"] for u in seen["updates"]] == ["Reads may be slow."]
+    wrong = {**MOVE, "components": ["Moon"], "scheduledUntil": MOVE["scheduledFor"]}
+    refused = [quick.post(path, wrong, 400)["errors"] for path in ("/api/maintenances/preview", "/api/maintenances")]
+    assert refused[0] == refused[1]
+    assert [e["path"] for e in refused[0]] == ["components[0]", "scheduledUntil"]
+    assert quick.store.meter.since(before).writes == 0
+
+
+PLAN = ("maintenance", "plan", "--title", "Database move", "-m", "Reads may be slow.", "--component", "Database")
+
+
+def test_what_could_not_be_planned_is_not_asked_about(quick: Desk) -> None:
+    late = ("--from", "2026-03-10T11:00Z", "--to", "2026-03-10T11:30Z", "--visible")
+    refused = cli(quick.ops, *PLAN, *late, typed="y\n")
+    assert (refused.code, refused.err.count("[y/N]"), "must be in the future" in refused.err) == (2, 0, True)
+    asked = cli(quick.ops, *PLAN, "--from", "2026-03-10T13:00Z", "--to", "2026-03-10T15:00Z", "--visible", typed="n\n")
+    assert asked.err.splitlines()[:4] == [
+        "The status page will show:",
+        "  Database move, 2026-03-10 13:00 to 2026-03-10 15:00, Database",
+        "  Reads may be slow.",
+        "Announce it on the status page? [y/N] ",
+    ]
+    assert quick.read("/api/maintenances")["maintenances"] == []
+
+
+def test_a_move_that_is_refused_is_not_asked_about(quick: Desk) -> None:
+    name = plan(quick, publicVisible=True)
+    refused = cli(quick.ops, "maintenance", "complete", name)
+    assert (refused.code, refused.err.count("[y/N]"), "allowed: in_progress" in refused.err) == (2, 0, True)
+    assert "Begin Database move" in cli(quick.ops, "maintenance", "begin", name, typed="n\n").err
+
+
+def test_one_is_shown_with_its_timeline_its_next_moves_and_who_changed_it(quick: Desk) -> None:
+    name = plan(quick)
+    quick.wait(minutes=1)
+    quick.post(f"/api/maintenances/{name}/updates", {"message": "Early.", "status": "in_progress"}, 201)
+    shown = [" ".join(line.split()) for line in cli(quick.ops, "maintenance", "show", name).lines]
+    assert shown == [
+        "Database move",
+        "in progress, 2026-03-10 12:03 to 2026-03-10 15:00, for the team only.",
+        "Database.",
+        "",
+        "time status for who message",
+        "2026-03-10 12:02 scheduled team local-admin Reads may be slow.",
+        "2026-03-10 12:03 in progress team local-admin Early.",
+        "",
+        "next: verify, complete",
+        f"every change of it: ./ops maintenance audit {name}",
+    ]
+    audit = [" ".join(line.split()) for line in cli(quick.ops, "maintenance", "audit", name, width=400).lines]
+    assert audit[2] == (
+        "2026-03-10 12:03 updated local-admin"
+        " status: scheduled → in progress; started: none → 2026-03-10 12:03; said: Early."
+    )
+    assert len(quick.read(read(quick, name)["audit"])["audit"]) == len(audit) - 1
+
+
 def test_its_time_is_taken_out_of_the_slos_if_that_is_wanted_and_follows_its_end(on_call: Desk) -> None:
     plan(on_call)
     assert in_force(on_call) == []

@@ -30,6 +30,13 @@ def on_call(watch: Watch) -> Iterator[Desk]:
         yield found
 
 
+@pytest.fixture
+def quick(sqlite_store: SqliteStore) -> Iterator[Desk]:
+    """With nothing on record."""
+    with desk(sqlite_store) as found:
+        yield found
+
+
 FIRING = "Still firing: api-availability-threshold, api-availability-page."
 
 
@@ -90,7 +97,7 @@ def test_what_automation_wrote_for_the_team_is_told_from_what_the_public_reads(o
 def test_a_change_of_what_it_is_stands_in_the_timeline(on_call: Desk) -> None:
     on_call.wait(minutes=1)
     on_call.edit(FIRST, title="Some requests fail", impact="high")
-    on_call.edit(FIRST, rootCause=None, runbook="api-outage")  # which is no change of what it is
+    on_call.edit(FIRST, rootCause=None)  # which changes nothing
     on_call.wait(minutes=1)
     on_call.update(FIRST, "On it.")
     on_call.wait(minutes=1)
@@ -106,6 +113,57 @@ def test_a_change_of_what_it_is_stands_in_the_timeline(on_call: Desk) -> None:
     ]
     times = [line.split()[1] for line in shown if line.startswith("2026-")]
     assert times == sorted(times)
+
+
+def test_who_made_it_visible_gave_it_a_runbook_or_corrected_a_time_stands_there_too(quick: Desk) -> None:
+    name = quick.open()
+    quick.wait(minutes=1)
+    quick.edit(name, runbook="billing-outage", publicVisible=True)
+    quick.edit(name, startedAt="2026-03-10T11:50:00Z")
+    quick.update(name, "We know why.", "identified")  # whose time is not a change of its own
+    shown = cli(quick.ops, "incident", "show", name, width=200)
+    assert [" ".join(line.split()) for line in shown.lines if " changed " in line] == [
+        "2026-03-10 12:03 changed team local-admin seen: internal → public; runbook: none → billing-outage",
+        "2026-03-10 12:03 changed team local-admin started: 2026-03-10 12:02 → 2026-03-10 11:50",
+    ]
+    assert shown.lines[-1] == f"every change of it: ./ops incident audit {name}"
+
+
+def test_the_audit_log_is_a_table_of_who_did_what(quick: Desk) -> None:
+    name = quick.open(impact="low")
+    quick.post(f"/api/incidents/{name}/actions", {"title": "Watch it", "owner": "ada"}, 201)
+    quick.wait(minutes=1)
+    quick.post(f"/api/incidents/{name}/resolve", {"rootCause": "The secret expired."})
+    head, *lines = [" ".join(line.split()) for line in cli(quick.ops, "incident", "audit", name, width=400).lines]
+    assert head == "time what who changed"
+    assert lines == [
+        "2026-03-10 12:02 opened local-admin title: Billing Outage; impact: low; status: investigating; components:"
+        " Billing; seen: internal; started: 2026-03-10 12:02; in hand: local-admin; said: We are looking into it.",
+        "2026-03-10 12:02 action item added local-admin to do: 1: Watch it (ada, open)",
+        "2026-03-10 12:03 resolved local-admin status: investigating → resolved; resolved: none → 2026-03-10 12:03;"
+        " cause: none → The secret expired.; in hand: local-admin → nobody;"
+        " said: Normal service is restored. Resolved after 1 min.",
+    ]
+    assert [entry["n"] for entry in cli(quick.ops, "incident", "audit", name, "--json").json["audit"]] == [1, 2, 3]
+
+
+def test_what_could_not_be_opened_is_not_asked_about(quick: Desk) -> None:
+    opening = ("incident", "open", "--title", "Checkout fails", "--impact", "high", "--visible")
+    refused = cli(quick.ops, *opening, "--component", "Biling", typed="y\n")
+    assert (refused.code, refused.err.count("[y/N]"), "no such component" in refused.err) == (2, 0, True)
+    asked = cli(quick.ops, *opening, "--component", "Billing", typed="n\n")
+    assert asked.err.splitlines()[:4] == [
+        "The status page will show:",
+        "  Checkout fails",
+        "  2026-03-10 12:02  We are looking into it.",
+        "Open an incident that everybody can see? [y/N] ",
+    ]
+    assert quick.read("/api/incidents")["incidents"] == []
+
+
+def test_what_nobody_sees_yet_is_opened_without_a_question(quick: Desk) -> None:
+    opening = ("incident", "open", "--title", "Checkout fails", "--impact", "high", "-m", "Some fail.", "--public")
+    assert (cli(quick.ops, *opening).err, cli(quick.ops, *opening).code) == ("", 0)
 
 
 def test_all_changes_are_shown_however_many_there_are(sqlite_store: SqliteStore) -> None:

@@ -283,6 +283,40 @@ def test_how_a_post_mortem_stands_is_shown_and_asked_for(on_call: Desk) -> None:
     assert on_call.ops.get("/api/incidents", {"postmortem": "soon"}).status == 400
 
 
+def test_who_asks_by_post_mortem_reads_those_that_have_one_and_no_other_incident(on_call: Desk) -> None:
+    small = [on_call.open(impact="low") for _ in range(6)]
+    for name in small:
+        on_call.post(f"/api/incidents/{name}/resolve")
+    due = on_call.open()
+    on_call.post(f"/api/incidents/{due}/resolve")
+    for how, expected in (("due", [due]), ("overdue", []), ("written", [])):
+        before = on_call.store.meter.reads
+        found = on_call.read("/api/incidents", postmortem=how)
+        assert [one["id"] for one in found["incidents"]] == expected
+        assert on_call.store.meter.reads - before == 1  # what finds nothing costs one, too
+
+
+def test_post_mortems_are_asked_for_together_with_all_else(on_call: Desk) -> None:
+    names = []
+    for impact, component in (("high", "API"), ("critical", "Billing"), ("critical", "API")):
+        names.append(on_call.open(impact=impact, components=[component]))
+        on_call.wait(hours=1)
+        on_call.post(f"/api/incidents/{names[-1]}/resolve")
+    on_call.post(f"/api/incidents/{names[2]}/reopen", {"message": "It is back."})  # so none is due
+
+    def ids(**query: Any) -> list[str]:
+        return [one["id"] for one in on_call.read("/api/incidents", postmortem="due", **query)["incidents"]]
+
+    assert ids() == [names[1], names[0]]
+    assert ids(impact="high") == ids(component="API") == [names[0]]
+    assert (ids(status="resolved"), ids(status="open")) == ([names[1], names[0]], [])
+    assert ids(from_="-150m") == [names[1]]
+    assert ids(to="-150m") == [names[0]]
+    first = on_call.read("/api/incidents", postmortem="due", limit=1)
+    second = on_call.read("/api/incidents", postmortem="due", limit=1, cursor=first["cursor"])
+    assert [one["id"] for one in (*first["incidents"], *second["incidents"])] == [names[1], names[0]]
+
+
 def test_an_edited_one_is_read_with_its_action_items_as_they_are_now(on_call: Desk) -> None:
     name = on_call.open()
     path = f"/api/incidents/{name}/postmortem"

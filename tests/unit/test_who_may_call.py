@@ -70,6 +70,7 @@ DECIDED = {
     "admins": """
         GET POST /api/incidents
         GET /api/incidents/stats
+        POST /api/incidents/preview
         GET PATCH /api/incidents/{id}
         GET POST /api/incidents/{id}/updates
         POST /api/incidents/{id}/resolve
@@ -79,6 +80,7 @@ DECIDED = {
         GET PUT /api/incidents/{id}/postmortem
         GET /api/incidents/{id}/audit
         GET POST /api/maintenances
+        POST /api/maintenances/preview
         GET PATCH /api/maintenances/{id}
         POST /api/maintenances/{id}/updates
         GET /api/maintenances/{id}/audit
