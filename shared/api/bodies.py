@@ -178,7 +178,7 @@ def marked(response: Response, repeated: bool) -> Response:
 
 
 def outward(value: Any) -> Any:
-    """Stored values as JSON has them: times in ISO 8601 with microseconds, as they are compared."""
+    """Stored values as JSON has them: times in ISO 8601, in UTC, with microseconds where they have some."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, Mapping):

@@ -133,7 +133,8 @@ def test_two_hundred_edits_at_once_lose_nothing_keep_their_order_and_are_all_ans
     timeline = two.all(f"{path}/updates", "updates")
     told = Counter(update["message"].partition(" Resolved after")[0] for update in timeline[1:])
     assert told == Counter(w[2]["message"] for w in taken if "message" in w[2])
-    assert [u["timestamp"] for u in timeline] == sorted(u["timestamp"] for u in timeline)
+    stamps = [datetime.fromisoformat(u["timestamp"]) for u in timeline]
+    assert stamps == sorted(stamps)
     assert [u["n"] for u in timeline] == list(range(len(timeline)))
 
     # The log, replayed from its first entry, is the incident: each change was made to what the one before had left.
