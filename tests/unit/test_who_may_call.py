@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from scripts import manifest
+from scripts.dev import rewrites
 from shared import bootstrap
 from shared.api import auth
 from shared.api.routes import Route
@@ -201,6 +202,14 @@ def test_no_two_functions_answer_under_one_name() -> None:
     """Else a decision could be about either."""
     names = [way.name for way in WAYS]
     assert [name for name in names if names.count(name) > 1] == []
+
+
+def test_each_route_is_reached_through_hosting() -> None:
+    """But the root, and the address that a function has by its own name."""
+    hosting = rewrites.load(ROOT / "firebase.json")
+    called = [way for way in WAYS if way.function_id not in MANIFEST.scheduled]
+    led = {way: hosting.rewrite(way.asked) for way in called if way.asked not in ("/", f"/{way.function_id}")}
+    assert {way.name for way, to in led.items() if to is None or to.function_id != way.function_id} == set()
 
 
 def test_an_entry_point_does_nothing_but_call_its_handler() -> None:
