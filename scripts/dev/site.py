@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from flask import Request, Response
@@ -132,11 +133,18 @@ class Site:
             return self._dev(request, path.removeprefix("/dev/"))
         rewrite = self._hosting.rewrite(path)
         file = self._hosting.file(path) or (self._hosting.file(rewrite.destination or "") if rewrite else None)
+        missing = self._hosting.file("/404.html")
+        if file is None and missing is not None and "text/html" in request.headers.get("Accept", ""):
+            return self._file(request, missing, 404)  # as Hosting does; what is no browser is told more
         if file is None:
             raise Problem(404, "not_found", "no file and no rewrite of firebase.json answers this path; try /status")
+        return self._file(request, file)
+
+    def _file(self, request: Request, file: Path, status: int = 200) -> Response:
         require_method(request, "GET", "HEAD")
-        sent = send_file(file, request.environ, max_age=0, response_class=Response)
+        sent = send_file(file, request.environ, conditional=status == 200, max_age=0, response_class=Response)
         sent.headers["X-Content-Type-Options"] = "nosniff"
+        sent.status_code = status
         return sent  # type: ignore[return-value]
 
     def _run_now(self, request: Request, function_id: str) -> Response:

@@ -104,6 +104,13 @@ def test_what_no_rewrite_answers_is_not_found(server: DevServer) -> None:
     assert server.get("/api/nothing").status_code == 404
 
 
+def test_a_browser_is_led_back_by_a_page(server: DevServer) -> None:
+    missing = server.get("/nothing", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (missing.status_code, missing.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert '<a href="/status">See the current status</a>' in missing.text
+    assert server.get("/nothing").json()["code"] == "not_found"
+
+
 def test_the_root_leads_to_the_status_page(server: DevServer) -> None:
     page = server.get("/")
     assert [reply.status_code for reply in (*page.history, page)] == [302, 200]

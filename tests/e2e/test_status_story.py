@@ -31,7 +31,7 @@ class World:
 
     def __init__(self, folder: Path, endpoint: str) -> None:
         config = shutil.copytree(ROOT / "config", folder / "config")
-        probe = {"id": "health", "kind": "http", "url": endpoint, "timeoutSeconds": 2}
+        probe = {"id": "health", "kind": "http", "url": endpoint}
         parts = [{"id": "API", "name": "API", "probes": [probe]}]
         (config / "components.json").write_text(json.dumps({"page": {"name": "F0"}, "components": parts}))
         self.clock = Clock(NOW)

@@ -28,7 +28,7 @@ from shared.store.protocol import Data, Delete, Put, Query, Store, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.certificates import self_signed
 from tests.core import CONFIG, NOW, Clock, every_byte, make_app, ms, registry, shipped
-from tests.fake_servers import Behaviour, Exchange, FakeSlack, closing, failing, garbage, hanging, late
+from tests.fake_servers import Behaviour, Exchange, FakeSlack, closing, failing, garbage, hanging
 from tests.planted import WAYS, Calls, Faulty, Killed
 
 HTTP = {"id": "health", "kind": "http"}
@@ -45,6 +45,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     env: dict[str, str] = field(default_factory=dict)
     outbound: HttpOutbound = field(default_factory=HttpOutbound)
+    monotonic: Callable[[], float] = time.monotonic
 
     def configure(self, *components: Any) -> World:
         shutil.copytree(CONFIG, self.folder / "config", dirs_exist_ok=True)
@@ -57,7 +58,7 @@ class World:
 
     def app(self, store: Store | None = None) -> App:
         app = make_app(store or self.store, self.clock, self.folder / "config", **self.env)
-        app.sleep, app.outbound = self._sleep, self.outbound
+        app.sleep, app.outbound, app.monotonic = self._sleep, self.outbound, self.monotonic
         return app
 
     def _sleep(self, seconds: float) -> None:
@@ -169,12 +170,19 @@ def test_nobody_there_and_no_such_name_are_failures(local: World) -> None:
 
 
 def test_a_slow_answer_is_degraded_and_says_so(local: World) -> None:
-    with FakeSlack(late(0.7)) as server:
+    passed = [0.0]
+    local.monotonic = lambda: passed[0]
+
+    def slow(exchange: Exchange) -> None:
+        passed[0] += 0.7
+        OK(exchange)
+
+    with FakeSlack(slow) as server:
         local.one(server.url, slowMs=500, shows="latency")
         local.run()
         (api,) = local.snapshot()["components"]
         assert (api["state"], api["message"]) == ("degraded", "Increased latency detected")
-        assert api["latency"] > 500
+        assert api["latency"] == 700
         server.behave = OK
         local.run()
         assert local.state() == "operational"
