@@ -61,8 +61,7 @@ class Exchange:
 
     def show(self) -> None:
         """Take the message: people see it from now on."""
-        with self.server.lock:
-            self.server.shown.append(self.received)
+        self.server.take(self.received)
 
     def reply(self, status: int, text: str = "", headers: Mapping[str, str] | None = None) -> None:
         body = text.encode()
@@ -204,6 +203,10 @@ class FakeSlack:
     def judge(self, received: Received) -> tuple[int, str]:
         return slack_verdict(received)
 
+    def take(self, received: Received) -> None:
+        with self.lock:
+            self.shown.append(received)
+
     @property
     def url(self) -> str:
         scheme, host = ("https", "localhost") if self._tls else ("http", "127.0.0.1")
@@ -258,14 +261,22 @@ class FakeSlack:
 BOT_TOKEN = "xoxb-0-aVerySecretCanary"
 
 
+UPDATE = "/api/chat.update"
+
+
 class FakeSlackApi(FakeSlack):
-    """Judges like chat.postMessage. `threads`: the messages that can be answered."""
+    """Judges like chat.postMessage and chat.update. `threads`: the messages that can be answered and changed.
+
+    `screen`: what people see of each message now, by its ts; `updates`: every change that was made.
+    """
 
     path = "/api/chat.postMessage"
 
     def __init__(self, behave: Behaviour = normal) -> None:
         super().__init__(behave)
         self.threads: set[str] = set()
+        self.screen: dict[str, Any] = {}
+        self.updates: list[Received] = []
 
     @property
     def api(self) -> str:
@@ -274,21 +285,46 @@ class FakeSlackApi(FakeSlack):
     def judge(self, received: Received) -> tuple[int, str]:
         return 200, json.dumps(self._answer(received))
 
+    def take(self, received: Received) -> None:
+        if received.path == UPDATE:
+            with self.lock:
+                self.updates.append(received)
+                self.screen[received.payload["ts"]] = received.payload
+            return
+        super().take(received)
+        with self.lock:
+            self.screen[_ts(received)] = received.payload
+
     def _answer(self, received: Received) -> dict[str, Any]:
         if received.headers.get("authorization") != f"Bearer {BOT_TOKEN}":
             return {"ok": False, "error": "invalid_auth"}
         if received.headers.get("content-type") != "application/json; charset=utf-8":
             return {"ok": False, "error": "invalid_post_type"}
+        changes = received.path == UPDATE
+        if not changes and received.path != self.path:
+            return {"ok": False, "error": "unknown_method"}
         payload = received.payload
-        if payload.get("channel") not in ("#ops-alerts", "C0FAKE"):
-            return {"ok": False, "error": "channel_not_found"}
+        if payload.get("channel") not in (("C0FAKE",) if changes else ("#ops-alerts", "C0FAKE")):
+            return {"ok": False, "error": "channel_not_found"}  # a change takes no name of a channel
         if not blocks_are_valid(payload.get("blocks", [])) or not payload.get("text"):
             return {"ok": False, "error": "invalid_blocks"}
+        if changes:
+            return self._changed(payload)
         if "thread_ts" in payload and payload["thread_ts"] not in self.threads:
             return {"ok": False, "error": "thread_not_found"}
-        ts = f"{received.number + 1}.000000"
-        self.threads.add(ts)
-        return {"ok": True, "channel": "C0FAKE", "ts": ts}
+        self.threads.add(_ts(received))
+        return {"ok": True, "channel": "C0FAKE", "ts": _ts(received)}
+
+    def _changed(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        if not set(payload) <= {"channel", "ts", "text", "blocks"}:
+            return {"ok": False, "error": "invalid_arguments"}
+        if payload.get("ts") not in self.threads:
+            return {"ok": False, "error": "message_not_found"}
+        return {"ok": True, "channel": "C0FAKE", "ts": payload["ts"], "text": payload["text"]}
+
+
+def _ts(received: Received) -> str:
+    return f"{received.number + 1}.000000"
 
 
 ROUTING_KEY = "R0canary0123456789abcdef01234567"

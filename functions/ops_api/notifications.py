@@ -15,6 +15,7 @@ from shared.api.http import Problem, answer
 from shared.api.lists import Asked, by_time, cursor
 from shared.audited import once
 from shared.delivery import resending
+from shared.domain.first_message import path_of
 from shared.notify.testing import CHANNELS, send_test
 from shared.store.protocol import Data, Query, Store, cursor_of
 
@@ -26,6 +27,7 @@ COLLECTION = "notifications"
 MOST_SCANNED = 500  # documents of one answer
 _PAGE = 100
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
+_OF_FIRST = ("notificationId", "dueAt", "attempts")
 _HIDDEN = ("owner", "lane", "facts", "attempts")  # of a list
 
 
@@ -58,7 +60,8 @@ def one_notification(app: App, request: Request, now: datetime, path: Mapping[st
     doc = app.store.get(f"{COLLECTION}/{_id(path)}")
     if doc is None:
         raise _unknown()
-    return answer(outward({name: value for name, value in doc.data.items() if name != "owner"}))
+    told = {name: value for name, value in doc.data.items() if name != "owner"}
+    return answer(outward({**told, "firstMessage": _first_message(app.store, doc.data)}))
 
 
 def resend(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
@@ -122,6 +125,12 @@ def _briefly(data: Data) -> dict[str, Any]:
     return dict(
         outward({**told, "sloName": data["facts"].get("sloName"), "tries": len(data["attempts"]), "last": last})
     )
+
+
+def _first_message(store: Store, data: Data) -> Data | None:
+    """What was made of the first message of its thread; None if it was never outdated, or cannot be changed."""
+    doc = store.get(path_of(data["reference"])) if data["reference"] else None
+    return {name: doc.data[name] for name in _OF_FIRST} if doc and doc.data["attempts"] else None
 
 
 def _id(path: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -104,17 +104,25 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
 def shown(one: Answer, screen: Screen) -> list[str]:
     reason = f" ({printable(one['reason'])})" if one["reason"] else ""
     lines = [f"{printable(one['notificationId'])}: {one['kind']}, {one['state']}{reason}", ""]
+    lines += _attempts(one["attempts"], screen) if one["attempts"] else ["No attempt was made."]
+    first = one["firstMessage"]
+    if first is None:
+        return lines
+    again = f" Tried again at {_local(first['dueAt'], screen)}." if first["dueAt"] else ""
+    head = f"Of its thread, the first message ({printable(first['notificationId'])}) is kept up to date.{again}"
+    return [*lines, "", head, *_attempts(first["attempts"], screen)]
+
+
+def _attempts(attempts: Sequence[Answer], screen: Screen) -> list[str]:
     rows = [
         [
             _local(each["at"], screen), each["outcome"], printable(each["detail"]),
             "" if each["status"] is None else str(each["status"]),
             "" if each["durationMs"] is None else f"{each['durationMs']:,} ms",
         ]
-        for each in one["attempts"]
+        for each in attempts
     ]  # fmt: skip
-    if not rows:
-        return [*lines, "No attempt was made."]
-    return [*lines, *table(screen, ["at", "outcome", "detail", "status", "took"], rows, (3, 4), wrapped=2)]
+    return table(screen, ["at", "outcome", "detail", "status", "took"], rows, (3, 4), wrapped=2)
 
 
 def _local(text: str, screen: Screen) -> str:

@@ -6,8 +6,8 @@ than the slowest answer, the leader's document and the channel's log last; (2) f
 (3) sending; (4) the outcome, by compare-and-set on the claim, the leader's first. A second copy of a message can exist
 only where (4) never came after (3), and it has the same leader and the same members.
 
-Which item of each lane is to be sent is found in `delivery_heads.py`, the steps of a message are in
-`delivery_messages.py`, their commits in `delivery_records.py`.
+Which item of each lane is to be sent is found in `heads.py`, the steps of a message are in `messages.py`, their commits
+in `records.py`. Last comes what may fail without harm: first messages are brought up to date (`first_messages.py`).
 
 A lease is honest only against the clock that all deliverers share, so this use case, unlike the others, asks
 `app.clock` again for each item: time goes on from the handler's `now` as that clock tells. Budgets are real seconds.
@@ -23,11 +23,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from shared import log
+from shared.delivery.first_messages import bring_up_to_date
 from shared.delivery.heads import Heads
 from shared.delivery.messages import Messages
 from shared.delivery.records import COLLECTION
 from shared.delivery.run import Delivered, Run
 from shared.flags import FlagsUnknown
+from shared.notify.registry import revisers
 from shared.store.protocol import Doc, Query, Store, cursor_of
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def deliver_due(
         while patient and (wait := run.seconds_to_wait()) is not None:
             pause(wait)
             _one_pass(run, messages)
+        bring_up_to_date(run, revisers(messages.senders))
     except FlagsUnknown:
         run.done.stopped = "flags_unknown"
         log.warning("flags could never be read: nothing is sent")

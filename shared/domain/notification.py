@@ -42,7 +42,8 @@ class Outcome:
     `delivered`: accepted. `retry`: refused for now. `unknown`: the request left and no clear answer came, so it may
     have arrived; it is tried again too. `dead`: refused for good, and `detail` is the reason. `detail` is one short
     word that holds no secret; `retry_after` is what the other side asked for, in seconds; `reference` is the other
-    side's own name of the message that it took, if later ones of the same alert need it.
+    side's own name of the message that it took, if later ones of the same alert need it; `outdates`: what earlier
+    messages say is not the latest any more, and they can be brought up to date.
     """
 
     result: Result
@@ -51,6 +52,7 @@ class Outcome:
     duration_ms: int = 0
     retry_after: float | None = None
     reference: str | None = None
+    outdates: bool = False
 
 
 def new_notification(
@@ -120,14 +122,16 @@ def held(data: Data, now: datetime) -> bool:
 
 def after_attempt(data: Data, outcome: Outcome, now: datetime, jitter: float) -> Data:
     """The claimed notification after `outcome`. `jitter` is a random number from 0 to 1."""
-    data = _with_attempt(data, now, outcome.duration_ms, outcome.result, outcome.status, outcome.detail)
+    data = with_attempt(data, now, outcome.duration_ms, outcome.result, outcome.status, outcome.detail)
     if outcome.result == "delivered":
-        return {**_closed(data, "delivered", None), "deliveredAt": now, "reference": outcome.reference}
+        told = {**_closed(data, "delivered", None), "deliveredAt": now, "reference": outcome.reference}
+        leads = data.get("groupId") in (None, data["notificationId"])
+        return {**told, "outdates": now} if outcome.outdates and leads else told
     if not is_fixed({**data, "state": "pending"}):  # it surely did not arrive: what is due by then makes the next one
         data = _without_group(data)
     if outcome.result == "dead":
         return _closed(data, "dead", outcome.detail)
-    due = now + _wait(len(data["attempts"]), outcome.retry_after, jitter)
+    due = now + wait_after(len(data["attempts"]), outcome.retry_after, jitter)
     if due >= data["deadlineAt"]:
         return _closed(data, "dead", "deadline")
     again = {**data, "state": "pending", "dueAt": due, "owner": None, "leaseUntil": None}
@@ -276,7 +280,7 @@ def withhold_reason(
     return None
 
 
-def _wait(attempts: int, retry_after: float | None, jitter: float) -> timedelta:
+def wait_after(attempts: int, retry_after: float | None, jitter: float) -> timedelta:
     """5 s, 10 s, 20 s … 10 min after the first, second, third … attempt; never less than was asked for."""
     wait = min(LONGEST_WAIT, FIRST_WAIT * int(2 ** min(attempts - 1, 10)))
     asked = timedelta(seconds=min(retry_after or 0, DELIVERY_DEADLINE.total_seconds()))
@@ -309,10 +313,10 @@ def _with_lost_attempt(data: Data) -> Data:
     """With a record of the attempt whose sender never came back, if there is one."""
     if data["state"] != "sending":
         return data
-    return _with_attempt(data, data["leaseUntil"] - LEASE, None, "unknown", None, "sender_lost")
+    return with_attempt(data, data["leaseUntil"] - LEASE, None, "unknown", None, "sender_lost")
 
 
-def _with_attempt(
+def with_attempt(
     data: Data, at: datetime, duration_ms: int | None, outcome: str, status: int | None, detail: str
 ) -> Data:
     entry = {"at": at, "durationMs": duration_ms, "outcome": outcome, "status": status, "detail": detail}

@@ -9,7 +9,7 @@ from shared.notify.inapp import InAppSender
 from shared.notify.links import Links
 from shared.notify.mail import MailSender, MailServer
 from shared.notify.pagerduty import PagerDutySender
-from shared.notify.sender import Sender
+from shared.notify.sender import Reviser, Sender
 from shared.notify.slack import SlackSender
 from shared.notify.slack_bot import SlackBotSender
 from shared.notify.threads import Threads
@@ -44,6 +44,11 @@ def senders(app: App) -> Mapping[str, Sender]:
         "inapp": InAppSender(app.store, links, app.clock),
         "webhook": WebhookSender(outbound, settings.webhook_url, settings.webhook_secret, links, app.clock),
     }
+
+
+def revisers(of: Mapping[str, Sender]) -> dict[str, Reviser]:
+    """Of these, by channel, those that can bring up to date what they sent."""
+    return {channel: sender for channel, sender in of.items() if isinstance(sender, SlackBotSender)}
 
 
 def configured(app: App) -> dict[str, bool]:

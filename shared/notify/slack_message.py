@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from shared.domain.first_message import Shown
 from shared.notify.brief import Brief, Row, Summary, brief, summary
 from shared.notify.figures import utc
 from shared.notify.links import Link, Links
@@ -20,6 +21,20 @@ Block = dict[str, Any]
 
 def message(notifications: Sequence[Mapping[str, Any]], links: Links) -> dict[str, Any]:
     """The JSON body that tells these notifications' documents: `blocks`, and `text` where blocks cannot be shown."""
+    told = _told(notifications, links)
+    return {"text": told["text"], "unfurl_links": False, "unfurl_media": False, "blocks": told["blocks"]}
+
+
+def revised(shown: Shown, links: Links) -> dict[str, Any]:
+    """What the first message of a thread says once more is known: as a message of all of it would, under its own id."""
+    latest = [{**data, "addsTo": None} for data in shown.latest]
+    told = _told(latest, links)
+    *above, foot = told["blocks"]
+    was = f"Notification {_code(shown.notification_id)} · as of {slack_time(shown.at)}; what came when is in the thread"
+    return {"text": told["text"], "blocks": [*above, {**foot, "elements": [_markdown(cut(was, CONTEXT_CHARS))]}]}
+
+
+def _told(notifications: Sequence[Mapping[str, Any]], links: Links) -> dict[str, Any]:
     if len(notifications) == 1:
         one = brief(notifications[0], links)
         title, blocks, footer = _title(one), _one(one), _footer(one)
@@ -30,8 +45,6 @@ def message(notifications: Sequence[Mapping[str, Any]], links: Links) -> dict[st
         blocks, footer, shown = _many(many), f"Notification {_code(many.id)} and {many.others:,} more", many.links
     return {
         "text": text,
-        "unfurl_links": False,
-        "unfurl_media": False,
         "blocks": [
             {"type": "header", "text": {"type": "plain_text", "text": cut(title, HEADER_CHARS), "emoji": True}},
             *blocks,

@@ -35,8 +35,8 @@ class Threads:
 
     def _of_firing(self, notifications: Sequence[Mapping[str, Any]]) -> str | None:
         for notification in notifications[:ASKED]:
-            if notification["kind"] == "trigger" and notification["seq"] == notification["facts"].get("firingSeq"):
-                continue  # it is the first of its firing
+            if begins_a_firing(notification):
+                continue
             found = self._before(notification)
             if found is not None:
                 return found
@@ -50,3 +50,8 @@ class Threads:
             if doc.data["facts"].get("firingSeq") == firing and doc.data.get("reference"):
                 return str(doc.data["reference"])
         return None
+
+
+def begins_a_firing(notification: Mapping[str, Any]) -> bool:
+    """Nothing was told of its firing before."""
+    return notification["kind"] == "trigger" and bool(notification["seq"] == notification["facts"].get("firingSeq"))

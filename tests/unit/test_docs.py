@@ -387,7 +387,7 @@ def details_of_attempts() -> set[str]:
     shared = list((ROOT / "shared").rglob("*.py"))
     found = {w for path in shared for call in calls(path, "Outcome") for w in words_in(call.args[1])}
     found |= {w for call in calls(ROOT / "shared/outbound.py", "OutboundError") for w in words_in(call.args[0])}
-    return found | {w for path in shared for call in calls(path, "_with_attempt") for w in words_in(call.args[-1])}
+    return found | {w for path in shared for call in calls(path, "with_attempt") for w in words_in(call.args[-1])}
 
 
 def words_of_stops() -> set[str]:

@@ -14,6 +14,7 @@ import pytest
 from shared.domain.alert import Step
 from shared.domain.catch_up import SLOT
 from shared.domain.counting import facts_of as facts_of_counting
+from shared.domain.first_message import Shown, shown
 from shared.domain.notification import Kind, new_notification
 from shared.domain.spending import (
     Spending,
@@ -50,12 +51,14 @@ KINDS: tuple[Kind, ...] = ("trigger", "repeat", "acknowledge", "resolve")
 OWN = ("stopped", "dead-letters", "counting")  # what F0 Ops tells of itself
 BUDGETS = ("budget", "budget-far-over", "budget-held", "month-end", "spike")
 COSTS = (*BUDGETS, "unpriced", "unpriced-tier", "unpriced-part", "forgotten")
-SCENES = (*KINDS, "bare", "group", "adds", "adds-many", "summary", *OWN, *COSTS)
+GROWN = ("grown", "grown-over")  # of a first message that is brought up to date
+SCENES = (*KINDS, "bare", "group", "adds", "adds-many", "summary", *OWN, *COSTS, *GROWN)
 CHANNELS = ("slack", "email", "pagerduty", "webhook")
 CASES = [
     (channel, scene)
     for channel in CHANNELS
     for scene in SCENES
+    if (channel == "slack" or scene not in GROWN)
     if channel != "pagerduty" or scene not in ("group", "adds", "adds-many", "summary")
 ]
 
@@ -130,7 +133,21 @@ def notifications(channel: str, scene: str) -> list[dict[str, Any]]:
     return [one(channel, next(kind for kind in KINDS if kind == scene), **KNOWN)]
 
 
+def grown(scene: str) -> Shown:
+    """Of a message of two alerts, to which one was added and of which one is over; of one that is over."""
+    slos = sorted(SLOS)[:3]
+    of: list[dict[str, Any]] = [one("slack", "trigger", slo=slo, **KNOWN) for slo in slos] if scene == "grown" else []
+    of.append(one("slack", "resolve", slo=slos[0], **KNOWN))
+    minutes = range(5, 5 * len(of) + 1, 5)
+    told = [{**data, "deliveredAt": FIRED + timedelta(minutes=n)} for data, n in zip(of, minutes, strict=True)]
+    found = shown(told, ())
+    assert found is not None
+    return found
+
+
 def drawn(channel: str, scene: str) -> str:
+    if scene in GROWN:
+        return _json(slack_message.revised(grown(scene), CONSOLE))
     documents = notifications(channel, scene)
     if channel == "email":
         return mail(documents, "f0-ops@example.com", "oncall@example.com", CONSOLE).as_bytes().decode()

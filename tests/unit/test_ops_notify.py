@@ -12,7 +12,8 @@ from scripts.ops.screen import Screen
 from shared.notify.registry import NEEDS
 from shared.store.sqlite import SqliteStore
 from tests.core import CONFIG, NOW
-from tests.fake_servers import FakeSlack, failing
+from tests.e2e.test_delivery_first_message import Threaded, grown, only_updates
+from tests.fake_servers import FakeSlack, FakeSlackApi, failing
 from tests.ops_api import Ops, ops_api
 from tests.ops_cli import cli
 from tests.unit.test_ops_notifications import add
@@ -101,3 +102,19 @@ def test_all_that_were_asked_must_accept_and_what_is_not_set_up_says_what_it_nee
 def test_the_page_names_what_each_channel_needs() -> None:
     page = (CONFIG.parent / "docs" / "alerts.md").read_text().replace("`", "")
     assert [channel for channel, needs in NEEDS.items() if f"| {channel} | {needs} |" not in page] == []
+
+
+def test_of_a_thread_it_shows_what_was_made_of_its_first_message(
+    sqlite_store: SqliteStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeSlackApi() as slack:
+        bench = Threaded(sqlite_store, slack)
+        grown(bench)
+        slack.behave = only_updates(failing(503))
+        bench.deliver()
+        with ops_api(sqlite_store, NOW) as ops:
+            code, text = notify(ops, "show", "agents-1-slack", capsys=capsys)
+            assert (code, "first message (errors-1-slack) is kept up to date. Tried again at 20" in text) == (0, True)
+            assert "http_503     503" in text
+            told = ops.get("/api/ops/notifications/errors-1-slack").json["firstMessage"]
+            assert [each["status"] for each in told["attempts"]] == [503]

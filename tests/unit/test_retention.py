@@ -195,6 +195,7 @@ ROOM = 64  # bytes: the agent that beats, numbers with a digit more
 
 OF_PEOPLE = {  # what nobody does in this world → where it is written, with its end
     "admin_notifications": "shared/notify/inapp.py",
+    "first_messages": "shared/domain/first_message.py",
     "idempotency": "shared/audited.py",
     "inbox_readers": "shared/delivery/inbox.py",
     "silences": "shared/alerts/silences.py",
