@@ -294,9 +294,10 @@ const where = (labels) => Object.entries(labels || {}).map(([name, value]) => `,
 
 /** What the alert does by itself if nobody does anything. */
 function coming(known) {
-  const { escalates, escalatesTo, escalationDue, repeats } = known.next;
+  const { escalates, escalatesTo, escalationDue, repeats, speaksAgain } = known.next;
   const again = repeats ? ["It is told again at ", time(repeats), "."] : [];
   if (known.state !== "firing") return ["Nothing: it does not fire."];
+  if (speaksAgain) return ["It is told again at ", time(speaksAgain), ", and its incident is open again then: that was resolved, and this fires on."];
   if (known.acknowledged) return ["Nothing but its end: somebody has it."];
   if (!escalates && !repeats) return ["Nothing but its end."];
   const further = escalatesTo.map((channel) => (known.holds[channel] ? `${channel} (held back now: ${held(known.holds[channel])})` : channel));

@@ -51,9 +51,11 @@ def handle(request: Request, app: App) -> Response:
 def _look_after(app: App, now: datetime) -> None:
     """What goes on firing, what died, and who stopped. What is announced here is sent in the same run."""
     try:
-        follow_up(app, now)
+        followed = follow_up(app, now)
         tell_of_dead_letters(app, now)
         watch(app, "notifier", now)
+        if followed:  # an incident may be open again
+            published(app, now)
     except (
         StoreError,
         FlagsUnknown,

@@ -173,6 +173,8 @@ def coming(answer: Answer, screen: Screen) -> str:
     due = answer["next"]
     if answer["state"] != "firing":
         return "nothing; it does not fire"
+    if due["speaksAgain"]:
+        return f"told again at {shown_time(due['speaksAgain'], screen)}: its incident was resolved, and it fires on"
     if answer["acknowledged"]:
         return "nothing, since somebody has it; its end is told"
     to = f" to {', '.join(_further(answer, channel) for channel in due['escalatesTo'])}" if due["escalatesTo"] else ""

@@ -276,6 +276,12 @@ def _still_firing(one: Answer) -> str:
     return f"Still firing: {printable(', '.join(one['firingAlertIds']))}."
 
 
+def _goes_on(one: Answer) -> str:
+    """What comes of alerts that fire on."""
+    alert = printable(one["firingAlertIds"][0])
+    return f"{_still_firing(one)} What goes on is told again and opens this anew: `alert why {alert}` says when."
+
+
 def _question(what: str, title: str, message: str | None) -> str:
     said = f"\n  {printable(message)}\n" if message else ""
     return f"{what}: {printable(title)}?{said}"
@@ -286,7 +292,7 @@ def _told(answer: Answer, options: argparse.Namespace, screen: Screen) -> str:
         return as_json(answer)
     late = "" if answer["published"] else "\nThe status page could not be renewed yet; it follows within a minute."
     seen = "public" if answer["publicVisible"] else "not public"
-    fires = f"\n{_still_firing(answer)}" if answer["status"] == "resolved" and answer["firingAlertIds"] else ""
+    fires = f"\n{_goes_on(answer)}" if answer["status"] == "resolved" and answer["firingAlertIds"] else ""
     page = f"\n{printable(answer['publicUrl'])}" if answer["publicUrl"] else ""
     what = f"{printable(answer['id'])}: {answer['impact']}, {answer['status']}, {seen}.{_holder(answer)}"
     return f"{what}{page}{fires}{late}"

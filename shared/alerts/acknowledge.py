@@ -48,7 +48,7 @@ def acknowledge(store: Store, alert_id: str, by: str, note: str | None, now: dat
         if found.alert.data["state"] != "firing":
             raise NotFiring(alert_id)
         taker: Data = {"by": by, "at": now, "note": note}
-        untaken = [alert for alert in (found.alert, *found.others) if not alert.data.get("acknowledged")]
+        untaken = [alert for alert in (found.alert, *found.others) if _is_free(alert)]
         writes = [write for alert in untaken for write in taken_on(alert, taker, now)]
         after = in_hand.acknowledged(found.incident.data, taker) if found.incident else None
         return writes + _audited(found.incident, after, Intent("alert_acknowledged", by, now))
@@ -67,7 +67,8 @@ def take_back(store: Store, alert_id: str, by: str, now: datetime, rev: str | No
             return []
         taken = [alert for alert in (found.alert, *found.others) if alert.data.get("acknowledged")]
         writes: list[Write] = [
-            over(alert, alert.path, {**alert.data, "acknowledged": None, "updatedAt": now}) for alert in taken
+            over(alert, alert.path, {**alert.data, "acknowledged": None, "resolvedByHandAt": None, "updatedAt": now})
+            for alert in taken
         ]
         after = in_hand.given_back(found.incident.data, now) if found.incident else None
         return writes + _audited(found.incident, after, Intent("alert_given_back", by, now))
@@ -78,6 +79,11 @@ def take_back(store: Store, alert_id: str, by: str, now: datetime, rev: str | No
 def together_with(store: Store, alert: Doc) -> list[str]:
     """The ids of the other alerts of its incident that fire."""
     return [doc.id for doc in _together(store, alert).others]
+
+
+def _is_free(alert: Doc) -> bool:
+    """Nobody has it, or only until it speaks again."""
+    return not alert.data.get("acknowledged") or bool(alert.data.get("resolvedByHandAt"))
 
 
 def _together(store: Store, alert: Doc) -> _Together:

@@ -43,15 +43,38 @@ def announced(
 
 def acknowledging(alert: Data, now: datetime) -> tuple[Data, list[Write]]:
     """An acknowledged alert after PagerDuty is told so, and the write that tells it: none if it was not paged."""
-    if alert["channels"].get(HEARS, {}).get("state") != "announced":
-        return alert, []
-    seq = alert["seq"] + 1
-    facts = {name: alert.get(name) for name in (*FACTS, "rule", "acknowledged")}
-    write, _ = announced(alert["alertId"], seq, HEARS, "acknowledge", facts, now, None)
-    return {**alert, "seq": seq}, [write]
+    return _heard(alert, "acknowledge", now)
 
 
 def taken_on(alert: Doc, taker: Data, now: datetime) -> list[Write]:
     """The writes of a firing alert that somebody takes on. `taker`: {by, at, note}."""
-    after, told = acknowledging({**alert.data, "acknowledged": taker, "updatedAt": now}, now)
+    had = {**alert.data, "acknowledged": taker, "resolvedByHandAt": None, "updatedAt": now}
+    after, told = acknowledging(had, now)
     return [*told, over(alert, alert.path, after)]
+
+
+def resolved_by_hand(alert: Doc, taker: Data | None, now: datetime) -> list[Write]:
+    """The writes of an alert that fires on while somebody resolves its incident: PagerDuty's is resolved with it, since
+    only so it can page again. Nothing of one that nobody has, which is repeated and passed on anyway.
+    """
+    has = alert.data.get("acknowledged") or taker
+    if has is None:
+        return []
+    after, told = _heard({**alert.data, "acknowledged": has, "resolvedByHandAt": now, "updatedAt": now}, "resolve", now)
+    return [*told, over(alert, alert.path, after)]
+
+
+def reopened_by_hand(alert: Doc, now: datetime) -> list[Write]:
+    """The writes of an alert whose incident is open again, by a person, who has both."""
+    if not alert.data.get("resolvedByHandAt"):
+        return []
+    return [over(alert, alert.path, {**alert.data, "resolvedByHandAt": None, "updatedAt": now})]
+
+
+def _heard(alert: Data, kind: Kind, now: datetime) -> tuple[Data, list[Write]]:
+    if alert["channels"].get(HEARS, {}).get("state") != "announced":
+        return alert, []
+    seq = alert["seq"] + 1
+    facts = {name: alert.get(name) for name in (*FACTS, "rule", "acknowledged")}
+    write, _ = announced(alert["alertId"], seq, HEARS, kind, facts, now, None)
+    return {**alert, "seq": seq}, [write]

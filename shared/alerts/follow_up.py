@@ -16,8 +16,10 @@ from shared.alerts.firings import all_that_fires
 from shared.alerts.quiet import quiet_reader
 from shared.alerts.writes import AlertWrites
 from shared.delivery.policy import PolicyLoader
-from shared.domain.follow_up import FollowUp, next_follow_up
+from shared.domain import incident_alerts
+from shared.domain.follow_up import STILL_FIRES, FollowUp, next_follow_up
 from shared.domain.notification import was_pointless
+from shared.incidents import incidents
 from shared.notify.registry import configured
 from shared.store.protocol import Conflict, Data, Doc, Store, Unavailable, Write, over
 
@@ -74,13 +76,23 @@ def _not_told(alert: Doc, last: Mapping[str, Data]) -> list[FollowUp]:
     return [FollowUp("trigger", tuple(sorted(channels)), reason, {}) for reason, channels in both if channels]
 
 
+def _opened_again(writes: AlertWrites, alert: Doc) -> list[Write]:
+    """Its incident is not over while it fires, whoever has resolved it."""
+    name = alert.data.get("incidentId")
+    incident = writes.store.get(incidents.path_of(name)) if name else None
+    after = incident_alerts.still_fires(incident.data, alert.id, writes.now) if incident else None
+    return incidents.automated(incident, incident.path, after, "still_fires", writes.now) if incident and after else []
+
+
 def _announce(writes: AlertWrites, alert: Doc, due: FollowUp) -> bool:
     """Commit it for the channels that may speak now; an escalation is recorded also where a switch withholds it.
 
     What a silence or the like holds back is not followed up: that waits until the end of the silence.
     """
-    data, rule = alert.data, alert.data.get("rule") or ""
+    data, rule = {**alert.data, **due.changes}, alert.data.get("rule") or ""
     facts: Data = {**{name: data.get(name) for name in FACTS}, "rule": rule}
+    if due.reason == STILL_FIRES:
+        facts["resolvedByHandAt"] = alert.data["resolvedByHandAt"]
     if data.get("acknowledged"):
         facts["acknowledged"] = data["acknowledged"]
     seq, told = data["seq"] + 1, dict(data["channels"])
@@ -91,13 +103,15 @@ def _announce(writes: AlertWrites, alert: Doc, due: FollowUp) -> bool:
             waits = True
             continue
         hold = writes.withheld(channel, alert.id, rule, data, due.kind)
-        if hold is not None and due.reason != "escalated":
+        if hold is not None and due.reason not in ("escalated", STILL_FIRES):
             continue
         write, told[channel] = announced(alert.id, seq, channel, due.kind, facts, writes.now, hold, due.reason)
         changes.append(write)
     if not changes and (waits or not due.changes):
         return False
-    after = {**data, **due.changes, "channels": told, "seq": seq if changes else data["seq"], "updatedAt": writes.now}
+    if due.reason == STILL_FIRES:
+        changes += _opened_again(writes, alert)
+    after = {**data, "channels": told, "seq": seq if changes else data["seq"], "updatedAt": writes.now}
     if data.get("acknowledged") and told.get(HEARS) != data["channels"].get(HEARS):  # paged only now
         after, more = acknowledging(after, writes.now)
         changes += more

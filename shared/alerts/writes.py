@@ -23,7 +23,7 @@ from shared.slo.evaluation import Evaluation
 from shared.store.protocol import Data, Doc, Store, Write, over
 
 # what people and time did to a firing: the next one begins without
-OF_A_FIRING = ("markedFalse", "acknowledged", "escalated", "repeatedAt")
+OF_A_FIRING = ("markedFalse", "acknowledged", "escalated", "repeatedAt", "resolvedByHandAt", "againAt")
 
 
 class AlertWrites:

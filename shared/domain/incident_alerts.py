@@ -113,6 +113,18 @@ def cleared(
     return with_entry(after, entry(after["status"], message, AUTHOR, at, public=True, phrase=phrase))
 
 
+def still_fires(incident: Mapping[str, Any], alert_id: str, now: datetime) -> Data | None:
+    """Opened again because an alert fires on since a person has resolved it; None where it is open."""
+    if incident["status"] != "resolved":
+        return None
+    at, over = moment_of(incident, now), incident.get("resolvedAt")
+    since = f" {lasted(now - over)}" if over else ""
+    message = f"Opened again: the alert {alert_id} fires on{since} after this was resolved."
+    phrase = "The problem is not over yet, and we are looking into it."
+    opened = moved(incident, "investigating", at)
+    return with_entry(opened, entry("investigating", message, AUTHOR, at, public=True, phrase=phrase))
+
+
 def is_touched(incident: Mapping[str, Any]) -> bool:
     """Whether a person did anything to it; those of earlier releases tell by the authors of their entries."""
     return bool(incident.get("touched")) or any(u["author"] != AUTHOR for u in incident["updates"])

@@ -199,12 +199,13 @@ def asks_for_somebody(data: Data) -> bool:
 
     What a person asked to be sent again is wanted in any case.
     """
-    return data.get("because") in ("escalated", "repeated") and not data.get("resends")
+    return data.get("because") in ("escalated", "repeated", "still_fires") and not data.get("resends")
 
 
 def was_pointless(data: Data) -> bool:
     """It was to ask somebody who was never asked, since another one had the alert by then."""
-    return data.get("kind") == "trigger" and (data["state"], data["reason"]) == ("cancelled", "acknowledged")
+    asked = data.get("kind") == "trigger" or data.get("because") == "still_fires"
+    return asked and (data["state"], data["reason"]) == ("cancelled", "acknowledged")
 
 
 def overtakes(later: Data) -> bool:

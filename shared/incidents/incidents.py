@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared import audited
-from shared.alerts.announcing import taken_on
+from shared.alerts.announcing import reopened_by_hand, resolved_by_hand, taken_on
 from shared.audited import Edited, Intent
 from shared.domain import in_hand, incident_alerts
 from shared.domain.incident import OPEN
@@ -64,22 +64,29 @@ def create(store: Store, data: Data, intent: Intent) -> Edited:
 def change(store: Store, path: str, decide: Callable[[Data], Data | None], intent: Intent) -> Edited:
     """What a person does to an incident: as `audited.change`, with older entries moved to pages.
 
-    Who is the first to touch it has it in hand: in the same commit every alert of it that fires is acknowledged.
+    Who is the first to touch it has it in hand: in the same commit every alert of it that fires is acknowledged. Who
+    resolves it while they fire has them for a while; then they speak again (`shared/domain/follow_up.py`).
     """
     taker: Data | None = None
+    moves: tuple[bool, bool] = (False, False)  # whether it was resolved, and is
 
     def deciding(data: Data) -> Data | None:
-        nonlocal taker
+        nonlocal taker, moves
         after = decide(data)
         taker = in_hand.taker(data, after, intent.by, intent.at) if after else None
+        moves = (data["status"] == "resolved", (after or data)["status"] == "resolved")
         return after if after is None or taker is None else in_hand.taken(after, taker)
 
     def beside(data: Data) -> tuple[Data, list[Write]]:
         fits, pages = fitted(path, data)
-        alerts = firing_alerts(store, path.rpartition("/")[2], data) if taker else []
-        for alert in alerts:
-            if taker and not alert.data.get("acknowledged"):
+        ends, opens = moves == (False, True), moves == (True, False)
+        for alert in firing_alerts(store, path.rpartition("/")[2], data) if taker or ends or opens else []:
+            if ends:
+                pages += resolved_by_hand(alert, taker, intent.at)
+            elif taker and not alert.data.get("acknowledged"):
                 pages += taken_on(alert, taker, intent.at)
+            elif opens:
+                pages += reopened_by_hand(alert, intent.at)
         return fits, pages
 
     return audited.change(store, path, deciding, intent, more=beside)

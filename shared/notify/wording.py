@@ -146,6 +146,10 @@ def changes(facts: Facts) -> list[str]:
     if config and facts.get("firedAt"):
         before = span(max(0, round((facts["firedAt"] - config["at"]).total_seconds())))
         found.append(f"Version {config['version']} of the SLO configuration came in force {before} before.")
+    if facts.get("resolvedByHandAt"):
+        found.append(
+            f"Its incident was resolved at {utc(facts['resolvedByHandAt'])}, and is open again since this fires."
+        )
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,9 +14,15 @@ from hypothesis import strategies as st
 
 from shared.alerts.acknowledge import acknowledge, take_back, together_with
 from shared.alerts.follow_up import follow_up
+from shared.alerts.silences import add
 from shared.audited import Intent
 from shared.bootstrap import App
 from shared.domain import in_hand, incident, incident_alerts
+from shared.domain.follow_up import speaks_again
+from shared.domain.matcher import parse
+from shared.domain.notification_policy import NotificationPolicy
+from shared.domain.silence import Silence
+from shared.flags import FlagsUnknown
 from shared.incidents import incidents
 from shared.notify import wording
 from shared.store.protocol import Put, Query, Store, StoreError, Unavailable
@@ -122,6 +129,103 @@ def test_who_resolves_what_still_fires_as_the_first_to_touch_it_has_its_alerts(q
     assert quick.doc(f"incidents/{FIRST}")["acknowledged"] is None
 
 
+def resolve(watch: Watch, at: datetime) -> None:
+    intent = Intent("resolved", "ada", at)
+    incidents.change(watch.store, f"incidents/{FIRST}", lambda d: incident.resolved(d, "ada", at), intent)
+
+
+def test_what_fires_on_after_it_was_resolved_by_hand_speaks_again_and_opens_the_incident_anew(watch: Watch) -> None:
+    """After the time that a repetition takes; then nobody has it, and it is passed on and repeated as at first."""
+    broken(watch, 0)
+    acknowledge(watch.store, API, "ada", "on it", NOW)
+    resolve(watch, NOW + MINUTE)
+    every = timedelta(hours=4)
+    assert follow_up(app(watch), NOW + every) == []
+    again = NOW + MINUTE + every
+    assert follow_up(app(watch), again) == [PAGE]  # while it fires, the threshold is held back and waits
+    assert takers(watch) == ["ada", None]
+    found = watch.doc(f"incidents/{FIRST}")
+    assert (found["status"], found["acknowledged"], found["resolvedAt"]) == ("investigating", None, None)
+    assert [u["message"] for u in found["updates"] if "Opened again" in u["message"]] == [
+        f"Opened again: the alert {PAGE} fires on 4 h after this was resolved."
+    ]
+    heard = [n for n in watch.documents("notifications").values() if n.get("because") == "still_fires"]
+    assert sorted((n["alertId"], n["channel"], n["kind"]) for n in heard) == [
+        (PAGE, "pagerduty", "repeat"), (PAGE, "slack", "repeat"),
+    ]  # fmt: skip
+    assert wording.changes(heard[0]["facts"])[-1] == (
+        "Its incident was resolved at 2026-03-10 12:03 UTC, and is open again since this fires."
+    )
+    assert follow_up(app(watch), again + timedelta(minutes=14)) == []
+    assert follow_up(app(watch), again + timedelta(minutes=15)) == [PAGE]  # passed on: nobody has it
+    assert follow_up(app(watch), again + every) == [PAGE]  # repeated
+    acknowledge(watch.store, PAGE, "bob", "so it is me", again + every)
+    assert takers(watch) == ["bob", "bob"]
+
+
+def test_pagerduty_hears_that_it_was_resolved_by_hand_so_that_it_can_page_again(watch: Watch) -> None:
+    broken(watch, 0)
+    resolve(watch, NOW + MINUTE)
+    assert told(watch, "resolve") == sorted(ALERTS)
+    assert {n["channel"] for n in watch.documents("notifications").values() if n["kind"] == "resolve"} == {"pagerduty"}
+
+
+def test_what_clears_in_time_after_it_was_resolved_by_hand_is_told_as_ever(watch: Watch) -> None:
+    broken(watch, 0)
+    resolve(watch, NOW + MINUTE)
+    for n in range(1, 14):
+        well(watch, n)
+    assert [watch.alert(name)["state"] for name in ALERTS] == ["resolved", "resolved"]
+    assert watch.doc(f"incidents/{FIRST}")["status"] == "resolved"
+    assert follow_up(app(watch), NOW + timedelta(hours=5)) == []
+
+
+def test_who_takes_it_on_after_it_was_resolved_has_it_for_good(watch: Watch) -> None:
+    broken(watch, 0)
+    resolve(watch, NOW + MINUTE)
+    acknowledge(watch.store, API, "bob", "so it is me", NOW + 2 * MINUTE)
+    assert takers(watch)[0] == "bob"
+    assert API not in follow_up(app(watch), NOW + timedelta(hours=9))
+
+
+def test_who_opens_it_again_in_time_has_its_alerts_for_good(watch: Watch) -> None:
+    broken(watch, 0)
+    resolve(watch, NOW + MINUTE)
+    intent = Intent("reopened", "bob", NOW + 2 * MINUTE)
+    path = f"incidents/{FIRST}"
+    incidents.change(watch.store, path, lambda d: incident.reopened(d, "m", "bob", NOW + 2 * MINUTE), intent)
+    assert follow_up(app(watch), NOW + timedelta(hours=9)) == []
+
+
+def test_what_was_given_back_before_it_was_resolved_is_repeated_as_ever(watch: Watch) -> None:
+    broken(watch, 0)
+    acknowledge(watch.store, API, "ada", "on it", NOW)
+    take_back(watch.store, API, "ada", NOW)
+    resolve(watch, NOW + MINUTE)
+    assert follow_up(app(watch), NOW + timedelta(minutes=15)) == [PAGE]
+
+
+def test_while_a_silence_holds_it_back_it_waits_and_speaks_when_that_ends(watch: Watch) -> None:
+    broken(watch, 0)
+    resolve(watch, NOW + MINUTE)
+    later = NOW + timedelta(hours=5)
+    add(
+        watch.store,
+        Silence("s1", (parse('component="API"'),), NOW, later, "ada", NOW, "moving the database"),
+        None,
+        NOW,
+    )
+    assert follow_up(app(watch), later - MINUTE) == []
+    assert takers(watch) == ["ada", "ada"]
+    assert follow_up(app(watch), later + MINUTE) == [PAGE]
+
+
+def test_a_severity_that_is_not_repeated_speaks_again_after_a_day() -> None:
+    policy = NotificationPolicy.model_validate({"repeat": {}})
+    known = {"state": "firing", "severity": "critical", "resolvedByHandAt": NOW, "firedAt": NOW, "channels": {}}
+    assert speaks_again(known, policy) == NOW + timedelta(days=1)
+
+
 def test_who_opens_it_again_has_it_and_who_writes_up_what_is_over_has_not(quick: Watch) -> None:
     broken(quick, 0)
     for action in ("resolved", "written up", "reopened"):
@@ -206,7 +310,7 @@ def test_what_joins_what_was_resolved_too_early_is_of_who_acknowledges_then(quic
     assert takers(quick) == ["ada", None]
     for _ in range(2):
         acknowledge(quick.store, API, "bob", "so it is me", NOW + 9 * MINUTE)
-    assert takers(quick) == ["ada", "bob"]
+    assert takers(quick) == ["bob", "bob"]
     found = quick.doc(f"incidents/{FIRST}")
     assert found["acknowledged"] == {"by": "bob", "at": NOW + 9 * MINUTE, "note": "so it is me"}
     assert found["updatedAt"] == NOW + 9 * MINUTE
@@ -309,6 +413,17 @@ def give_back(store: Store) -> None:
     take_back(store, PAGE, "ada", NOW + MINUTE)
 
 
+def resolve_it(store: Store) -> None:
+    if _incident(store)["status"] != "resolved":
+        resolve(Watch(store), NOW + MINUTE)
+
+
+def speak(store: Store) -> None:
+    for n in range(2):  # what was cut short is done a minute later
+        with suppress(FlagsUnknown):
+            follow_up(app_over(store, PAGERDUTY_ROUTING_KEY="k" * 32), NOW + timedelta(hours=5) + n * MINUTE)
+
+
 def join(store: Store) -> None:
     watch = watching(store)
     watch.run(NOW + SLOT)
@@ -328,7 +443,15 @@ class CutCommits(CutShort):
         return self._around(call) if name == "commit" else call
 
 
-CASES = {"an alert": take_alert, "the incident": take_incident, "given back": give_back, "joined": join}
+CASES = {
+    "an alert": take_alert,
+    "the incident": take_incident,
+    "given back": give_back,
+    "joined": join,
+    "resolved": resolve_it,
+    "speaks": speak,
+}
+MIXED = ("joined", "resolved", "speaks")  # alerts of an incident that nobody has may be somebody's
 
 
 def begin(store: SqliteStore, case: str) -> None:
@@ -341,6 +464,8 @@ def begin(store: SqliteStore, case: str) -> None:
         broken(watch, 0)
     if case == "given back":
         take_alert(store)
+    if case == "speaks":
+        resolve_it(store)
 
 
 def state(store: Store) -> Any:
@@ -370,8 +495,8 @@ def test_cut_short_at_any_call_and_tried_again_all_of_it_is_done_once(
                 break
             except (Killed, StoreError):
                 found = state(store)
-                mixed = {by for _, _, by in found[0].values() if case != "joined"} - {found[2]}
-                assert case == "joined" or len({*mixed, found[2]}) == 1, found  # all of it, or nothing
+                mixed = {by for _, _, by in found[0].values() if case not in MIXED} - {found[2]}
+                assert case in MIXED or len({*mixed, found[2]}) == 1, found  # all of it, or nothing
         calls, found = cut.calls, state(store)
         store.close()
         return found, calls

@@ -78,7 +78,7 @@ def test_an_alert_is_told_with_what_it_was_judged_by(ops: Ops) -> None:
     why = {"told": body.pop("told"), "holds": body["holds"]}
     assert why["told"]["slack"]["state"] == "pending"
     assert why["holds"]["slack"] == {"reason": "not_configured", "by": None, "until": None}
-    due = {"escalates": "2026-03-10T12:17:30Z", "repeats": "2026-03-10T16:02:30Z"}
+    due = {"escalates": "2026-03-10T12:17:30Z", "repeats": "2026-03-10T16:02:30Z", "speaksAgain": None}
     assert body["next"] == {**due, "escalatesTo": ["pagerduty"], "escalationDue": False}  # email knows of it
     assert ops.get(PATH).json == {"alerts": [body], "cursor": None}
 

@@ -153,7 +153,7 @@ def test_an_alert_is_acknowledged_with_a_note_and_given_back(ops: Ops) -> None:
     assert (reply.status, reply.headers["ETag"]) == (200, f'"{reply.json["rev"]}"')
     assert reply.json["acknowledged"] == {"by": "local-admin", "at": "2026-03-10T12:02:30Z", "note": "on it"}
     assert ops.get(f"/api/ops/alerts/{ALERT}").json["next"] == {
-        "escalates": None, "repeats": None, "escalatesTo": [], "escalationDue": False,
+        "escalates": None, "repeats": None, "speaksAgain": None, "escalatesTo": [], "escalationDue": False,
     }  # fmt: skip
     assert follow_up(ops.app, NOW + timedelta(hours=5)) == []
     assert ops.get(path, method="DELETE").json["acknowledged"] is None
