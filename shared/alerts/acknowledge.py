@@ -16,6 +16,7 @@ from shared.alerts.announcing import taken_on
 from shared.alerts.marks import Changed, UnknownAlert
 from shared.audited import Intent, audited
 from shared.domain import in_hand
+from shared.domain.notification import DEAD_LETTERS
 from shared.incidents import incidents
 from shared.store.protocol import Conflict, Data, Doc, Store, Unavailable, Write, over
 
@@ -82,8 +83,11 @@ def together_with(store: Store, alert: Doc) -> list[str]:
 
 
 def _is_free(alert: Doc) -> bool:
-    """Nobody has it, or only until it speaks again."""
-    return not alert.data.get("acknowledged") or bool(alert.data.get("resolvedByHandAt"))
+    """Nobody has it, or only until it speaks again, or of dead letters only the earlier ones."""
+    taker = alert.data.get("acknowledged")
+    if not taker or alert.data.get("resolvedByHandAt"):
+        return True
+    return alert.id == DEAD_LETTERS and bool(taker["at"] < alert.data["judgedAt"])
 
 
 def _together(store: Store, alert: Doc) -> _Together:

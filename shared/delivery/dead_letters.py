@@ -3,6 +3,10 @@
 A letter says that nobody was told of its death; the commit that announces it takes that back. So none is passed over,
 whoever dies in between, and the alert's own letters never say it: a notice about a notice would have no end. What
 nobody accepts for a while says it too, long before it is given up: a channel that hangs leaves people just as ignorant.
+
+It is over once nothing that was told waits any more and none of it is lost: late messages arrived, dead ones were sent
+again. What stays lost ends it when somebody has seen it, which is to acknowledge the alert, or after a calm day; the
+letters themselves stay on record.
 """
 
 from __future__ import annotations
@@ -22,19 +26,37 @@ if TYPE_CHECKING:
 
 RULE = "dead_letters"
 AT_ONCE = 100  # letters a commit
+MOST_TOLD = 1000  # letters of one firing that are looked at: of more, only a calm day is the end
 CALM = timedelta(hours=24)  # without another one, until it is over
 OTHERS = ("email", "inapp")  # where a dead channel is told, besides where SLOs are
 
 
 def tell_of_dead_letters(app: App, now: datetime) -> str | None:
-    """Announce causes of death that are new; end the alert after a calm day. Raises `StoreError`."""
+    """Announce causes of death that are new; end the alert once nothing is left to be done. Raises `StoreError`."""
     letters = app.store.query(Query(COLLECTION, (("untold", "==", True),), limit=AT_ONCE))
     if letters:
         return settle(app, DEAD_LETTERS, RULE, lambda alert: _died(app, alert, letters, now), now)
     alert = app.store.get(f"alerts/{DEAD_LETTERS}")
-    if alert is None or alert.data["state"] != "firing" or now - alert.data["judgedAt"] < CALM:
+    if alert is None or _over(app, alert, now) is None:
         return None
-    return settle(app, DEAD_LETTERS, RULE, lambda found: _calm(found, now), now)
+    return settle(app, DEAD_LETTERS, RULE, lambda found: _ended(app, found, now), now)
+
+
+def _over(app: App, alert: Doc, now: datetime) -> Step | None:
+    """How the alert ends, or None."""
+    data = alert.data
+    if data["state"] != "firing":
+        return None
+    if now - data["judgedAt"] >= CALM:
+        return Step("resolved", "no_letter_died", "clear")
+    told = Query(COLLECTION, (("toldAt", ">=", data["firedAt"]),), (("toldAt", "asc"),), MOST_TOLD)
+    letters = app.store.query(told)
+    if len(letters) == MOST_TOLD or any(doc.data["open"] for doc in letters):
+        return None
+    if not any(doc.data["state"] == "dead" for doc in letters):
+        return Step("resolved", "letters_delivered", "clear")
+    seen = data.get("acknowledged")
+    return Step("resolved", "letters_seen", "clear") if seen and seen["at"] >= data["judgedAt"] else None
 
 
 def _died(app: App, alert: Doc | None, letters: Sequence[Doc], now: datetime) -> Decided:
@@ -53,14 +75,14 @@ def _died(app: App, alert: Doc | None, letters: Sequence[Doc], now: datetime) ->
         labels={"causes": "; ".join(sorted(causes | known))[:1000]}, aggregation="count",
     )  # fmt: skip
     rev = new_rev()
-    marks = [Put(doc.path, {**doc.data, "untold": False, "rev": rev}, doc.version) for doc in letters]
+    marks = [Put(doc.path, {**doc.data, "untold": False, "toldAt": now, "rev": rev}, doc.version) for doc in letters]
     return taken, facts, channels, marks
 
 
-def _calm(alert: Doc | None, now: datetime) -> Decided | None:
-    if alert is None or alert.data["state"] != "firing" or now - alert.data["judgedAt"] < CALM:
+def _ended(app: App, alert: Doc | None, now: datetime) -> Decided | None:
+    taken = _over(app, alert, now) if alert else None
+    if alert is None or taken is None:
         return None
-    taken = Step("resolved", "no_letter_died", "clear")
     kept = {name: alert.data.get(name) for name in ("sloName", "severity", "metric", "unit", "threshold", "labels")}
     facts = own_facts(DEAD_LETTERS, alert, taken, now, **kept, value=0.0, aggregation="count")
     return taken, facts, sorted(alert.data["channels"]), ()

@@ -31,7 +31,7 @@ def sentence(facts: Mapping[str, Any], *, resolved: bool) -> str | None:
     """What is wrong, or that it is over; None where wording.py's words for an SLO say it."""
     name = str(facts.get("sloId"))
     if name == DEAD_LETTERS:
-        return "For a day, every message could be delivered." if resolved else _dead_letters(facts)
+        return _delivered_again(facts) if resolved else _dead_letters(facts)
     if name.startswith(_WATCHDOG):
         function = name.removeprefix(_WATCHDOG)
         return f"{function} finishes its runs again." if resolved else _stopped(function, facts)
@@ -67,6 +67,15 @@ def _dead_letters(facts: Mapping[str, Any]) -> str:
     waits = f"For 15 minutes or more nothing could be delivered by {overdue}; it is tried again for a day."
     told = [*([died] if count or not overdue else []), *([waits] if overdue else [])]
     return f"{' '.join(told)} Whoever relies on that channel heard nothing."
+
+
+def _delivered_again(facts: Mapping[str, Any]) -> str:
+    lost = "What was lost stays on record: ./ops notify list --state dead."
+    if facts.get("reason") == "letters_delivered":
+        return "Nothing waits to be delivered any more, and no message is lost."
+    if facts.get("reason") == "letters_seen":
+        return f"Somebody has seen what could not be delivered, and nothing waits any more. {lost}"
+    return f"For a day, every message could be delivered. {lost}"
 
 
 def _stopped(function: str, facts: Mapping[str, Any]) -> str:

@@ -269,9 +269,9 @@ def test_after_a_day_it_stays_as_it_is(bench: Threaded) -> None:
 @pytest.mark.parametrize("flag", ["enabled", "slack"])
 def test_a_switch_stops_it_and_once_it_is_on_again_it_is_made_up_for(bench: Threaded, flag: str) -> None:
     def thrown(exchange: Exchange) -> None:
-        normal(exchange)
         if exchange.received.path != UPDATE:
             bench.flag(flag, False)
+        normal(exchange)
 
     grown(bench)
     bench.slack.behave = thrown

@@ -14,6 +14,7 @@ from shared.alerts.silences import add, expire
 from shared.alerts.watchdog import finished, ping, watch
 from shared.bootstrap import App
 from shared.delivery.dead_letters import tell_of_dead_letters
+from shared.delivery.resending import resend
 from shared.domain.matcher import parse
 from shared.domain.notification import DEAD_LETTERS, new_notification
 from shared.domain.silence import Silence
@@ -239,6 +240,59 @@ def test_a_channel_that_takes_nothing_is_told_by_the_others_before_its_messages_
     letter(store, "b", reason="deadline")
     assert tell_of_dead_letters(app, NOW + DAY - MINUTE) == "tell"
     assert (alert(store, DEAD_LETTERS)["value"], f"{DEAD_LETTERS}-2-email" in outbox(store)) == (1, True)
+
+
+def ends(store: Store, name: str, state: str, reason: str | None = None) -> None:
+    doc = store.get(f"notifications/{name}-1-slack")
+    assert doc is not None
+    closed = {"state": state, "open": state == "pending", "reason": reason, "untold": state == "dead"}
+    store.commit([Put(doc.path, {**doc.data, **closed}, doc.version)])
+
+
+def test_once_what_was_late_has_arrived_it_is_over(store: Store) -> None:
+    app = app_over(store)
+    for name in ("a", "b"):
+        path, data = new_notification(name, 1, "slack", "trigger", facts_of("api-availability", "trigger"), NOW)
+        store.commit([Create(path, {**data, "untold": True})])
+    assert tell_of_dead_letters(app, NOW) == "fire"
+    ends(store, "a", "delivered")
+    assert tell_of_dead_letters(app, NOW + MINUTE) is None  # the other one waits still
+    ends(store, "b", "cancelled", "resolved_before_sent")
+    assert tell_of_dead_letters(app, NOW + 2 * MINUTE) == "clear"
+    over = alert(store, DEAD_LETTERS)
+    assert (over["state"], over["reason"]) == ("resolved", "letters_delivered")
+    assert sentence(over, resolved=True) == "Nothing waits to be delivered any more, and no message is lost."
+
+
+def test_what_is_lost_keeps_it_until_it_was_sent_again(store: Store) -> None:
+    app = app_over(store)
+    letter(store, "a")
+    tell_of_dead_letters(app, NOW)
+    assert tell_of_dead_letters(app, NOW + HOUR) is None
+    resend(store, "a-1-slack", "ada", NOW + HOUR)
+    assert tell_of_dead_letters(app, NOW + HOUR) is None  # it is on its way
+    ends(store, "a", "delivered")
+    assert tell_of_dead_letters(app, NOW + HOUR + MINUTE) == "clear"
+    assert alert(store, DEAD_LETTERS)["reason"] == "letters_delivered"
+
+
+def test_what_is_lost_and_seen_ends_it_and_stays_on_record(store: Store) -> None:
+    app = app_over(store)
+    letter(store, "a")
+    tell_of_dead_letters(app, NOW)
+    acknowledge(store, DEAD_LETTERS, "ada", None, NOW + MINUTE)
+    letter(store, "b")
+    assert tell_of_dead_letters(app, NOW + 2 * MINUTE) == "tell"
+    assert tell_of_dead_letters(app, NOW + 3 * MINUTE) is None  # another one, which she has not seen
+    acknowledge(store, DEAD_LETTERS, "ada", None, NOW + 3 * MINUTE)
+    assert tell_of_dead_letters(app, NOW + 4 * MINUTE) == "clear"
+    over = alert(store, DEAD_LETTERS)
+    assert over["reason"] == "letters_seen"
+    assert "notify list --state dead" in (sentence(over, resolved=True) or "")
+    assert outbox(store)["a-1-slack"] == ("trigger", "dead", "no_service")
+    letter(store, "c")
+    assert tell_of_dead_letters(app, NOW + 5 * MINUTE) == "fire"
+    assert tell_of_dead_letters(app, NOW + 6 * MINUTE) is None  # nobody has seen this one
 
 
 def test_after_a_day_without_another_one_it_is_over(store: Store) -> None:

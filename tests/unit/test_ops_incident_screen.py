@@ -38,6 +38,7 @@ def quick(sqlite_store: SqliteStore) -> Iterator[Desk]:
 
 
 FIRING = "Still firing: api-availability-threshold, api-availability-page."
+GOES_ON = " What goes on is told again and opens this anew: `alert why api-availability-threshold` says when."
 
 
 @pytest.mark.parametrize("move", [("resolve",), ("update", "-m", "It is over.", "--status", "resolved")])
@@ -48,7 +49,7 @@ def test_who_ends_what_still_fires_is_asked_and_told(on_call: Desk, move: tuple[
     assert asked.err.startswith(f"{FIRING}\n")
     assert "all the same: API Availability: error rate 50 %, threshold 0.5 %?" in asked.err
     done = cli(on_call.ops, *command, typed="y\n")
-    assert (done.code, done.out) == (0, f"{FIRST}: critical, resolved, not public.\n{FIRING}\n")
+    assert (done.code, done.out) == (0, f"{FIRST}: critical, resolved, not public.\n{FIRING}{GOES_ON}\n")
 
 
 def test_yes_asks_nothing_and_still_says_what_fires(on_call: Desk) -> None:
