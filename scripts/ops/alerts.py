@@ -174,7 +174,11 @@ def coming(answer: Answer, screen: Screen) -> str:
     if answer["state"] != "firing":
         return "nothing; it does not fire"
     if due["speaksAgain"]:
-        return f"told again at {shown_time(due['speaksAgain'], screen)}: its incident was resolved, and it fires on"
+        holds = list(answer["holds"].values())
+        now = f" (held now: {_words(holds[0]['reason'])})" if holds and all(holds) else ""
+        return (
+            f"told again at {shown_time(due['speaksAgain'], screen)}{now}: its incident was resolved, and it fires on"
+        )
     if answer["acknowledged"]:
         return "nothing, since somebody has it; its end is told"
     to = f" to {', '.join(_further(answer, channel) for channel in due['escalatesTo'])}" if due["escalatesTo"] else ""

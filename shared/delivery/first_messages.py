@@ -41,7 +41,7 @@ class FirstMessages:
 
     def bring_up_to_date(self) -> None:
         """Raises `StoreError`, after which it is done in a later run; what is due was sent before this."""
-        marked = [doc for doc in self._marked() if doc.data["channel"] == self.channel]
+        marked = self._to_be_done([doc for doc in self._marked() if doc.data["channel"] == self.channel])
         if not marked:
             return
         news = {doc.path: self._outdated_by(doc) for doc in marked}
@@ -59,6 +59,15 @@ class FirstMessages:
             log.warning("a first message was not brought up to date for a day; it stays", notification=doc.id)
             self._unmark(doc)
         return [doc for doc in found if doc not in late]
+
+    def _to_be_done(self, marked: Sequence[Doc]) -> list[Doc]:
+        """Without those whose next try is not due: while Slack changes nothing, a minute reads little."""
+        moment = self.run.moment()
+        paths = {doc.path: first_message.path_of(doc.data["reference"]) for doc in marked if doc.data["reference"]}
+        unique = list(dict.fromkeys(paths.values()))
+        docs = self.store.get_many(unique) if unique else []
+        waiting = {doc.path for doc in docs if doc is not None and (doc.data["dueAt"] or moment) > moment}
+        return [doc for doc in marked if paths.get(doc.path) not in waiting]
 
     def _outdated_by(self, leader: Doc) -> dict[str, dict[str, Data]]:
         """Reference of a first message → what was told by this message elsewhere of its alerts, by alert."""

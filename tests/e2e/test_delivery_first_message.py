@@ -245,6 +245,15 @@ def test_a_slack_that_hangs_with_changes_is_asked_once_a_run(brief: Threaded) ->
     assert [each.path for each in brief.slack.received].count(UPDATE) == 1
 
 
+def test_a_minute_before_the_next_try_reads_little(bench: Threaded) -> None:
+    grown(bench)
+    bench.slack.behave = only_updates(failing(503))
+    bench.deliver()
+    start = bench.store.meter.snapshot()
+    bench.deliver()
+    assert bench.store.meter.since(start).reads == 3  # is anything due, what is outdated, when is it tried again
+
+
 @pytest.mark.parametrize("word", ["message_not_found", "cant_update_message", "edit_window_closed"])
 def test_one_that_is_refused_for_good_stays_as_it_is(bench: Threaded, word: str) -> None:
     grown(bench)

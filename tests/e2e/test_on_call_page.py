@@ -132,6 +132,18 @@ def test_what_is_held_back_is_due_since_its_time_and_not_passed_on_in_the_past(s
     assert "It is passed on" not in said
 
 
+def test_what_fires_on_after_it_was_resolved_by_hand_is_told_again_and_the_page_says_when(
+    server: DevServer, page: Any
+) -> None:
+    path = f"/api/ops/alerts/{ALERT}"
+    known = server.get(path, headers=admin(server)).json()
+    again = {**known["next"], "escalates": None, "repeats": None, "speaksAgain": "2026-12-01T03:32:00Z"}
+    page.route(f"**{path}", lambda route: route.fulfill(json={**known, "next": again}))
+    page.goto(f"{server.url}/on-call/alerts/{ALERT}")
+    page.get_by_text("It is told again at").wait_for()
+    assert "its incident is open again then" in page.locator("main").inner_text()
+
+
 def test_what_others_wrote_is_text_and_never_markup(server: DevServer, page: Any) -> None:
     body = {"title": ROBBER, "impact": "low", "components": ["API"], "message": ROBBER}
     made = server.post("/api/incidents", json=body, headers={**admin(server), "Idempotency-Key": "robber-1"})

@@ -61,6 +61,18 @@ def test_what_is_held_back_is_not_said_to_be_passed_on_in_the_past(ops: Ops) -> 
     assert one["next"]["escalationDue"] is True
 
 
+def test_of_what_fires_on_after_it_was_resolved_by_hand_it_says_when_it_is_told_again(watch: Watch) -> None:
+    with desk(watch.store) as on_call:
+        assert cli(on_call.ops, "incident", "resolve", FIRST, "--yes").code == 0
+    over = watch.alert(PAGE)["resolvedByHandAt"]
+    soon, why = f"{over + timedelta(hours=4):%Y-%m-%d %H:%M}", "its incident was resolved, and it fires on"
+    with ops_api(watch.store, NOW) as ops:
+        assert (
+            cli(ops, "alert", "why", PAGE).lines[-1] == f"next: told again at {soon} (held now: not configured): {why}"
+        )
+        assert cli(ops, "alert", "why", API).lines[-1] == f"next: told again at {soon} (held now: inhibited): {why}"
+
+
 def test_a_narrow_screen_keeps_what_matters_most(ops: Ops) -> None:
     heads = cli(ops, "alert", "list", width=80).lines[0]
     assert heads == "alert                       state   severity  since             acknowledged by"
