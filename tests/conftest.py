@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from hypothesis import settings
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 # The same examples in every run, and no deadline: whether a build passes hangs neither on chance nor on the machine's
 # load. `--hypothesis-profile=default` looks for new ones.
 settings.load_profile("ci")
+
+
+# An example may take as long as a busy machine needs: a rule does not fail of that.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:
