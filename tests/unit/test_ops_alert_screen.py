@@ -70,7 +70,9 @@ def test_of_what_fires_on_after_it_was_resolved_by_hand_it_says_when_it_is_told_
         assert (
             cli(ops, "alert", "why", PAGE).lines[-1] == f"next: told again at {soon} (held now: not configured): {why}"
         )
-        assert cli(ops, "alert", "why", API).lines[-1] == f"next: told again at {soon} (held now: inhibited): {why}"
+        assert (
+            cli(ops, "alert", "why", API).lines[-1] == f"next: told again at {soon} (held now: not configured): {why}"
+        )
 
 
 def test_a_narrow_screen_keeps_what_matters_most(ops: Ops) -> None:
