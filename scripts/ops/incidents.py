@@ -24,6 +24,8 @@ POSTMORTEMS = ("due", "overdue", "written")
 STATUSES = ("investigating", "identified", "mitigating", "resolved")
 _EDITED_FROM = re.compile(r'\n*<!-- edited from version ("[0-9a-f]{16}") -->\s*\Z')
 
+_TIMES = ("started", "identified", "mitigated", "resolved")
+
 Answer = Mapping[str, Any]
 
 
@@ -48,6 +50,11 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     seen = command.add_mutually_exclusive_group()
     seen.add_argument("--visible", action="store_true", help="of open and edit: the status page shows it")
     seen.add_argument("--hidden", action="store_true", help="of edit: the status page does not show it")
+    command.add_argument(
+        "--started", metavar="TIME", help="of open and edit: when it began, if that was earlier; ISO 8601"
+    )
+    for name in _TIMES[1:]:
+        command.add_argument(f"--{name}", metavar="TIME", help="of edit: when it was, if that was another time")
     command.add_argument("--postmortem", choices=POSTMORTEMS, help="of list: only those whose post-mortem is so")
     command.add_argument("--text", help="of list: what its title or timeline has")
     command.add_argument("--from", dest="start", metavar="TIME", help="of list and stats: ISO 8601, or =-7d")
@@ -159,7 +166,9 @@ def _open(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         raise CannotAsk("An incident opens as investigating, identified or mitigating.", WRONG)
     body: dict[str, Any] = {"title": options.title, "impact": options.impact, "components": options.component or []}
     body |= {"publicVisible": True} if options.visible else {}
-    given = {"message": options.message, "status": options.status, "runbook": options.runbook}
+    given = {
+        "message": options.message, "status": options.status, "runbook": options.runbook, "startedAt": options.started,
+    }  # fmt: skip
     body |= {name: value for name, value in given.items() if value} | _audience(options)
     if options.visible and not options.yes:
         seen = client.change(
@@ -193,6 +202,7 @@ def _edit(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     given = {
         "title": options.title, "impact": options.impact, "runbook": options.runbook, "rootCause": options.root_cause,
     }  # fmt: skip
+    given |= {f"{name}At": getattr(options, name) for name in _TIMES}
     body: dict[str, Any] = {name: value for name, value in given.items() if value}
     body |= {"components": options.component} if options.component else {}
     body |= {"publicVisible": options.visible} if options.visible or options.hidden else {}
@@ -245,6 +255,7 @@ def _stored(answer: Answer, options: argparse.Namespace) -> str:
 
 def _fields(body: Answer) -> str:
     words = {"publicVisible": "who sees it", "rootCause": "the root cause"}
+    words |= {f"{name}At": f"when it was {name}" for name in _TIMES[1:]} | {"startedAt": "when it began"}
     return ", ".join(words.get(name, f"the {name}") for name in body)
 
 

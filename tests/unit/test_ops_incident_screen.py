@@ -130,6 +130,20 @@ def test_who_made_it_visible_gave_it_a_runbook_or_corrected_a_time_stands_there_
     assert shown.lines[-1] == f"every change of it: ./ops incident audit {name}"
 
 
+def test_when_it_began_and_moved_is_said_and_corrected_from_a_terminal(quick: Desk) -> None:
+    opening = ("incident", "open", "--title", "Checkout fails", "--impact", "high", "--started", "2026-03-10T11:50Z")
+    name = cli(quick.ops, *opening, "--json").json["id"]
+    quick.update(name, "We know why.", "identified")
+    quick.edit(name, publicVisible=True)
+    times = ("--started", "2026-03-10T11:40Z", "--identified", "2026-03-10T11:55Z")
+    asked = cli(quick.ops, "incident", "edit", name, *times, typed="y\n")
+    assert "Change when it began, when it was identified of Checkout fails?" in asked.err
+    found = quick.incident(name)
+    assert (found["startedAt"], found["identifiedAt"]) == ("2026-03-10T11:40:00Z", "2026-03-10T11:55:00Z")
+    refused = cli(quick.ops, "incident", "edit", name, "--resolved", "2026-03-10T12:00Z", "--yes")
+    assert (refused.code, "resolvedAt: the incident is identified" in refused.err) == (2, True)
+
+
 def test_the_audit_log_is_a_table_of_who_did_what(quick: Desk) -> None:
     name = quick.open(impact="low")
     quick.post(f"/api/incidents/{name}/actions", {"title": "Watch it", "owner": "ada"}, 201)
