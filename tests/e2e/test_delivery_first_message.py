@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -15,10 +15,10 @@ from shared.bootstrap import App
 from shared.delivery.deliver import COLLECTION, Delivered, deliver_due
 from shared.domain.first_message import FIRST_MESSAGES
 from shared.domain.notification import new_notification
-from shared.outbound import HttpOutbound, Reply
+from shared.outbound import HttpOutbound
 from shared.store.protocol import Conflict, Create, Doc, Query, Store, Unavailable, Write
 from tests.core import CONFIG
-from tests.e2e.test_delivery import Bench, Wrapped
+from tests.e2e.test_delivery import Bench, Hasty, Wrapped
 from tests.fake_servers import (
     BOT_TOKEN,
     UPDATE,
@@ -38,13 +38,6 @@ from tests.unit.test_slack_message import facts_of
 
 FIRST = "1.000000"
 INTERVAL = 300  # seconds until a group is told more
-
-
-class Brief(HttpOutbound):
-    """The real thing with a shorter deadline, and yet longer than a busy machine takes for an answer."""
-
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline: float) -> Reply:
-        return super().post(url, body, headers, min(deadline, 2.0))
 
 
 class Threaded(Bench):
@@ -89,7 +82,7 @@ def bench(store: Store) -> Iterator[Threaded]:
 @pytest.fixture
 def brief(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Threaded]:
     """One that does not wait for long where a server hangs."""
-    monkeypatch.setattr(Threaded, "outbound", Brief)
+    monkeypatch.setattr(Threaded, "outbound", Hasty)
     with FakeSlackApi() as slack:
         yield Threaded(store, slack)
 

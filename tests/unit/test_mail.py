@@ -130,7 +130,7 @@ def test_what_was_said_before_tls_began_is_not_believed() -> None:
 def test_every_step_that_goes_wrong_has_its_outcome(script: dict[str, str], result: str, detail: str) -> None:
     slow = detail == "timeout"
     with ScriptedMail(script) as server:
-        outcome = send(server.port, seconds=0.5 if slow else 10.0)
+        outcome = send(server.port, seconds=3.0 if slow else 10.0)
         assert (outcome.result, outcome.detail) == (result, detail)
 
 
