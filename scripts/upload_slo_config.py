@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+if not __package__:  # run by its path: what it imports lies beside its folder
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 from scripts.slo_config import run
 from scripts.slo_config.run import Terminal
 

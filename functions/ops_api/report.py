@@ -37,6 +37,9 @@ def success(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> 
         "from": _iso(found.start),
         "to": _iso(found.end),
         "metrics": [_line(line) for line in found.lines],
+        "configurations": [
+            {"version": one.version, "hash": one.hash, "since": _iso(one.since)} for one in found.versions
+        ],
         "reads": found.reads,
     }
     return answer(body)

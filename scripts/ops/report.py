@@ -66,8 +66,18 @@ def overview(answer: Answer, screen: Screen, *, how: bool = False) -> list[str]:
     ]
     span = f"{_time(answer['from'], screen)} – {_time(answer['to'], screen)}"
     explained = ["", *(text for line in answer["metrics"] for text in _how(line, screen))] if how else []
-    period = textwrap.wrap(f"The {answer['period']} {span}.", screen.width)
+    period = textwrap.wrap(f"The {answer['period']} {span}. {_configurations(answer, screen)}", screen.width)
     return [head, *told, *explained, "", *map(screen.dim, period)]
+
+
+def _configurations(answer: Answer, screen: Screen) -> str:
+    """Which SLOs were in force; versions beyond the latest three are only counted."""
+    found = answer.get("configurations") or []  # an older server does not say
+    if not found:
+        return "SLOs: the deployed file." if "configurations" in answer else ""
+    told = [f"version {one['version']} since {_time(one['since'], screen)}" for one in found[-3:]]
+    earlier = f"{len(found) - 3} earlier, " if len(found) > 3 else ""
+    return f"SLOs: {earlier}{', '.join(told)}."
 
 
 def _value(line: Answer) -> str:

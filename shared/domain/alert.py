@@ -19,6 +19,7 @@ from shared.domain.alert_policy import Channel, Severity
 from shared.domain.burn import Burning, Pair, Verdict, can_fire, scaled
 from shared.domain.definition import Counts
 from shared.domain.durations import SLOT_SECONDS
+from shared.domain.scrub import scrub_value
 from shared.domain.slo import Slo, SloConfig
 
 State = Literal["ok", "pending", "firing", "resolved"]
@@ -80,7 +81,13 @@ def rules_of(slo: Slo, config: SloConfig) -> tuple[Rule, ...]:
 
 def warnings_of(config: SloConfig) -> list[str]:
     """What is allowed and will not do what it seems to."""
-    return [
+    unmatched = [
+        f"{slo.name}: no series has {label} {value!r}: it is stored as {stored!r}, as it may tell of a person"
+        for slo in config.slos
+        for label, value in slo.labels
+        if (stored := scrub_value(value)) != value
+    ]
+    return unmatched + [
         f"{slo.name}: {rule.name} at {float(pair.factor):g} times can never fire: with an objective of "
         f"{slo.good_percent:f} % a complete outage burns only {float(100 / (100 - slo.good_percent)):g} times as fast"
         for slo in config.slos

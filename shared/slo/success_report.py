@@ -1,8 +1,8 @@
 """The report: reads what the success metrics of a week or a month are made of.
 
 Reads, at most: a document for each hour of the period (latency) and two for each day (availability), one for each day
-of the longest SLO window, each firing, incident and reconciled bill of the period, and a count for each state of a
-notification.
+of the longest SLO window, each firing, incident and reconciled bill of the period, each version of the SLO
+configuration since its beginning, and a count for each state of a notification.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from shared.domain.rollup import Stats, distribution
 from shared.domain.slots import add_up, count_definitions
 from shared.metrics.query import Reader, read_stored
 from shared.slo.exclusions import EXCLUSIONS, exclusions_of
+from shared.slo.in_force import InForce, versions_between
 from shared.slo.report import SloReader
 from shared.store.protocol import Doc, Operator, Query, Store, cursor_of
 from shared.usage.reconciliations import ended
@@ -65,11 +66,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`reads`: documents, besides those of the SLOs' days that the instance has not kept."""
+    """`versions`: of the SLO configuration, in force during the period.
+
+    `reads`: documents, besides those of the SLOs' days that the instance has not kept.
+    """
 
     start: datetime
     end: datetime
     lines: tuple[Line, ...]
+    versions: tuple[InForce, ...]
     reads: int
 
 
@@ -83,7 +88,8 @@ def make_report(app: App, period: Period, to: datetime | None, now: datetime) ->
         raise TooEarly(_moment(stored.hours_from + DAYS[period] * DAY))
     maker = _Maker(app, stored, first, end, now, is_now=to is None)
     lines = tuple(Line(target, getattr(maker, target.metric)()) for target in TARGETS[period])
-    return Report(_moment(first), _moment(end), lines, maker.reads + 2)
+    versions, reads = versions_between(app.store, _moment(first), _moment(end))
+    return Report(_moment(first), _moment(end), lines, tuple(versions), maker.reads + reads + 2)
 
 
 def _moment(block: int) -> datetime:

@@ -108,6 +108,13 @@ def until(stream: IO[str] | None, text: str) -> str:
     return read
 
 
+@pytest.mark.parametrize("script", ["upload_slo_config", "backtest"])
+def test_a_script_that_is_run_by_its_path_says_how_to_use_it(script: str, tmp_path: Path) -> None:
+    argv = [sys.executable, str(ROOT / "scripts" / f"{script}.py"), "--help"]
+    asked = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert (asked.returncode, f"usage: .venv/bin/python -m scripts.{script}" in asked.stdout) == (0, True)
+
+
 def test_a_new_configuration_is_in_force_and_is_version_1(place: Place) -> None:
     out, _ = place.upload(99.9, "--by", "ada@example.com", "--note", "tighter")
     assert "target  99.5 % good → 99.9 % good" in out

@@ -322,6 +322,17 @@ def test_a_factor_that_no_outage_can_reach_is_warned_of() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "warned"),
+    [("/api/orders", False), ("/api/v2/orders/:id", False), ("/orders/8341", True), ("/users/ada", True)],
+)
+def test_a_label_that_is_never_stored_like_that_is_warned_of(endpoint: str, warned: bool) -> None:
+    warnings = warnings_of(config_of(only(labels={"endpoint": endpoint})))
+    stored = endpoint.replace("8341", ":id").replace("ada", ":id")
+    told = f"no series has endpoint {endpoint!r}: it is stored as {stored!r}, as it may tell of a person"
+    assert warnings == ([f"API Availability: {told}"] if warned else [])
+
+
 def test_the_shipped_files_of_slos_and_burn_windows_are_sound() -> None:
     config = load_file(CONFIG / "slo.json", registry())
     assert config.burn == load_burn_windows(CONFIG)

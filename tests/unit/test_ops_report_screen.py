@@ -53,6 +53,19 @@ def test_a_week_in_colours_with_how_it_was_counted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("versions", "shown"),
+    [
+        ([], "SLOs: the deployed file."),
+        ([2], "SLOs: version 2 since 2026-03-02 10:30."),
+        ([2, 3, 4, 5], "SLOs: 1 earlier, version 3 since 2026-03-03 10:30, version 4 since"),
+    ],
+)
+def test_it_says_which_slos_were_in_force(versions: list[int], shown: str) -> None:
+    found = [{"version": n, "hash": f"hash-{n}", "since": f"2026-03-0{n}T09:30:00Z"} for n in versions]
+    assert shown in " ".join(overview({**WEEK, "configurations": found}, screen()))
+
+
+@pytest.mark.parametrize(
     ("value", "comparison", "shown"),
     [
         (99.4999, "at least", "99.49 %"),

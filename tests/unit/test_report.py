@@ -18,6 +18,7 @@ from shared.domain.exclusion import Exclusion, Span
 from shared.domain.reconciled import Reconciliation
 from shared.domain.report import TARGETS, Incident, Measured, Target, verdict
 from shared.slo.exclusions import add
+from shared.slo.in_force import versions_between
 from shared.slo.success_report import _Maker
 from shared.store.protocol import Create, Merge, Put, Store
 from shared.store.sqlite import SqliteStore
@@ -285,6 +286,37 @@ def test_a_month_reads_a_document_for_each_hour_and_two_for_each_day(sqlite_stor
         reads = sqlite_store.meter.since(before).reads
     assert told <= 30 * 24 + 2 * (29 + 24) + 20
     assert told <= reads <= told + 15  # SLOs: two runs, four alerts, the days that may still change
+
+
+def test_it_names_the_versions_of_the_configuration_that_were_in_force_in_the_period(store: Store) -> None:
+    feed(store, [Event(END - HOUR, 100.0, "/a", "200")])
+    before, week = END - timedelta(days=40), timedelta(days=7)
+    since = [before, END - week - HOUR, END - week, END - HOUR, END - timedelta(seconds=1), END]
+    for n, at in enumerate(since, start=1):
+        store.commit([Put(f"config/slo/versions/{n}", {"version": n, "hash": f"hash-{n}", "uploadedAt": at})])
+    with ops_api(store, NOW) as ops:
+        report = asked(ops)[""]
+        assert report["configurations"] == [
+            {"version": n, "hash": f"hash-{n}", "since": since[n - 1].strftime("%Y-%m-%dT%H:%M:%SZ")} for n in (3, 4, 5)
+        ]
+        month = asked(ops, period="month")[""]
+        assert [one["version"] for one in month["configurations"]] == [1, 2, 3, 4, 5]
+
+
+def test_without_an_upload_it_names_no_version(sqlite_store: SqliteStore) -> None:
+    feed(sqlite_store, [Event(END - HOUR, 100.0, "/a", "200")])
+    with ops_api(sqlite_store, NOW) as ops:
+        assert asked(ops)[""]["configurations"] == []
+
+
+def test_versions_beyond_a_page_are_found_too(sqlite_store: SqliteStore) -> None:
+    for n in range(1, 121):
+        at = END - timedelta(hours=121 - n)
+        data = {"version": n, "hash": f"hash-{n}", "uploadedAt": at}
+        sqlite_store.commit([Put(f"config/slo/versions/{n}", data)])
+    found, reads = versions_between(sqlite_store, END - timedelta(hours=110), END)
+    assert [one.version for one in found] == list(range(11, 121))
+    assert reads == 120
 
 
 def test_what_began_after_the_period_is_not_in_it(sqlite_store: SqliteStore) -> None:
