@@ -84,7 +84,7 @@ def shown(one: Answer, audit: Sequence[Answer], screen: Screen) -> list[str]:
     facts += [f"post-mortem: {written[one['postmortemState']]}"] if one["postmortemState"] else []
     for item in one["actionItems"]:
         facts.append(f"to do {item_told(item)}")
-    timed = [(update["timestamp"], entry_rows(update, screen)) for update in one["updates"]]
+    timed = [(update["timestamp"], _numbered(update, screen)) for update in one["updates"]]
     timed += [(entry["at"], _change(entry, screen)) for entry in audit]
     timed.sort(key=lambda entry: datetime.fromisoformat(entry[0]))
     rows = [row for _, entry in timed for row in entry]
@@ -95,7 +95,7 @@ def shown(one: Answer, audit: Sequence[Answer], screen: Screen) -> list[str]:
         *([printable(one["publicUrl"])] if one["publicUrl"] else []),
         "",
         *earlier,
-        *table(screen, ["time", "status", "for", "who", "message"], rows, (), wrapped=4, kept=(0, 1, 2)),
+        *table(screen, ["time", "status", "for", "who", "#", "message"], rows, (4,), wrapped=5, kept=(0, 1, 2)),
         "",
         screen.dim(f"next: {', '.join(one['allowed'])}"),
         screen.dim(f"every change of it: ./ops incident audit {printable(one['id'])}"),
@@ -111,9 +111,17 @@ def entry_rows(update: Answer, screen: Screen) -> list[list[str]]:
     return [row, ["", "", "public", "", line(outside)]] if update["public"] and outside else [row]
 
 
+def _numbered(update: Answer, screen: Screen) -> list[list[str]]:
+    """With the number by which a later entry can correct it."""
+    first, *public = entry_rows(update, screen)
+    corrects = f"corrects {update['corrects']}: " if "corrects" in update else ""
+    row = [*first[:4], str(update["n"]), f"{corrects}{first[4]}"]
+    return [row, *([*more[:4], "", more[4]] for more in public)]
+
+
 def _change(entry: Answer, screen: Screen) -> list[list[str]]:
     """`impact: low → high`; nothing of what changed nothing that it is."""
     names = _EDITED if entry["action"] == "edited" else _GIST
     said = changes(entry, names, screen) if entry["before"] else []
-    row = [shown_time(entry["at"], screen), "changed", "team", printable(entry["by"]), "; ".join(said)]
+    row = [shown_time(entry["at"], screen), "changed", "team", printable(entry["by"]), "", "; ".join(said)]
     return [row] if said else []

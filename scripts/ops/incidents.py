@@ -41,6 +41,9 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--impact", choices=IMPACTS, help="of open and edit; of list, only these")
     command.add_argument("--component", action="append", metavar="ID", help="affected; may be repeated")
     command.add_argument("--message", "-m", help="what is written into its timeline")
+    command.add_argument(
+        "--corrects", metavar="N", type=int, help="of update: the entry that it corrects, by its number"
+    )
     command.add_argument("--status", choices=("open", *STATUSES), help="of open and update; of list, only these")
     command.add_argument("--runbook", metavar="NAME", help="of open and edit: what to follow, such as api-outage")
     command.add_argument("--root-cause", dest="root_cause", help="of resolve, or of edit once it is resolved")
@@ -181,6 +184,7 @@ def _open(options: argparse.Namespace, client: Client, screen: Screen) -> str:
 def _update(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     needed(options, "incident update", message="--message")
     body = {"message": options.message, **({"status": options.status} if options.status else {}), **_audience(options)}
+    body |= {} if options.corrects is None else {"corrects": options.corrects}
     _ask(options, client, f"Update it{' to ' + options.status if options.status else ''}")
     return _told(client.change("POST", f"{_path(options)}/updates", body, once()), options, screen)
 

@@ -130,6 +130,19 @@ def test_who_made_it_visible_gave_it_a_runbook_or_corrected_a_time_stands_there_
     assert shown.lines[-1] == f"every change of it: ./ops incident audit {name}"
 
 
+def test_an_entry_is_corrected_by_a_later_one_that_names_it(quick: Desk) -> None:
+    name = quick.open()
+    quick.update(name, "Since 10:00.")
+    correction = ("incident", "update", name, "-m", "Since 11:00.", "--corrects")
+    assert cli(quick.ops, *correction, "1").code == 0
+    refused = cli(quick.ops, *correction, "9")
+    assert (refused.code, "corrects: there are entries 0 to 2" in refused.err) == (2, True)
+    lines = [" ".join(line.split()) for line in cli(quick.ops, "incident", "show", name).lines]
+    assert [line.partition("local-admin ")[2] for line in lines if "local-admin" in line and "hands" not in line] == [
+        "0 We are looking into it.", "1 Since 10:00.", "2 corrects 1: Since 11:00.",
+    ]  # fmt: skip
+
+
 def test_when_it_began_and_moved_is_said_and_corrected_from_a_terminal(quick: Desk) -> None:
     opening = ("incident", "open", "--title", "Checkout fails", "--impact", "high", "--started", "2026-03-10T11:50Z")
     name = cli(quick.ops, *opening, "--json").json["id"]
