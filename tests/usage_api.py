@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -17,6 +18,7 @@ from urllib.parse import urlencode
 from scripts.dev.issuer import AdminIssuer
 from shared.api import auth
 from shared.bootstrap import App
+from shared.store.protocol import Put, Store, Unavailable
 from shared.usage.cost_rollup import run
 from tests.core import CONFIG, Clock, make_app, serving
 from tests.key_server import KeyServer
@@ -34,6 +36,26 @@ class Watch:
 
     def __call__(self) -> float:
         return time.monotonic() + self.skipped
+
+
+class Failing:
+    """A store that cannot be reached while it is `down`. `failed` is set once somebody has tried."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.down = False
+        self.failed = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if callable(found) and self.down:
+
+            def fail(*args: Any, **more: Any) -> Any:
+                self.failed.set()
+                raise Unavailable("planted")
+
+            return fail
+        return found
 
 
 @dataclass
@@ -92,8 +114,6 @@ class UsageApi:
 
     def flags(self, **flags: Any) -> None:
         """Throw switches as an admin would, and let the cache of flags pass."""
-        from shared.store.protocol import Put
-
         self.app.store.commit([Put("config/flags", flags)])
         self.watch.skipped += 60
 

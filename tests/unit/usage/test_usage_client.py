@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from contextlib import closing
 from typing import Any
 
 import anthropic
@@ -19,7 +20,7 @@ from scripts.manifest import ROOT
 from shared.store.sqlite import SqliteStore
 from shared.usage_client import UsageClient, usage_of
 from tests.provider_servers import SAID, Provider, chat_chunks, message_events, provider, response_events
-from tests.usage_api import USAGE_KEY, UsageApi, usage_api
+from tests.usage_api import USAGE_KEY, Failing, UsageApi, usage_api
 
 ASK = [{"role": "user", "content": "sing"}]
 MADE: list[anthropic.Anthropic | openai.OpenAI] = []  # clients to be closed
@@ -38,16 +39,20 @@ def server() -> Iterator[Provider]:
 
 
 @pytest.fixture
-def api(sqlite_store: SqliteStore) -> Iterator[UsageApi]:
-    with usage_api(sqlite_store, datetime.now(UTC)) as served:
-        yield served
-
-
-@pytest.fixture
-def usage(api: UsageApi) -> Iterator[UsageClient]:
-    client = UsageClient(f"http://127.0.0.1:{api.port}", USAGE_KEY, give_up_after=5)
+def usage(local: UsageApi) -> Iterator[UsageClient]:
+    client = client_of(local)
     yield client
     client.close()
+
+
+def client_of(api: UsageApi, **more: Any) -> UsageClient:
+    """It has the server's time, so that no call is of another day, and waits as long as a busy machine may need."""
+    given = {"timeout": 60.0, "clock": api.clock.now.timestamp, **more}
+    return UsageClient(f"http://127.0.0.1:{api.port}", USAGE_KEY, **given)
+
+
+def sent(usage: UsageClient) -> bool:
+    return usage.flush(60)
 
 
 def claude(server: Provider, **more: Any) -> anthropic.Anthropic:
@@ -112,15 +117,15 @@ CALLS: list[tuple[Callable[..., Any], Callable[[Any], Any], str]] = [
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize(("make", "call", "cost"), CALLS, ids=[call.__name__ for _, call, _ in CALLS])
 def test_a_call_gives_what_it_gives_without_the_wrapper_and_its_usage_is_booked(
-    server: Provider, api: UsageApi, usage: UsageClient, make: Any, call: Any, cost: str, packed: bool
+    server: Provider, local: UsageApi, usage: UsageClient, make: Any, call: Any, cost: str, packed: bool
 ) -> None:
     server.packed = packed
     without = call(make(server))
     with usage.user("ada", plan="pro"):
         assert call(usage.watch(make(server))) == without
-    assert usage.flush()
+    assert sent(usage)
     assert (usage.stats.accepted, usage.stats.lost, usage.stats.rejected) == (1, 0, 0)
-    shown = api.get("/api/usage/ada")["daily"][0]
+    shown = local.get("/api/usage/ada")["daily"][0]
     assert (shown["calls"], shown["cost"]) == (1, COSTS[cost])
     assert server.bodies[0] == server.bodies[1]
 
@@ -138,10 +143,10 @@ def test_a_warning_of_the_client_is_the_same_with_the_wrapper_and_none_is_added(
     without = warned(claude(server))
     with usage.user("ada"):
         assert warned(usage.watch(claude(server))) == without
-    assert usage.flush()
+    assert sent(usage)
 
 
-def test_asynchronous_clients_are_watched_too(server: Provider, api: UsageApi, usage: UsageClient) -> None:
+def test_asynchronous_clients_are_watched_too(server: Provider, local: UsageApi, usage: UsageClient) -> None:
     async def both() -> None:
         one = usage.watch(anthropic.AsyncAnthropic(base_url=server.url, api_key="sk-test"))
         two = usage.watch(openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="sk-test"))
@@ -158,9 +163,9 @@ def test_asynchronous_clients_are_watched_too(server: Provider, api: UsageApi, u
         await two.close()
 
     asyncio.run(both())
-    assert usage.flush()
+    assert sent(usage)
     for uid in ("ada", "bob"):
-        assert api.get(f"/api/usage/{uid}")["daily"][0]["calls"] == 2
+        assert local.get(f"/api/usage/{uid}")["daily"][0]["calls"] == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 529])
@@ -173,31 +178,31 @@ def test_an_error_of_the_provider_is_raised_as_ever_and_nothing_is_booked(
             call(make(server))  # type: ignore[arg-type]
         with pytest.raises(type(without.value), match="planted"), usage.user("ada"):
             call(usage.watch(make(server)))  # type: ignore[arg-type]
-    assert usage.flush()
+    assert sent(usage)
     assert usage.stats.recorded == 0
 
 
 def test_a_stream_that_is_left_early_is_booked_with_what_was_told(
-    server: Provider, api: UsageApi, usage: UsageClient
+    server: Provider, local: UsageApi, usage: UsageClient
 ) -> None:
     client = usage.watch(claude(server))
     with usage.user("ada"), client.messages.stream(model=CLAUDE, max_tokens=9, messages=ASK) as stream:  # type: ignore[arg-type]
         next(iter(stream))
-    assert usage.flush()
-    assert api.get("/api/usage/ada")["daily"][0]["calls"] == 1
+    assert sent(usage)
+    assert local.get("/api/usage/ada")["daily"][0]["calls"] == 1
 
 
 def test_a_stream_that_tells_no_usage_is_counted_and_not_guessed(server: Provider, usage: UsageClient) -> None:
     client = usage.watch(gpt(server))
     with usage.user("ada"):
         list(client.chat.completions.create(model=GPT, messages=ASK, stream=True))  # type: ignore[call-overload]
-    assert usage.flush()
+    assert sent(usage)
     assert (usage.stats.without_usage, usage.stats.recorded) == (1, 0)
 
 
 def test_a_call_of_nobody_is_counted_and_not_recorded(server: Provider, usage: UsageClient) -> None:
     claude_whole(usage.watch(claude(server)))
-    assert usage.flush()
+    assert sent(usage)
     assert (usage.stats.without_user, usage.stats.recorded) == (1, 0)
 
 
@@ -213,25 +218,40 @@ def test_what_was_said_does_not_leave_the_app() -> None:
 def test_while_the_server_is_away_calls_go_on_and_are_booked_once_it_is_back(
     server: Provider, sqlite_store: SqliteStore
 ) -> None:
-    with usage_api(sqlite_store, datetime.now(UTC)) as api:
-        port = api.port
-    away = UsageClient(f"http://127.0.0.1:{port}", USAGE_KEY, give_up_after=0.5)
-    with away.user("ada"):
-        claude_whole(away.watch(claude(server)))
-    assert away.flush()
-    assert (away.stats.recorded, away.stats.lost) == (1, 1)
-    away.close()
+    away = Failing(sqlite_store)
+    with usage_api(away) as api:
+        usage = client_of(api)
+        away.down = True
+        with usage.user("ada"):
+            claude_whole(usage.watch(claude(server)))
+        assert away.failed.wait(60)
+        away.down = False
+        assert sent(usage)
+        assert (usage.stats.accepted, usage.stats.lost) == (1, 0)
+        assert api.get("/api/usage/ada")["daily"][0]["calls"] == 1
+        usage.close()
+
+
+def test_what_cannot_be_sent_for_too_long_is_given_up_and_said_so(server: Provider, local: UsageApi) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:  # a port that nobody answers on afterwards
+        port = taken.getsockname()[1]
+    usage = UsageClient(f"http://127.0.0.1:{port}", USAGE_KEY, give_up_after=0.0)
+    with usage.user("ada"):
+        claude_whole(usage.watch(claude(server)))
+    assert sent(usage)
+    assert (usage.stats.recorded, usage.stats.accepted, usage.stats.lost) == (1, 0, 1)
+    usage.close()
 
 
 def test_an_event_that_is_sent_twice_because_the_answer_was_lost_counts_once(
-    server: Provider, api: UsageApi, usage: UsageClient
+    server: Provider, local: UsageApi, usage: UsageClient
 ) -> None:
     with usage.user("ada"):
         claude_whole(usage.watch(claude(server)))
         claude_whole(usage.watch(claude(server)))  # the provider's id is the same, as it is in a retry
-    assert usage.flush()
+    assert sent(usage)
     assert usage.stats.accepted == 2
-    assert api.get("/api/usage/ada")["daily"][0]["calls"] == 1
+    assert local.get("/api/usage/ada")["daily"][0]["calls"] == 1
 
 
 FORKS = """
@@ -239,7 +259,7 @@ import os, sys, threading
 import anthropic
 from shared.usage_client import UsageClient
 
-usage = UsageClient(sys.argv[1], sys.argv[2])
+usage = UsageClient(sys.argv[1], sys.argv[2], timeout=60, clock=lambda: float(sys.argv[4]))
 client = usage.watch(anthropic.Anthropic(base_url=sys.argv[3], api_key="sk-test", max_retries=0))
 held, done = threading.Event(), threading.Event()
 
@@ -254,19 +274,20 @@ held.wait()
 if os.fork() == 0:
     with usage.user("child"):
         client.messages.create(model="claude-haiku-4-5", max_tokens=9, messages=[{"role": "user", "content": "x"}])
-    os._exit(0 if usage.flush(20) and usage.stats.accepted == 1 else 3)
+    os._exit(0 if usage.flush(120) and usage.stats.accepted == 1 else 3)
 code = os.waitstatus_to_exitcode(os.wait()[1])
 done.set()
 sys.exit(code)
 """
 
 
-def test_a_forked_child_sends_its_own_usage_whatever_its_parent_was_doing(server: Provider, api: UsageApi) -> None:
-    argv = [sys.executable, "-W", "ignore", "-c", FORKS, f"http://127.0.0.1:{api.port}", USAGE_KEY, server.url]
+def test_a_forked_child_sends_its_own_usage_whatever_its_parent_was_doing(server: Provider, local: UsageApi) -> None:
+    where = [f"http://127.0.0.1:{local.port}", USAGE_KEY, server.url, str(local.clock.now.timestamp())]
+    argv = [sys.executable, "-W", "ignore", "-c", FORKS, *where]
     with subprocess.Popen(argv, cwd=ROOT, text=True, stderr=subprocess.PIPE) as process:
         try:
-            _, said = process.communicate(timeout=60)
+            _, said = process.communicate(timeout=240)
         finally:
             process.kill()
     assert (process.returncode, said) == (0, "")
-    assert api.get("/api/usage/child")["daily"][0]["calls"] == 1
+    assert local.get("/api/usage/child")["daily"][0]["calls"] == 1

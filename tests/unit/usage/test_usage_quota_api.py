@@ -10,9 +10,9 @@ import pytest
 
 from shared.domain.quota import MOST_SETTLED, Account
 from shared.domain.usage import Tokens, Usage
-from shared.store.protocol import Query, Store, Unavailable
+from shared.store.protocol import Query, Store
 from shared.usage.accounts import accounts_for
-from tests.usage_api import NOW, UsageApi, event, usage_api
+from tests.usage_api import NOW, Failing, UsageApi, event, usage_api
 
 UNPRICED = "a-model-that-nobody-has-priced"
 
@@ -351,24 +351,6 @@ def test_a_user_whose_cost_is_limited_cannot_reserve_a_model_without_a_price(loc
     assert (reply.status, reply.json["code"]) == (422, "model_unpriced")
     limit(local)
     assert local.reserve(model=UNPRICED).status == 201
-
-
-class Failing:
-    """A store that cannot be reached; flags and keys were read before."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.down = False
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
-        if callable(found) and self.down:
-
-            def fail(*args: Any, **more: Any) -> Any:
-                raise Unavailable("planted")
-
-            return fail
-        return found
 
 
 def test_while_the_store_fails_a_call_is_refused_and_the_answer_says_that_it_is_closed(sqlite_store: Store) -> None:
