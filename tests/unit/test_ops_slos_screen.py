@@ -202,6 +202,14 @@ def test_a_bar_is_empty_only_where_nothing_is_left(bad: int, shown: str) -> None
     assert shown in lines[1]
 
 
+@pytest.mark.parametrize(
+    ("rate", "shown"), [(6.0, "6.00"), (14.4, "14.4"), (14.5, "14.5"), (20.0, "20"), (144.4, "144")]
+)
+def test_a_burn_rate_is_told_from_the_factors_of_alerts(rate: float, shown: str) -> None:
+    burns = [{"window": "5m", "rate": rate, "good": 0, "total": 1}]
+    assert f"burn      5m {shown}" in detail({**ONE, "burnRates": burns}, screen(80))
+
+
 def test_a_name_cannot_steer_the_terminal() -> None:
     assert "\x1b" not in "".join(overview({**ALL, "slos": [slo("A\x1b[2J", 1, 1)]}, screen()))
 
