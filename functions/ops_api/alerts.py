@@ -1,19 +1,16 @@
-"""Alerts as admins read them, and the mark that says a firing was false."""
+"""Alerts as admins read them."""
 
 from __future__ import annotations
 
 import base64
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 from flask import Request, Response
 
-from shared.alerts import acknowledge as taking_on
-from shared.alerts.marks import MAX_NOTE, Changed, NeverFired, UnknownAlert, mark_false, scrubbed, unmark
+from functions.ops_api.alert_answer import ALERT_ID, alert_of, id_of, iso, tagged, unknown
 from shared.alerts.quiet import quiet_reader
 from shared.alerts.writes import AlertWrites
 from shared.api.http import Problem, answer
@@ -33,14 +30,6 @@ SEVERITIES: tuple[str, ...] = get_args(Severity)  # the worst first
 PARAMETERS = ("state", "slo", "limit", "cursor")
 USUAL_LIMIT, MOST = 50, 200
 MOST_READ = 500  # documents of one answer
-MOST_BODY = 8192  # bytes
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
-_TIMES = ("since", "calmSince", "firedAt", "resolvedAt", "updatedAt")
-_KEPT = (
-    "alertId", "sloId", "sloName", "rule", "severity", "component", "state", "reason", "seq", "metric", "labels",
-    "unit", "under", "aggregation", "value", "threshold", "comparison", "good", "total", "windowSeconds", "burn",
-    "incidentId", "channels",
-)  # fmt: skip
 
 
 def all_alerts(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> Response:
@@ -56,14 +45,14 @@ def all_alerts(app: App, request: Request, now: datetime, _: Mapping[str, str]) 
         closed, cursor = _closed(app.store, state, slo, limit, after)
         found += closed
     writes = _writes(app, now)
-    return answer({"alerts": [{**_alert(doc), **_coming(app, writes, doc)} for doc in found], "cursor": cursor})
+    return answer({"alerts": [{**alert_of(doc), **_coming(app, writes, doc)} for doc in found], "cursor": cursor})
 
 
 def one_alert(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
-    doc = app.store.get(f"alerts/{_id(path)}")
+    doc = app.store.get(f"alerts/{id_of(path)}")
     if doc is None:
-        raise _unknown()
-    return _tagged(doc, {"told": _told(app, doc), **_coming(app, _writes(app, now), doc)})
+        raise unknown()
+    return tagged(doc, {"told": _told(app, doc), **_coming(app, _writes(app, now), doc)})
 
 
 def _told(app: App, doc: Doc) -> dict[str, Any]:
@@ -76,7 +65,7 @@ def _told(app: App, doc: Doc) -> dict[str, Any]:
         told[channel] = {
             "notificationId": names[channel].partition("/")[2],
             **{name: data.get(name) for name in ("kind", "state", "reason", "groupId")},
-            **{name: _iso(data.get(name)) for name in ("dueAt", "deliveredAt")},
+            **{name: iso(data.get(name)) for name in ("dueAt", "deliveredAt")},
             "heldBy": _held(data.get("heldBy")),
             "waitsFor": _held(data.get("waitsFor")),
         }
@@ -84,7 +73,7 @@ def _told(app: App, doc: Doc) -> dict[str, Any]:
 
 
 def _held(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return {**data, "until": _iso(data.get("until"))} if data else None
+    return {**data, "until": iso(data.get("until"))} if data else None
 
 
 def _writes(app: App, now: datetime) -> AlertWrites:
@@ -103,7 +92,7 @@ def _holds(writes: AlertWrites, doc: Doc, further: Sequence[str]) -> dict[str, A
             if speaks
             else writes.withheld(channel, doc.id, doc.data.get("rule") or "", doc.data, "trigger")
         )
-        found[channel] = hold and {"reason": hold.reason, "by": hold.by, "until": _iso(hold.until)}
+        found[channel] = hold and {"reason": hold.reason, "by": hold.by, "until": iso(hold.until)}
     return found
 
 
@@ -115,41 +104,14 @@ def _coming(app: App, writes: AlertWrites, doc: Doc) -> dict[str, Any]:
     policy = app.part(PolicyLoader).policy
     times, further = follow_up.times(doc.data, policy), follow_up.further(doc.data, policy)
     due = times["escalates"] is not None and times["escalates"] <= writes.now
-    told = {name: _iso(moment) for name, moment in times.items()}
+    told = {name: iso(moment) for name, moment in times.items()}
     return {
         "holds": _holds(writes, doc, further),
         "next": {**told, "escalatesTo": further, "escalationDue": due},
     }
 
 
-def acknowledge(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
-    """`together`: the other alerts of its incident that fire, and are acknowledged with it."""
-    note = _note(request)
-    change = partial(taking_on.acknowledge, app.store, _id(path), path["caller"], note, now)
-    return _changed(change, request, lambda alert: {"together": taking_on.together_with(app.store, alert)})
-
-
-def not_acknowledged(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
-    change = partial(taking_on.take_back, app.store, _id(path), path["caller"], now)
-    return _changed(change, request, lambda alert: {"together": taking_on.together_with(app.store, alert)})
-
-
-def mark(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
-    note = _note(request)
-    return _changed(lambda rev: mark_false(app.store, _id(path), path["caller"], note, now, rev), request)
-
-
-def take_back(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:
-    return _changed(lambda rev: unmark(app.store, _id(path), rev), request)
-
-
 # --- what is asked for
-
-
-def _id(path: Mapping[str, str]) -> str:
-    if not _ID.fullmatch(path["id"]):
-        raise _unknown()
-    return path["id"]
 
 
 def _parameters(request: Request) -> dict[str, str]:
@@ -177,7 +139,7 @@ def _after(cursor: str | None) -> tuple[datetime, str] | None:
     if cursor is None:
         return None
     moment, path = json.loads(base64.urlsafe_b64decode(cursor.encode() + b"=="))
-    if not path.startswith("alerts/") or not _ID.fullmatch(path.removeprefix("alerts/")):
+    if not path.startswith("alerts/") or not ALERT_ID.fullmatch(path.removeprefix("alerts/")):
         raise ValueError("no path of an alert")
     return datetime.fromisoformat(moment).astimezone(UTC), path
 
@@ -219,85 +181,3 @@ def _closed(
             return found, None
         page = Query("alerts", order=page.order, limit=page.limit, after=cursor_of(docs[-1], page))
     return found, _cursor(docs[-1])
-
-
-def _alert(doc: Doc) -> dict[str, Any]:
-    marked, taken = doc.data.get("markedFalse"), doc.data.get("acknowledged")
-    return {
-        **{name: doc.data.get(name) for name in _KEPT},
-        **{name: _iso(doc.data.get(name)) for name in _TIMES},
-        "firingSeq": doc.data.get("firingSeq"),
-        "markedFalse": marked and {**marked, "at": _iso(marked["at"])},
-        "acknowledged": taken and {**taken, "at": _iso(taken["at"])},
-        "rev": doc.data["rev"],
-    }
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
-
-
-# --- what changes
-
-
-def _changed(
-    change: Callable[[str | None], Doc],
-    request: Request,
-    more: Callable[[Doc], Mapping[str, Any]] = lambda _: {},
-) -> Response:
-    try:
-        alert = change(_expected(request))
-        return _tagged(alert, more(alert))
-    except UnknownAlert:
-        raise _unknown() from None
-    except taking_on.NotFiring:
-        detail = "this alert does not fire now: there is nothing to take on"
-        raise Problem(409, "alert_not_firing", detail) from None
-    except NeverFired:
-        detail = "this alert has no firing on record that could be false: it never fired, or over 400 days ago"
-        raise Problem(409, "alert_never_fired", detail) from None
-    except Changed as changed:
-        detail = "the alert has changed since you read it: it fired or cleared, or was marked; `ETag` is what it is now"
-        raise Problem(412, "alert_changed", detail, headers={"ETag": f'"{changed.rev}"'}) from None
-
-
-def _expected(request: Request) -> str | None:
-    """The `rev` of If-Match; None where any will do."""
-    given = request.headers.get("If-Match", "*").strip()
-    return None if given == "*" else given.strip('"')
-
-
-def _note(request: Request) -> str | None:
-    raw = request.stream.read(MOST_BODY + 1)
-    fault = _note_fault(raw)
-    if fault:
-        raise Problem(400, "invalid_body", fault)
-    note = json.loads(raw).get("note") if raw.strip() else None
-    return (scrubbed(note) or None) if note else None
-
-
-def _note_fault(raw: bytes) -> str | None:
-    if len(raw) > MOST_BODY:
-        return f"the body has at most {MOST_BODY} bytes"
-    if not raw.strip():
-        return None
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
-        return 'the body must be JSON, such as {"note": "a deployment"}, or empty'
-    if not isinstance(body, dict) or set(body) - {"note"}:
-        return "the body must be an object with nothing but a `note`"
-    note = body.get("note")
-    if note is not None and not (isinstance(note, str) and len(note) <= MAX_NOTE):
-        return f"`note` must be a text of at most {MAX_NOTE} characters"
-    return None
-
-
-def _tagged(doc: Doc, more: Mapping[str, Any] | None = None) -> Response:
-    response = answer({**_alert(doc), **(more or {})})
-    response.headers["ETag"] = f'"{doc.data["rev"]}"'
-    return response
-
-
-def _unknown() -> Problem:
-    return Problem(404, "unknown_alert", "no alert of this id ever began; `GET /api/ops/alerts` lists those that did")

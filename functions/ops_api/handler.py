@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flask import Request, Response
 
 from functions.ops_api import (
+    alert_changes,
     alerts,
     backtest,
     exclusions,
@@ -49,8 +50,11 @@ ROUTES = (
     Route("/api/ops/status", {"GET": status.components}),
     Route("/api/ops/alerts", {"GET": alerts.all_alerts}),
     Route("/api/ops/alerts/{id}", {"GET": alerts.one_alert}),
-    Route("/api/ops/alerts/{id}/acknowledge", {"POST": alerts.acknowledge, "DELETE": alerts.not_acknowledged}),
-    Route("/api/ops/alerts/{id}/false", {"POST": alerts.mark, "DELETE": alerts.take_back}),
+    Route(
+        "/api/ops/alerts/{id}/acknowledge",
+        {"POST": alert_changes.acknowledge, "DELETE": alert_changes.not_acknowledged},
+    ),
+    Route("/api/ops/alerts/{id}/false", {"POST": alert_changes.mark, "DELETE": alert_changes.take_back}),
 )
 
 
