@@ -28,7 +28,7 @@ PLAN, TIGHT = "pro", "tight"
 DAYS_AGO = (0, 1, 25)  # today; the day before, of which the metric still is; another month
 MOST_INPUT, MOST_OUTPUT = 1000, 1000
 EVENTS, HASTY_EVENTS, ATTEMPTS = 120, 16, 12
-WAIT = 60.0
+WAIT = 240.0
 
 
 class Deployment:

@@ -443,6 +443,30 @@ def test_a_rollup_under_way_does_not_bring_back_who_is_being_erased(sqlite_store
     assert at > 10
 
 
+def test_usage_that_comes_at_any_moment_of_a_rollup_is_counted_by_it_or_by_the_next_one(
+    sqlite_store: SqliteStore,
+) -> None:
+    store: Any = sqlite_store
+    app = make_app(store, Clock(NOW))
+    calls, at = 100, 0
+    while at < calls:
+        at += 1
+        uid = f"user-{at:04}"
+        record(app, usages(10 * at, uid=uid), NOW)
+
+        def comes_late(uid: str = uid, number: int = 10 * at + 1) -> None:
+            record(app, usages(number, uid=uid), NOW)
+
+        between: Any = Between(store, at, comes_late)
+        roll_up(between, make_app(between, Clock(NOW)).part(accounts_for), NOW, lambda: True)
+        calls = between.calls
+        roll_up(store, app.part(accounts_for), NOW, lambda: True)
+        assert total(store)[0] == 2 * at
+        month = store.get(f"usage_summary/{uid}/monthly/2026-11")
+        assert month.data["calls"] == 2
+    assert at >= 5  # the accounts, the rows and what they are made of, the commit, the mark
+
+
 def test_who_was_erased_while_prices_were_renewed_is_not_there_again(sqlite_store: SqliteStore) -> None:
     app = make_app(sqlite_store, Clock(NOW))
     app.part(accounts_for).do("gone", Reprice("2026-11-20"), NOW)
