@@ -147,9 +147,7 @@ def _rate(rate: float | str | None, infinite: str = "infinite") -> str:
         return "–"
     if isinstance(rate, str):
         return infinite
-    if rate < 100:
-        return f"{rate:.2f}" if rate < 10 else f"{rate:.3g}"  # 14.4 is a factor of the alerts
-    return f"{rate:.0f}" if rate < 10_000 else ">9999"
+    return f"{rate:.2f}" if rate < 10 else f"{rate:.3g}" if rate < 100 else f"{rate:.0f}" if rate < 10_000 else ">9999"
 
 
 def _number(value: float) -> str:
