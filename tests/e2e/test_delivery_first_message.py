@@ -166,6 +166,15 @@ def test_a_minute_without_news_asks_for_nothing_of_slack(bench: Threaded) -> Non
     assert (used.reads, used.writes, len(bench.slack.received)) == (2, 0, asked)
 
 
+def test_to_bring_one_up_to_date_costs_three_writes_beside_those_of_its_message(bench: Threaded) -> None:
+    grown(bench)
+    start = bench.store.meter.snapshot()
+    bench.deliver()
+    used = bench.store.meter.since(start)
+    # as any message: 8 and 3; the thread, what is outdated, what was told before, its document twice, the thread twice
+    assert (used.reads, used.writes) == (15, 6)
+
+
 def test_the_same_state_is_written_once_however_often_it_is_looked_at(bench: Threaded) -> None:
     grown(bench)
     bench.deliver()

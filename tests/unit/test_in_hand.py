@@ -17,6 +17,7 @@ from shared.alerts.follow_up import follow_up
 from shared.alerts.silences import add
 from shared.audited import Intent
 from shared.bootstrap import App
+from shared.delivery.deliver import deliver_due
 from shared.domain import in_hand, incident, incident_alerts
 from shared.domain.follow_up import speaks_again
 from shared.domain.matcher import parse
@@ -28,6 +29,7 @@ from shared.notify import wording
 from shared.store.protocol import Put, Query, Store, StoreError, Unavailable
 from shared.store.sqlite import SqliteStore
 from tests.core import NOW
+from tests.fake_servers import ROUTING_KEY, FakePagerDuty
 from tests.incidents_api import desk
 from tests.ops_api import ops_api
 from tests.unit.test_alerting import API, IN_SLOT, SLOT, Watch
@@ -168,6 +170,28 @@ def test_pagerduty_hears_that_it_was_resolved_by_hand_so_that_it_can_page_again(
     resolve(watch, NOW + MINUTE)
     assert told(watch, "resolve") == sorted(ALERTS)
     assert {n["channel"] for n in watch.documents("notifications").values() if n["kind"] == "resolve"} == {"pagerduty"}
+
+
+def test_pagerduty_pages_again_for_what_fires_on_and_is_closed_with_it(quick: Watch) -> None:
+    with FakePagerDuty() as pages:
+        address = {"PAGERDUTY_ROUTING_KEY": ROUTING_KEY, "PAGERDUTY_URL": pages.url}
+
+        def states(now: datetime) -> set[str]:
+            deliver_due(app_over(quick.store, **address), now, budget_seconds=30)
+            return {pages.states.get(f"{PAGE}-1", "unknown")}
+
+        broken(quick, 0)
+        assert states(NOW) == {"triggered"}
+        acknowledge(quick.store, PAGE, "ada", "on it", NOW + MINUTE)
+        assert states(NOW + MINUTE) == {"acknowledged"}
+        resolve(quick, NOW + 2 * MINUTE)
+        assert states(NOW + 2 * MINUTE) == {"resolved"}
+        again = NOW + timedelta(hours=5)
+        assert follow_up(app_over(quick.store, **address), again) == [PAGE]
+        assert states(again) == {"triggered"}  # and not acknowledged, which would page nobody
+        for n in range(61, 90):
+            well(quick, n)
+        assert states(again + timedelta(hours=3)) == {"resolved"}
 
 
 def test_what_clears_in_time_after_it_was_resolved_by_hand_is_told_as_ever(watch: Watch) -> None:
