@@ -141,7 +141,7 @@ def test_a_store_works_on_both_sides_of_a_fork(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert (done.stdout, done.returncode) == (expected, 0), done.stderr

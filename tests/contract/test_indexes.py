@@ -123,7 +123,7 @@ def test_a_test_run_fails_for_a_planted_query_without_an_index(
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert "1 passed" in run.stdout, run.stdout + run.stderr

@@ -72,7 +72,7 @@ OF_A_MACHINE = {
 def tracked() -> dict[str, str]:
     """The text files that git knows, or will know with the next commit."""
     argv = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+    listed = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     if listed.returncode != 0:
         pytest.skip("not a git repository: the tracked files cannot be listed")
     files = [path for path in listed.stdout.splitlines() if (ROOT / path).is_file()]

@@ -523,7 +523,7 @@ def test_the_deploy_command_of_the_readme_shows_what_would_be_done() -> None:
     python, *arguments = command.split()
     assert python == ".venv/bin/python"
     argv = [sys.executable, *arguments, "--env-file", str(ROOT / ".env.example")]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
     assert "gcloud functions deploy" in done.stdout
 
 
@@ -585,7 +585,7 @@ def test_every_curl_is_shown_with_its_answer() -> None:
 @pytest.mark.parametrize(("command", "answer"), answered())
 def test_a_curl_gives_the_answer_that_is_shown(command: str, answer: str, server: DevServer, data: Path) -> None:
     script = here(command, server.url, data)
-    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
     head, _, body = done.stdout.partition("\n\n")  # text mode has made plain line ends of the headers'
     shown_head, _, shown_body = answer.partition("\n\n")
     assert head.splitlines()[0] == shown_head.strip()

@@ -43,7 +43,7 @@ def test_before_the_first_example_the_shell_is_given_address_and_key(server: Dev
     (tmp_path / ".f0ops").mkdir()
     (tmp_path / ".f0ops" / "ingest.key").write_text(server.key)
     script = f"{line.replace('http://127.0.0.1:8080', server.url)}\n{sys.executable} app.py"
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True)
     assert "accepted=4, rejected=0" in done.stdout
 
 

@@ -305,7 +305,7 @@ def test_without_pyyaml_it_says_how_to_get_it(tmp_path: Path) -> None:
     )
     argv = ["--sqlite", str(tmp_path / "store.db"), "--file", str(tmp_path / "slos.yaml")]
     done = subprocess.run(
-        [sys.executable, "-c", code, *argv], cwd=CONFIG.parent, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code, *argv], cwd=CONFIG.parent, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 1
     assert "needs PyYAML, which is not installed: `.venv/bin/python -m pip install PyYAML`" in done.stderr

@@ -49,7 +49,7 @@ def uploaded_by_firebase(paths: list[str]) -> set[str]:
 
 
 def tracked() -> list[str]:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     if listed.returncode != 0:
         pytest.skip("not a git repository: the tracked files cannot be listed")
     return listed.stdout.splitlines()
@@ -104,5 +104,5 @@ def test_gcloud_itself_lists_the_same_files(tmp_path: Path) -> None:
         (tmp_path / path).write_text("x")
     shutil.copy(ROOT / ".gcloudignore", tmp_path)
     argv = [gcloud, "meta", "list-files-for-upload", str(tmp_path)]
-    listed = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    listed = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=300).stdout.splitlines()
     assert set(listed) == set(WANTED)

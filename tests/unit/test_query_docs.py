@@ -45,7 +45,7 @@ def run(example: str, url: str) -> str:
     script = "\n".join(["set -e", *commands]).replace(LOCAL, url).replace("./ops ", f"{sys.executable} -m scripts.ops ")
     env = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "OPS_URL": url, "TZ": "UTC"}
     done = subprocess.run(
-        ["bash", "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -189,7 +189,7 @@ def test_ops_takes_the_command(command: str) -> None:
 def options_of_curl() -> frozenset[str]:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed: its commands are not tested")
-    told = subprocess.run(["curl", "--help", "all"], capture_output=True, text=True, check=True, timeout=30).stdout
+    told = subprocess.run(["curl", "--help", "all"], capture_output=True, text=True, check=True, timeout=300).stdout
     return frozenset(re.findall(r"(?<![\w-])--?[a-zA-Z0-9][a-z0-9-]*", told))
 
 
@@ -215,6 +215,6 @@ def test_firebase_deploys_what_is_there_or_the_apps_own(command: str) -> None:
     if shutil.which("firebase") is None:
         pytest.skip("the Firebase CLI is not installed: that it knows the command is not tested")
     told = subprocess.run(
-        ["firebase", "deploy", "--help"], capture_output=True, text=True, check=True, timeout=60
+        ["firebase", "deploy", "--help"], capture_output=True, text=True, check=True, timeout=300
     ).stdout
     assert "--only" in told

@@ -221,4 +221,4 @@ def test_prices_are_imported_when_the_first_is_asked_for_and_no_connection_is_ma
         "import threading\n"
         "assert threading.active_count() == 1\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=CONFIG.parent, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], cwd=CONFIG.parent, check=True, timeout=300)
