@@ -221,26 +221,27 @@ def test_a_target_that_hangs_delays_no_other(local: World) -> None:
 
 
 def test_a_thread_that_never_comes_back_is_left_behind_and_its_probe_waits_for_it() -> None:
-    released, rounds = threading.Event(), Rounds(time.monotonic)
+    times = iter((0.0, 0.0))  # the deadline passes once the first answer is there
+    released, rounds = threading.Event(), Rounds(lambda: next(times, 100.0))
 
     def stuck() -> Finding:
         released.wait()
         return Finding("good", "answered")
 
     questions = {("API", "stuck"): stuck, ("API", "well"): lambda: Finding("good", "answered")}
-    assert {k[1]: f.reason for k, f in rounds.all(questions, 1.0).items()} == {"stuck": "timeout", "well": "answered"}
-    assert {k[1]: f.reason for k, f in rounds.all(questions, 1.0).items()} == {"stuck": "hangs", "well": "answered"}
+    assert {k[1]: f.reason for k, f in rounds.all(questions, 60.0).items()} == {"stuck": "timeout", "well": "answered"}
+    assert {k[1]: f.reason for k, f in rounds.all(questions, 60.0).items()} == {"stuck": "hangs", "well": "answered"}
     released.set()
     for thread in rounds._running.values():
         thread.join()
-    assert {f.reason for f in rounds.all(questions, 5.0).values()} == {"answered"}
+    assert {f.reason for f in rounds.all(questions, 60.0).values()} == {"answered"}
 
 
 def test_a_fault_of_ours_in_one_probe_does_not_fail_the_round() -> None:
     def broken() -> Finding:
         raise ZeroDivisionError
 
-    found = Rounds(time.monotonic).all({("API", "x"): broken}, 5.0)
+    found = Rounds(time.monotonic).all({("API", "x"): broken}, 60.0)
     assert found["API", "x"].outcome == "unknown"
 
 
