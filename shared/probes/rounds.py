@@ -43,6 +43,7 @@ class Rounds:
             except queue.Empty:
                 break
             found[key] = finding
+            del self._running[key]  # it has answered; its thread may take a moment more to end
         return {key: found.get(key) or Finding("failed", "timeout") for key in questions}
 
 

@@ -20,6 +20,7 @@ from shared.domain.probing import Entry, Finding
 from shared.metrics.fold import fold
 from shared.metrics.rollups import read_blocks
 from shared.outbound import HttpOutbound
+from shared.probes import rounds as rounds_module
 from shared.probes.rounds import Rounds
 from shared.probes.run import Report, run_health_probe
 from shared.status.cache import SnapshotCache
@@ -235,6 +236,20 @@ def test_a_thread_that_never_comes_back_is_left_behind_and_its_probe_waits_for_i
     for thread in rounds._running.values():
         thread.join()
     assert {f.reason for f in rounds.all(questions, 60.0).values()} == {"answered"}
+
+
+def test_one_that_has_answered_is_asked_again_though_its_thread_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    released, answer = threading.Event(), rounds_module._answer
+
+    def linger(*question: Any) -> None:
+        answer(*question)
+        released.wait()
+
+    monkeypatch.setattr(rounds_module, "_answer", linger)
+    rounds, key = Rounds(time.monotonic), ("API", "x")
+    found = [rounds.all({key: lambda: Finding("good", "answered")}, 60.0)[key].reason for _ in range(2)]
+    released.set()
+    assert found == ["answered", "answered"]
 
 
 def test_a_fault_of_ours_in_one_probe_does_not_fail_the_round() -> None:
