@@ -10,17 +10,15 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from shared import log
+from shared.config_file import load_exact, load_model, read_json
 from shared.domain.alert import warnings_of
 from shared.domain.burn import BurnWindows
-from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
+from shared.domain.faults import ConfigError
 from shared.domain.metric import Registry
 from shared.domain.slo import SloConfig
 from shared.domain.slo_file import parse_slos
@@ -34,37 +32,20 @@ CACHE_SECONDS = 60.0
 
 
 def load_registry(config_dir: Path) -> Registry:
-    path = config_dir / "metrics.json"
-    try:
-        return Registry.model_validate_json(path.read_text())
-    except ValidationError as error:
-        raise ConfigError(path.name, faults_of(error)) from None
+    """Raises `ConfigError` with every fault."""
+    return load_model(config_dir / "metrics.json", Registry)
 
 
 def load_burn_windows(config_dir: Path) -> BurnWindows:
     """Raises `ConfigError` with every fault."""
-    path = config_dir / "burn_windows.json"
-    try:
-        return BurnWindows.model_validate(_read(path))
-    except ValidationError as error:
-        raise ConfigError(path.name, faults_of(error)) from None
+    return load_exact(config_dir / "burn_windows.json", BurnWindows)
 
 
 def load_file(path: Path, registry: Registry) -> SloConfig:
     """The SLOs of a file, and the burn windows beside it. Raises `ConfigError` with every fault."""
-    data = _read(path)
+    data = read_json(path)
     config = parse_slos(data, registry, source=path.name, digest=digest_of(data))
     return replace(config, burn=load_burn_windows(path.parent))
-
-
-def _read(path: Path) -> Any:
-    """A JSON file, its numbers exact. Raises `ConfigError`."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(path.name, [f"{WHOLE}: {unreadable(error)}"]) from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(path.name, [f"{WHOLE}: is not readable as JSON: {error}"]) from None
 
 
 class SloLoader:
@@ -101,7 +82,7 @@ class SloLoader:
         digest = None
         source = self._file.name if doc is None else DOCUMENT
         try:
-            data = _read(self._file) if doc is None else without_rev(doc.data)
+            data = read_json(self._file) if doc is None else without_rev(doc.data)
             digest = digest_of(data)
             version = None if doc is None else version_of(doc.data, digest)
             if digest == self._seen and self._good is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.api.client_address import Range
-from shared.domain.faults import ConfigError, unreadable
+from shared.config_file import read_json
+from shared.domain.faults import WHOLE, ConfigError
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -32,14 +32,9 @@ class Limits:
 
 def load_limits(config_dir: Path) -> Limits:
     """`config/limits.json`. Raises `ConfigError` with every fault."""
-    try:
-        data = json.loads((config_dir / FILE).read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(FILE, [unreadable(error)]) from error
-    except ValueError as error:
-        raise ConfigError(FILE, [f"is not readable as JSON: {error}"]) from error
+    data = read_json(config_dir / FILE)
     if not isinstance(data, dict):
-        raise ConfigError(FILE, ["(the file): not an object"])
+        raise ConfigError(FILE, [f"{WHOLE}: not an object"])
     faults = [f"{name}: unknown" for name in sorted(set(data) - {"statusRequestsPerMinute", "proxies"})]
     most = data.get("statusRequestsPerMinute")
     if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= 1_000_000:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from shared import log
 from shared.bootstrap import App
-from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
+from shared.config_file import load_model
+from shared.domain.faults import ConfigError
 from shared.domain.notification_policy import NotificationPolicy
 
 FILE = "notifications.json"
@@ -16,16 +15,7 @@ FILE = "notifications.json"
 
 def load_policy(config_dir: Path) -> NotificationPolicy:
     """Raises `ConfigError` with every fault. Without the file, the policy that needs no attention."""
-    try:
-        text = (config_dir / FILE).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return NotificationPolicy()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(FILE, [f"{WHOLE}: {unreadable(error)}"]) from None
-    try:
-        return NotificationPolicy.model_validate_json(text)
-    except ValidationError as error:
-        raise ConfigError(FILE, faults_of(error)) from None
+    return load_model(config_dir / FILE, NotificationPolicy, NotificationPolicy())
 
 
 class PolicyLoader:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from shared import log
-from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
+from shared.config_file import load_model
+from shared.domain.faults import ConfigError
 from shared.domain.incident_policy import SHIPPED, IncidentPolicy
 
 if TYPE_CHECKING:
@@ -19,14 +18,7 @@ FILE = "incidents.json"
 
 def load_incident_policy(config_dir: Path) -> IncidentPolicy:
     """Raises `ConfigError` with every fault. Without the file, the policy that is shipped."""
-    try:
-        return IncidentPolicy.model_validate_json((config_dir / FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return SHIPPED
-    except ValidationError as error:
-        raise ConfigError(FILE, faults_of(error)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(FILE, [f"{WHOLE}: {unreadable(error)}"]) from None
+    return load_model(config_dir / FILE, IncidentPolicy, SHIPPED)
 
 
 class IncidentPolicyLoader:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from shared.bootstrap import App
-from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
+from shared.config_file import load_model
 from shared.domain.heartbeat import Agents
 
 FILE = "agents.json"
@@ -15,12 +13,7 @@ FILE = "agents.json"
 
 def load_agents(config_dir: Path) -> Agents:
     """Raises `ConfigError` with every fault."""
-    try:
-        return Agents.model_validate_json((config_dir / FILE).read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise ConfigError(FILE, faults_of(error)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(FILE, [f"{WHOLE}: {unreadable(error)}"]) from None
+    return load_model(config_dir / FILE, Agents)
 
 
 class AgentsLoader:

@@ -15,13 +15,11 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import ValidationError
-
 from shared import log
+from shared.config_file import load_model
 from shared.domain import storage
 from shared.domain.aggregate import OLDEST_MS
 from shared.domain.building import BLOCK_MS, BatchBuilder
-from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
 from shared.domain.series import SeriesTable
 from shared.domain.storage import GB, Bucket, Disordered, Object, StorageConfig
 from shared.metrics.group_commit import GroupCommit
@@ -62,12 +60,7 @@ class Stopped(Exception):
 
 def load_storage(config_dir: Path) -> StorageConfig:
     """Raises `ConfigError` with every fault."""
-    try:
-        return StorageConfig.model_validate_json((config_dir / FILE).read_bytes())
-    except ValidationError as error:
-        raise ConfigError(FILE, faults_of(error)) from None
-    except OSError as error:
-        raise ConfigError(FILE, [f"{WHOLE}: {unreadable(error)}"]) from None
+    return load_model(config_dir / FILE, StorageConfig)
 
 
 class Totals:

@@ -6,7 +6,6 @@ import takes a quarter of a second and 24 MB, so it is imported when the first p
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping
 from decimal import Decimal
@@ -16,9 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
+from shared.config_file import load_exact
 from shared.domain.price import SEARCHES, Dated, ModelPrices, Rate, Rates
 from shared.domain.pricing import PER_THOUSAND, Pricing, undated
 
@@ -42,15 +39,7 @@ _FIELDS = {  # our rate → the package's, the first that is there
 
 def load_pricing(config_dir: Path) -> Pricing:
     """Raises `ConfigError` with every fault."""
-    try:
-        data = json.loads((config_dir / FILE).read_text(encoding="utf-8"), parse_float=Decimal)
-        return Pricing.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(FILE, faults_of(error)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(FILE, [f"{WHOLE}: {unreadable(error)}"]) from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(FILE, [f"{WHOLE}: is not readable as JSON: {error}"]) from None
+    return load_exact(config_dir / FILE, Pricing)
 
 
 class PublishedPrices:

@@ -6,18 +6,14 @@ however often a run comes, and a new finding of the same alert has the next `seq
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from shared import log
 from shared.alerts.announcing import announced
-from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
+from shared.config_file import load_exact
 from shared.domain.notification import Kind, withhold_reason
 from shared.domain.quiet import Hold
 from shared.domain.spending import Finding, Spending
@@ -31,15 +27,7 @@ STAYS_OPEN = ("pagerduty", "webhook")  # the end of what they were told is told 
 
 def load_spending(config_dir: Path) -> Spending:
     """Raises `ConfigError` with every fault."""
-    try:
-        data = json.loads((config_dir / FILE).read_text(encoding="utf-8"), parse_float=Decimal)
-        return Spending.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(FILE, faults_of(error)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(FILE, [f"{WHOLE}: {unreadable(error)}"]) from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(FILE, [f"{WHOLE}: is not readable as JSON: {error}"]) from None
+    return load_exact(config_dir / FILE, Spending)
 
 
 class SpendingAlerts:

@@ -124,10 +124,10 @@ def test_every_fault_is_told_with_its_path(tmp_path: Path) -> None:
         "statusRequestsPerMinute: not a whole number from 1 to 1000000",
         *(f"proxies[{n}]: not a range of addresses such as 192.0.2.0/24 or 2001:db8::/32" for n in (1, 2, 3)),
     ]
-    assert faults_of(tmp_path, []) == ["(the file): not an object"]
+    assert faults_of(tmp_path, []) == ["(the whole): not an object"]
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_limits(tmp_path)
-    assert caught.value.faults[0].startswith("cannot be read: ")
+    assert caught.value.faults == ["(the whole): cannot be read: there is no such file"]
