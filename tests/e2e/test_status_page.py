@@ -342,6 +342,24 @@ class TestBrowser:
             assert page.evaluate(lines) == 2
             assert page.evaluate("document.documentElement.scrollWidth") == 320
 
+    @pytest.mark.parametrize("width", [320, 390, 1280])
+    def test_without_an_uptime_the_ends_of_the_days_stand_at_the_ends_of_their_row(
+        self, tmp_path: Path, browser: Any, width: int
+    ) -> None:
+        part = component("Billing", state="degraded", history=history({}, known=1))
+        with served(view_app(tmp_path, snapshot("degraded", [part]))) as url:
+            page = browser.new_page(viewport={"width": width, "height": 640})
+            page.goto(url + "/status")
+            left, right = page.evaluate("""() => {
+                const scale = document.querySelector(".scale"), words = document.createRange();
+                const gap = (node, side) => {
+                    words.selectNodeContents(node);
+                    return Math.abs(words.getBoundingClientRect()[side] - scale.getBoundingClientRect()[side]);
+                };
+                return [gap(scale.firstChild, "left"), gap(scale.lastChild, "right")];
+            }""")
+            assert max(left, right) < 1
+
     @pytest.mark.parametrize(("zone", "told"), [("Europe/Zurich", "01:00 CET"), ("Asia/Kathmandu", "05:45 GMT+5:45")])
     def test_what_ended_soon_says_its_day_once(self, tmp_path: Path, browser: Any, zone: str, told: str) -> None:
         begin = NOW.replace(hour=22, minute=30, second=0) - timedelta(days=3)
