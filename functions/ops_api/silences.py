@@ -16,7 +16,7 @@ from shared.alerts.silences import MOST, KeyReused, TooMany, add, ended, expire,
 from shared.api.bodies import Body, Faults, Line, Moment, intent_of, outward, read_body
 from shared.api.http import Problem, answer
 from shared.api.lists import Asked
-from shared.domain.matcher import Matcher, labels_of, matcher, parse
+from shared.domain.matcher import Matcher, labels_of, matcher, parse, warnings_of
 from shared.domain.silence import Silence, matcher_faults, time_faults
 from shared.store.protocol import Query
 
@@ -109,14 +109,17 @@ def preview(app: App, request: Request, now: datetime, _: Mapping[str, str]) -> 
 
     body, _raw = read_body(request, Preview, MOST_BODY, also=faults)
     docs = app.store.query(Query("alerts", order=(("updatedAt", "desc"),), limit=MOST_ALERTS))
+    names = {name for slo in app.slos.current().slos for name, _ in slo.labels}
     found = []
     for doc in docs:
         labels = labels_of(doc.id, doc.data.get("rule") or "", doc.data)
+        names |= labels.keys()
         if all(one.matches(labels) for one in body.matchers):
             found.append({"alertId": doc.id, "state": doc.data["state"], "labels": dict(labels)})
     found.sort(key=lambda alert: alert["state"] != "firing")
     firing = sum(alert["state"] == "firing" for alert in found)
-    return answer({"matches": len(found), "firing": firing, "alerts": found[:100]})
+    warnings = warnings_of(body.matchers, names)
+    return answer({"matches": len(found), "firing": firing, "alerts": found[:100], "warnings": warnings})
 
 
 def end(app: App, request: Request, now: datetime, path: Mapping[str, str]) -> Response:

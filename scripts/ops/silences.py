@@ -50,16 +50,17 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     shown = client.change("POST", f"{BASE}/preview", given)  # which refuses what could not be made: ask nothing then
     if options.action == "preview":
         return as_json(shown) if options.json else "\n".join(matched(shown, screen))
+    warned = [screen.bold(f"! {printable(words)}") for words in shown["warnings"]]
     confirm(
         options,
-        f"Silence what matches (known alerts: {shown['matches']}, firing: {shown['firing']})"
+        "\n".join([*warned, ""]) + f"Silence what matches (known alerts: {shown['matches']}, firing: {shown['firing']})"
         f" for {options.minutes} minutes?",
     )
     answer = client.change("POST", BASE, wanted, once())
     if options.json:
         return as_json(answer)
     undo = f"End it: ./ops silence expire {printable(answer['id'])}"
-    return f"Silenced until {shown_time(answer['endsAt'], screen)}.\n{screen.dim(undo)}"
+    return "\n".join([*warned, f"Silenced until {shown_time(answer['endsAt'], screen)}.", screen.dim(undo)])
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -73,10 +74,11 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def matched(shown: Answer, screen: Screen) -> list[str]:
+    warned = [screen.bold(f"! {printable(words)}") for words in shown["warnings"]]
     if not shown["alerts"]:
-        return ["No known alert matches."]
+        return [*warned, "No known alert matches."]
     rows = [[printable(one["alertId"]), one["state"]] for one in shown["alerts"]]
-    return table(screen, ["alert", "state"], rows, (), kept=(0,))
+    return [*warned, *table(screen, ["alert", "state"], rows, (), kept=(0,))]
 
 
 def listed(answer: Answer, screen: Screen) -> list[str]:

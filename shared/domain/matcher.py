@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from shared.domain.pattern import PatternError, compiled
@@ -67,6 +68,21 @@ def parse(text: Any) -> Matcher:
         except ValueError:
             raise ValueError(f"the value of {name} begins with a quotation mark and is no quoted text") from None
     return matcher(name, operator, value)
+
+
+def warnings_of(matchers: Iterable[Matcher], labels: Iterable[str]) -> list[str]:
+    """Matchers of a label that is neither among `labels` nor one of every alert: a slip that silences nothing, or all.
+
+    A label that no alert has yet may come with the next one, so this refuses nothing.
+    """
+    known = list(dict.fromkeys((*OWN, *sorted(labels))))
+    found = []
+    for one in matchers:
+        if one.name not in known:
+            near = get_close_matches(one.name, known, n=1, cutoff=0.6)
+            meant = f"did you mean {near[0]}?" if near else f"they have {', '.join(known)}"
+            found.append(f"{one}: no alert has a label {one.name}; {meant}")
+    return found
 
 
 def all_match(matchers: Iterable[Matcher], labels: Labels) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -112,6 +113,30 @@ def test_a_preview_shows_what_would_be_held_back_and_changes_nothing(ops: Ops) -
     assert shown["alerts"][0]["labels"]["component"] == "API"
     assert post(ops, {"matchers": ['component="Auth"']}, f"{PATH}/preview").json["matches"] == 0
     assert not_ended(ops.app.store, NOW) == []
+
+
+def test_a_label_that_no_alert_has_is_warned_of_before_anybody_is_asked(ops: Ops) -> None:
+    slip = 'compnent="API"'
+    words = 'compnent="API": no alert has a label compnent; did you mean component?'
+    assert post(ops, {"matchers": [slip, *ONE["matchers"]]}, f"{PATH}/preview").json["warnings"] == [words]
+    assert post(ops, {"matchers": ONE["matchers"]}, f"{PATH}/preview").json["warnings"] == []
+    given = ("--match", slip, "--minutes", "5", "--comment", "a deployment")
+    asked = cli(ops, "silence", "add", *given, typed="n\n")
+    assert words in asked.err
+    assert not_ended(ops.app.store, NOW) == []
+    assert words in cli(ops, "silence", "add", *given, "--yes").out
+    assert words in cli(ops, "silence", "preview", "--match", slip).out
+
+
+def test_the_labels_of_an_slo_are_known_before_an_alert_has_them(ops: Ops, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ops.app.slos.current()
+    labelled = replace(config, slos=(replace(config.slos[0], labels=(("endpoint", "/pay"),)), *config.slos[1:]))
+    matchers = ['endpoint="/pay"', 'plan="pro"']
+    told = post(ops, {"matchers": matchers}, f"{PATH}/preview").json["warnings"]
+    assert [words.partition(":")[0] for words in told] == matchers
+    monkeypatch.setattr(ops.app.slos, "current", lambda: labelled)
+    told = post(ops, {"matchers": matchers}, f"{PATH}/preview").json["warnings"]
+    assert [words.partition(":")[0] for words in told] == matchers[1:]
 
 
 @pytest.mark.parametrize(
