@@ -226,7 +226,7 @@ function postmortem(one) {
 }
 
 const alertName = (alert) => (alert.burn ? `${alert.sloName} (${alert.rule})` : alert.sloName);
-const asOf = () => line("soft", "As of ", time(new Date().toISOString()), ". Load the page again for what is so then.");
+const asOf = () => line("soft", "As of ", time(new Date().toISOString()), ". Reload the page to see what has changed since.");
 
 async function alert(id, focus) {
   const path = `/api/ops/alerts/${encodeURIComponent(id)}`;
