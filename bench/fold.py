@@ -18,7 +18,7 @@ from shared.components import load_components
 from shared.domain.definition import Definition
 from shared.domain.slo import SloConfig
 from shared.domain.slots import SLOTS_A_DAY, SlotRow
-from shared.flags import flatten, load_defaults
+from shared.flags import load_defaults
 from shared.metrics.fold import fold
 from shared.metrics.layout import slots_path
 from shared.metrics.rollup_codec import encode_slots
@@ -81,7 +81,7 @@ def evaluations() -> None:
             config = many_slos(count, loader)
             fill(store, config.definitions, 31)
             append_all(store, bodies(4, label_sets), table_for(store), 4)
-            flags = flatten(load_defaults(CONFIG))
+            flags = load_defaults(CONFIG)
             components = load_components(CONFIG)
             fold(store, loader.registry, config.definitions, NOW)
             history = SloHistory(store)

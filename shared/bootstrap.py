@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shared.flags import Flags, load_defaults
+from shared.flags import Flags, usable_defaults
 from shared.outbound import HttpOutbound, Outbound
 from shared.settings import Settings
 from shared.store.protocol import Store
@@ -53,7 +53,7 @@ class App:
 
     @cached_property
     def flags(self) -> Flags:
-        return Flags(self.store, load_defaults(self.settings.config_dir), self.monotonic)
+        return Flags(self.store, usable_defaults(self.settings.config_dir), self.monotonic)
 
     @cached_property
     def slos(self) -> SloLoader:

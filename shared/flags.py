@@ -1,20 +1,24 @@
-"""Kill switches, at run time. `config/flags.json` holds the defaults; the document `config/flags` wins over it."""
+"""Kill switches, at run time: the document `config/flags` wins over `config/flags.json`, that over what is shipped."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from shared import log
+from shared.config_file import read_json
+from shared.domain.faults import WHOLE, ConfigError
+from shared.domain.flags import SHIPPED, fault_of, flatten, meant
 from shared.store.protocol import Doc, Store, StoreError
 
 CACHE_SECONDS = 8.0
 AGAIN_SECONDS = 2.0  # after a read that failed, before the next one
 LATE_SECONDS = 1.0  # a read begun later than this after it fell due is waited for: see `all`
 DOCUMENT = "config/flags"
+FILE = "flags.json"
 FRAME = ("rev", "auditSeq", "updatedAt")  # of the document, and no flags
 
 
@@ -26,12 +30,13 @@ class Flags:
     """Flags as dotted names (`alerts.slack`), cached for 8 s with a single read at a time.
 
     If the store cannot be read, the last known flags stay in force and the next read comes 2 s later at the earliest;
-    if none were ever read, `FlagsUnknown`. `monotonic` measures the age of the cache, in seconds.
+    if none were ever read, `FlagsUnknown`. `monotonic` measures the age of the cache, in seconds. `defaults` has every
+    flag by its name.
     """
 
     def __init__(self, store: Store, defaults: Mapping[str, Any], monotonic: Callable[[], float]) -> None:
         self._store = store
-        self._defaults = flatten(defaults)
+        self.defaults = defaults
         self._monotonic = monotonic
         self._known: dict[str, Any] | None = None
         self._due_at = float("-inf")
@@ -92,49 +97,53 @@ class Flags:
 
     def overriding(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """The same from the data of the document."""
-        return {**self._defaults, **self._overrides(data)}
-
-    def _overrides(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Only known flags of the default's type count; another one is told, and changes nothing.
-
-        The texts "true" and "false" count for a switch: who types them in a hurry means them.
-        """
-        valid: dict[str, Any] = {}
-        for name, value in flatten(data).items():
-            default = self._defaults.get(name)
-            if isinstance(default, bool):
-                switch = _TEXTS.get(value.lower()) if isinstance(value, str) else value
-                if isinstance(switch, bool):
-                    valid[name] = switch
-                else:
-                    log.error("a kill switch in config/flags is neither true nor false: its default holds", flag=name)
-            elif _fits(value, default):
-                valid[name] = value
-            elif name not in FRAME:
-                log.warning("config/flags has an entry that is no flag or has the wrong type", flag=name)
-        return valid
+        return {**self.defaults, **_overrides(data)}
 
 
-_TEXTS = {"true": True, "false": False}
-
-
-def _fits(value: Any, default: Any) -> bool:
-    """Whether a value may stand in for a default that is no switch; None is the default of what is no flag."""
-    if default is None or isinstance(value, bool):
-        return False
-    return isinstance(value, float | int if isinstance(default, float | int) else type(default))
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
+def _overrides(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Only flags with a value that each may have count; anything else is told, and changes nothing."""
+    valid: dict[str, Any] = {}
+    for name, given in flatten(data).items():
+        value = meant(name, given)
+        if fault_of(name, value) is None:
+            valid[name] = value
+        elif name in SHIPPED:
+            log.error("a flag in config/flags has a value that it cannot have: its default holds", flag=name)
+        elif name not in FRAME:
+            log.warning("config/flags has an entry that is no flag", flag=name)
+    return valid
 
 
 def load_defaults(config_dir: Path) -> dict[str, Any]:
-    defaults: dict[str, Any] = json.loads((config_dir / "flags.json").read_text())
-    return defaults
+    """The file over what is shipped. Raises `ConfigError` with every fault."""
+    values, faults = _read(config_dir)
+    if faults:
+        raise ConfigError(FILE, [f"{name}: {fault}" for name, fault in faults.items()])
+    return values
+
+
+def usable_defaults(config_dir: Path) -> dict[str, Any]:
+    """The same where things run already: an entry that cannot be used is logged, and takes nothing else down.
+
+    A file of which nothing can be read may have switched anything off: it is a `ConfigError` here too.
+    """
+    values, faults = _read(config_dir)
+    for name, fault in faults.items():
+        log.error("config/flags.json has an entry that cannot be used: what is shipped holds", flag=name, fault=fault)
+    return values
+
+
+def _read(config_dir: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Every flag, and what is wrong by the name of the entry."""
+    tree = read_json(config_dir / FILE)
+    if not isinstance(tree, Mapping):
+        raise ConfigError(FILE, [f"{WHOLE}: must be an object"])
+    values, faults = dict[str, Any](SHIPPED), dict[str, str]()
+    for name, given in flatten(tree).items():
+        value = meant(name, float(given) if isinstance(given, Decimal) else given)
+        fault = fault_of(name, value)
+        if fault is None:
+            values[name] = value
+        else:
+            faults[name] = fault
+    return values, faults

@@ -10,6 +10,7 @@ from typing import Any
 from scripts.ops.asking import add_answers, as_json, confirm, once
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.screen import Screen, table
+from shared.domain.flags import SHIPPED, fault_of
 
 BASE = "/api/ops/flags"
 
@@ -20,7 +21,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "flag",
         help="kill switches: what is in force, and setting one",
-        description="List the flags, set one, or reset it to its file. It is in force everywhere within 8 seconds.",
+        description="List the flags, set one, or reset it to its default. It is in force everywhere within 8 seconds.",
     )
     command.add_argument("action", choices=("list", "set", "reset"))
     command.add_argument("name", nargs="?", help="such as alerts.enabled")
@@ -42,9 +43,18 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     before = answer["flags"].get(options.name)
     if before is None:
         raise CannotAsk(f"There is no such flag; there are {', '.join(answer['flags'])}.", WRONG)
+    if options.action == "reset" and not before.get("set", True):
+        return as_json(answer) if options.json else f"{options.name} has its default already: {_text(before['value'])}."
     value = _value(options.value) if options.action == "set" else None
+    fault = fault_of(options.name, value) if options.name in SHIPPED and value is not None else None
+    if fault:
+        raise CannotAsk(f"{options.name} {fault}.", WRONG)
     to = before["default"] if value is None else value
-    confirm(options, f"Set {options.name} from {_text(before['value'])} to {_text(to)}, for everything that runs?")
+    if options.action == "reset" and before["value"] == to:
+        question = f"Remove what is set for {options.name}? It stays {_text(to)}."
+    else:
+        question = f"Set {options.name} from {_text(before['value'])} to {_text(to)}, for everything that runs?"
+    confirm(options, question)
     headers = {"If-Match": reply.headers["ETag"], **once()}
     after = client.change("PATCH", BASE, {"flags": {options.name: value}}, headers)
     if options.json:
@@ -53,7 +63,7 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
 
 
 def changed(flags: Answer) -> list[str]:
-    """A sentence for each that is not as in its file: whoever looks for trouble has to know that messages are off."""
+    """A sentence for each that is not as by default: whoever looks for trouble has to know that messages are off."""
     return [
         f"The switch {printable(name)} is {_text(one['value'])}; as shipped it is {_text(one['default'])}."
         for name, one in flags.items()
@@ -66,7 +76,7 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         [printable(name), _text(one["value"]), "" if one["value"] == one["default"] else _text(one["default"])]
         for name, one in answer["flags"].items()
     ]
-    return table(screen, ["flag", "in force", "in the file"], rows, ())
+    return table(screen, ["flag", "in force", "by default"], rows, ())
 
 
 def _value(text: str) -> Any:

@@ -181,6 +181,8 @@ def test_maintenance_and_flags_are_led_from_a_terminal(server: DevServer) -> Non
     kept = ops(server, "flag", "set", "alerts.slack", "false", typed="n\n")
     assert (kept.returncode, "from true to false" in kept.stderr) == (2, True)
     assert done(server, "flag", "set", "alerts.slack", "false", "--yes")["changed"] == ["alerts.slack"]
+    assert "0.8 is 80 %" in ops(server, "flag", "set", "quotas.soft_limit_warning", "80", "--yes").stderr
     assert ops(server, "flag", "set", "alerts.slack", "maybe", "--yes").returncode == 2
     assert ops(server, "flag", "set", "alerts.sms", "true", "--yes").returncode == 2
     assert done(server, "flag", "reset", "alerts.slack", "--yes")["changed"] == []
+    assert ops(server, "flag", "reset", "alerts.slack").stdout == "alerts.slack has its default already: true.\n"

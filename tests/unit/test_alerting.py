@@ -22,7 +22,7 @@ from shared.domain.incident_policy import SHIPPED as INCIDENT_POLICY
 from shared.domain.incident_policy import IncidentPolicy
 from shared.domain.slo import SloConfig
 from shared.domain.status import ComponentStatus, derive
-from shared.flags import flatten, load_defaults
+from shared.flags import load_defaults
 from shared.metrics.query import read_stored
 from shared.slo.history import SloHistory
 from shared.slo_loader import SloLoader, digest_of, load_burn_windows
@@ -35,7 +35,7 @@ MARK = last_mark(NOW)  # 12:00
 IN_SLOT = MARK - timedelta(minutes=2)
 SLOT = timedelta(minutes=5)
 API = "api-availability-threshold"
-FLAGS = flatten(load_defaults(CONFIG))
+FLAGS = load_defaults(CONFIG)
 CONFIGURED = {"slack": True}
 # The SLOs as shipped, but for thresholds alone and without a least number of failures: one alert each, told at once.
 SHIPPED = json.loads((CONFIG / "slo.json").read_text())

@@ -77,6 +77,18 @@ def test_the_faults_of_all_files_are_told_together(broken: Path) -> None:
     assert [fault.partition(":")[0] for fault in found[len(FAULTS) :]] == ["components.json", "flags.json"]
 
 
+def test_every_fault_of_the_flags_is_told(folder: Path) -> None:
+    rewrite(folder / "flags.json", lambda data: data["alerts"].update(enabled="off", enabeld=False))
+    enabled, enabeld = configuration.faults(folder)
+    assert enabled == "flags.json: alerts.enabled: must be true or false"
+    assert enabeld.startswith("flags.json: alerts.enabeld: there is no such flag; there are alerts.enabled, ")
+
+
+def test_flags_that_are_left_out_are_no_fault(folder: Path) -> None:
+    (folder / "flags.json").write_text('{"alerts": {"enabled": false}}')
+    assert configuration.faults(folder) == []
+
+
 def test_a_fault_of_the_registry_is_told_once(folder: Path) -> None:
     rewrite(folder / "metrics.json", lambda data: data["metrics"]["api_latency"].update(bonds=[1]))
     assert configuration.faults(folder) == ["metrics.json: metrics.api_latency.bonds: there is no such field"]

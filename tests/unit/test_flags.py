@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from shared.domain.faults import ConfigError
+from shared.domain.flags import SHIPPED, flatten
 from shared.flags import (
     AGAIN_SECONDS,
     CACHE_SECONDS,
@@ -16,11 +18,10 @@ from shared.flags import (
     LATE_SECONDS,
     Flags,
     FlagsUnknown,
-    flatten,
     load_defaults,
 )
 from shared.store.protocol import Delete, Put, Store, Unavailable
-from tests.core import CONFIG
+from tests.core import CONFIG, make_app
 
 
 class Time:
@@ -95,14 +96,17 @@ def test_a_switch_may_be_typed_as_text(
     ("entry", "severity"),
     [({"alerts": {"enabled": "off"}}, "ERROR"), ({"alerts": {"enabled": 0}}, "ERROR"),
      ({"alerts": {"enabled": None}}, "ERROR"), ({"alerts.enabled": [False]}, "ERROR"),
-     ({"alerts": False}, "WARNING"), ({"quotas": {"soft_limit_warning": True}}, "WARNING"),
-     ({"quotas": {"soft_limit_warning": "0.9"}}, "WARNING"), ({"alerts": {"fax": True}}, "WARNING")],
+     ({"alerts": {"enabled": {}}}, "ERROR"), ({"quotas": {"soft_limit_warning": True}}, "ERROR"),
+     ({"quotas": {"soft_limit_warning": "0.9"}}, "ERROR"), ({"quotas": {"soft_limit_warning": 80}}, "ERROR"),
+     ({"quotas": {"soft_limit_warning": 0}}, "ERROR"), ({"quotas": {"hard_limit_block": 100}}, "ERROR"),
+     ({"quotas.hard_limit_block": float("nan")}, "ERROR"),
+     ({"alerts": False}, "WARNING"), ({"alerts": {"fax": True}}, "WARNING")],
 )  # fmt: skip
 def test_an_entry_that_is_no_flag_or_of_a_wrong_type_changes_nothing_and_is_told(
     store: Store, capsys: pytest.CaptureFixture[str], entry: dict[str, Any], severity: str
 ) -> None:
     store.commit([Put(DOCUMENT, entry)])
-    assert flags(store).all() == flatten(load_defaults(CONFIG))
+    assert flags(store).all() == load_defaults(CONFIG)
     (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert line["severity"] == severity
     assert line["flag"] in flatten(entry)
@@ -280,6 +284,73 @@ def test_a_number_is_never_on() -> None:
     assert not flags(Counting()).on("quotas.hard_limit_block")
 
 
-def test_the_defaults_come_from_the_file(tmp_path: Path) -> None:
-    (tmp_path / "flags.json").write_text('{"a": {"b": true}, "c": 1}')
-    assert flatten(load_defaults(tmp_path)) == {"a.b": True, "c": 1}
+def written(folder: Path, text: str) -> Path:
+    (folder / "flags.json").write_text(text)
+    return folder
+
+
+def test_the_file_says_what_is_shipped() -> None:
+    assert flatten(json.loads((CONFIG / "flags.json").read_text())) == SHIPPED
+
+
+@pytest.mark.parametrize("text", ["{}", '{"alerts": {}}'])
+def test_of_what_the_file_does_not_name_the_shipped_default_holds(tmp_path: Path, text: str) -> None:
+    assert load_defaults(written(tmp_path, text)) == SHIPPED
+
+
+@pytest.mark.parametrize("text", ['{"alerts": {"enabled": false}}', '{"alerts.enabled": false}',
+                                  '{"alerts": {"enabled": "False"}}'])  # fmt: skip
+def test_a_file_with_one_flag_changes_that_one(tmp_path: Path, text: str) -> None:
+    assert load_defaults(written(tmp_path, text)) == {**SHIPPED, "alerts.enabled": False}
+
+
+def test_a_share_in_the_file_is_a_number_that_a_store_takes(tmp_path: Path, store: Store) -> None:
+    found = load_defaults(written(tmp_path, '{"quotas": {"soft_limit_warning": 0.01}}'))["quotas.soft_limit_warning"]
+    store.commit([Put(DOCUMENT, {"quotas": {"soft_limit_warning": found}})])
+    assert flags(store).value("quotas.soft_limit_warning") == 0.01
+
+
+FAULTY = """{"alerts": {"enabled": "off", "enabeld": false, "slack": false, "email": null}, "ops": true,
+             "quotas": {"enabled": {}, "soft_limit_warning": 80, "hard_limit_block": NaN}}"""
+NO_SUCH_FLAG = f"there is no such flag; there are {', '.join(SHIPPED)}"
+
+
+def test_every_fault_of_the_file_is_told_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as found:
+        load_defaults(written(tmp_path, FAULTY))
+    assert (found.value.source, found.value.faults) == ("flags.json", [
+        "alerts.enabled: must be true or false",
+        f"alerts.enabeld: {NO_SUCH_FLAG}",
+        "alerts.email: must be true or false",
+        f"ops: {NO_SUCH_FLAG}",
+        "quotas.enabled: must be true or false",
+        "quotas.soft_limit_warning: must be a share from 0.01 to 1: 0.8 is 80 %",
+        "quotas.hard_limit_block: must be a share from 0 to 2: 0.8 is 80 %",
+    ])  # fmt: skip
+
+
+def test_where_it_runs_already_a_fault_of_the_file_is_an_error_in_the_log_and_takes_nothing_down(
+    tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = make_app(store, config_dir=written(tmp_path, FAULTY)).flags
+    assert found.all() == {**SHIPPED, "alerts.slack": False}
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["severity"], line["flag"]) for line in lines] == [
+        ("ERROR", name)
+        for name in ("alerts.enabled", "alerts.enabeld", "alerts.email", "ops", "quotas.enabled",
+                     "quotas.soft_limit_warning", "quotas.hard_limit_block")
+    ]  # fmt: skip
+    assert "off" not in " ".join(line["fault"] for line in lines)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "false"])
+def test_of_a_file_that_cannot_be_read_nothing_is_guessed(tmp_path: Path, store: Store, text: str) -> None:
+    app = make_app(store, config_dir=written(tmp_path, text))
+    with pytest.raises(ConfigError):
+        app.flags.on("alerts.enabled")
+
+
+def test_a_document_wins_over_a_file_with_one_flag(tmp_path: Path, store: Store) -> None:
+    store.commit([Put(DOCUMENT, {"alerts": {"enabled": True}, "quotas": {"hard_limit_block": 1.5}})])
+    app = make_app(store, config_dir=written(tmp_path, '{"alerts": {"enabled": false}}'))
+    assert app.flags.all() == {**SHIPPED, "quotas.hard_limit_block": 1.5}
