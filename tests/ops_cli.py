@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any
 from unittest import mock
 
@@ -31,9 +30,9 @@ class Ran:
 
 
 def cli(ops: Ops, *arguments: str, typed: str = "", width: int = 120) -> Ran:
-    """As an admin has it on a screen so wide, in UTC, without colours."""
+    """As an admin has it on a screen so wide, without colours."""
     out, err = io.StringIO(), io.StringIO()
-    screen = Screen(out, width, colours=False, braille=True, zone=UTC)
+    screen = Screen(out, width, colours=False, braille=True)
     given = [*arguments, "--url", f"http://127.0.0.1:{ops.port}", "--token", ops.token()]
     with contextlib.redirect_stderr(err), mock.patch("sys.stdin", io.StringIO(typed)):
         try:

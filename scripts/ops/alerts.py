@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from scripts.ops.asking import as_json, shown_time
+from scripts.ops.asking import as_json, cell_time, shown_time
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.screen import Screen, table
 
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     if options.action == "why":
         return "\n".join(why(answer, screen))
     if options.action == "false":
-        return marked(answer, screen)
+        return marked(answer)
     return taken(answer) if options.action == "ack" else given_back(answer)
 
 
@@ -83,12 +83,12 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         return ["Nothing."]
     rows = [
         [
-            printable(one["alertId"]), one["state"], one["severity"] or "", shown_time(one["since"], screen),
-            _taker(one), _passed_on(one, screen), printable(one["incidentId"] or "–"),
+            printable(one["alertId"]), one["state"], one["severity"] or "", cell_time(one["since"]),
+            _taker(one), _passed_on(one), printable(one["incidentId"] or "–"),
         ]
         for one in alerts
     ]  # fmt: skip
-    heads = ["alert", "state", "severity", "since", "acknowledged by", "passed on", "incident"]
+    heads = ["alert", "state", "severity", "since (UTC)", "acknowledged by", "passed on (UTC)", "incident"]
     head, *lines = table(screen, heads, rows, (), kept=(0, 3, 5), spare=(6, 5))
     for n, one in enumerate(alerts):
         if one["state"] == "firing" and one["severity"] in _COLOURS:
@@ -96,9 +96,9 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
     return [head, *lines, *(["", screen.dim("There are more.")] if answer["cursor"] else [])]
 
 
-def _passed_on(one: Answer, screen: Screen) -> str:
+def _passed_on(one: Answer) -> str:
     """When; or that it would have been by now, but for what holds it back."""
-    at, held = shown_time(one["next"]["escalates"], screen), _held_back(one)
+    at, held = cell_time(one["next"]["escalates"]), _held_back(one)
     if not held:
         return at
     return f"held back: {held}" if one["next"]["escalationDue"] else f"{at} (held now)"
@@ -135,9 +135,9 @@ def given_back(answer: Answer) -> str:
     return f"{name} is nobody's: it is repeated and passed on again."
 
 
-def marked(answer: Answer, screen: Screen) -> str:
+def marked(answer: Answer) -> str:
     """Which firing is, or is no longer, a false alarm, and what that is for."""
-    name, at = printable(answer["alertId"]), shown_time(answer["firedAt"], screen)
+    name, at = printable(answer["alertId"]), shown_time(answer["firedAt"])
     if answer["markedFalse"]:
         return f"The firing of {name} at {at} counts as false in the report. Nothing is silenced by that."
     return f"The firing of {name} at {at} counts as right."
@@ -152,11 +152,11 @@ def why(answer: Answer, screen: Screen) -> list[str]:
         rows.append([channel, told["kind"] or "", told["state"], _words(told["reason"]), printable(now)])
     lines = [
         f"{printable(answer['alertId'])}: {answer['state']}, {printable(_words(answer['reason']))},"
-        f" since {shown_time(answer['since'], screen)}"
+        f" since {shown_time(answer['since'])}"
     ]
     if answer["acknowledged"]:
         by, note = answer["acknowledged"]["by"], answer["acknowledged"]["note"]
-        at = shown_time(answer["acknowledged"]["at"], screen)
+        at = shown_time(answer["acknowledged"]["at"])
         lines.append(f"acknowledged by {printable(by)} at {at}{f': {printable(note)}' if note else ''}")
     if answer["markedFalse"]:
         by, note = answer["markedFalse"]["by"], answer["markedFalse"]["note"]
@@ -165,10 +165,10 @@ def why(answer: Answer, screen: Screen) -> list[str]:
         lines.append(f"incident {printable(answer['incidentId'])}")
     heads = ["channel", "last", "state", "reason", "held now by"]
     told_to = ["", *table(screen, heads, rows, (), kept=(0, 1, 2, 3))] if rows else ["Nothing was told to any channel."]
-    return [*lines, *told_to, "", f"next: {coming(answer, screen)}"]
+    return [*lines, *told_to, "", f"next: {coming(answer)}"]
 
 
-def coming(answer: Answer, screen: Screen) -> str:
+def coming(answer: Answer) -> str:
     """What the alert does by itself if nobody does anything."""
     due = answer["next"]
     if answer["state"] != "firing":
@@ -176,18 +176,16 @@ def coming(answer: Answer, screen: Screen) -> str:
     if due["speaksAgain"]:
         holds = list(answer["holds"].values())
         now = f" (held now: {_words(holds[0]['reason'])})" if holds and all(holds) else ""
-        return (
-            f"told again at {shown_time(due['speaksAgain'], screen)}{now}: its incident was resolved, and it fires on"
-        )
+        return f"told again at {shown_time(due['speaksAgain'])}{now}: its incident was resolved, and it fires on"
     if answer["acknowledged"]:
         return "nothing, since somebody has it; its end is told"
     to = f" to {', '.join(_further(answer, channel) for channel in due['escalatesTo'])}" if due["escalatesTo"] else ""
-    said = [f"passed on{to} at {shown_time(due['escalates'], screen)}"] if due["escalates"] else []
+    said = [f"passed on{to} at {shown_time(due['escalates'])}"] if due["escalates"] else []
     held = _held_back(answer)
     if due["escalationDue"] and held:
-        since, to = shown_time(due["escalates"], screen), ", ".join(due["escalatesTo"])
+        since, to = shown_time(due["escalates"]), ", ".join(due["escalatesTo"])
         said = [f"passed on to {to}: due since {since}, held back: {held}"]
-    said += [f"repeated at {shown_time(due['repeats'], screen)}"] if due["repeats"] else []
+    said += [f"repeated at {shown_time(due['repeats'])}"] if due["repeats"] else []
     return ", ".join(said) or "nothing; it was passed on to everybody, and its end is told"
 
 

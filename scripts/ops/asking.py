@@ -6,13 +6,11 @@ import argparse
 import json
 import secrets
 import sys
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import ceil, floor
 from typing import Any
 
-from scripts.ops.chart import local
 from scripts.ops.client import WRONG, CannotAsk
-from scripts.ops.screen import Screen
 from shared.domain.timeline import lasted
 
 
@@ -49,11 +47,18 @@ def as_json(answer: Any) -> str:
     return json.dumps(answer, indent=2, ensure_ascii=False)
 
 
-def shown_time(text: str | None, screen: Screen) -> str:
-    """A time of an answer in the zone of the screen, to the minute."""
-    if text is None:
-        return "–"
-    return f"{local(int(datetime.fromisoformat(text).timestamp() * 1000), screen):%Y-%m-%d %H:%M}"
+def shown_time(text: str | None) -> str:
+    """`2026-11-30 03:06 UTC`."""
+    return "–" if text is None else f"{cell_time(text)} UTC"
+
+
+def cell_time(text: str | None, form: str = "%Y-%m-%d %H:%M") -> str:
+    """In UTC wherever the machine stands, since times are typed, and told in messages, in that; its column says so."""
+    return "–" if text is None else f"{datetime.fromisoformat(text).astimezone(UTC):{form}}"
+
+
+def from_to(start: str, end: str, between: str = " to ") -> str:
+    return f"{cell_time(start)}{between}{shown_time(end)}"
 
 
 def shown_span(seconds: float | None) -> str:

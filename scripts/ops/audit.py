@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from scripts.ops.asking import shown_time
+from scripts.ops.asking import cell_time, shown_time
 from scripts.ops.client import Client, printable
 from scripts.ops.screen import Screen, table
 
@@ -37,15 +37,15 @@ def entries(client: Client, path: str) -> list[Answer]:
 def told(audit: Iterable[Answer], screen: Screen) -> list[str]:
     rows = [
         [
-            shown_time(entry["at"], screen), entry["action"].replace("_", " "), printable(entry["by"]),
-            "; ".join(changes(entry, NAMES, screen)),
+            cell_time(entry["at"]), entry["action"].replace("_", " "), printable(entry["by"]),
+            "; ".join(changes(entry, NAMES)),
         ]
         for entry in audit
     ]  # fmt: skip
-    return table(screen, ["time", "what", "who", "changed"], rows, (), wrapped=3, kept=(0, 1))
+    return table(screen, ["time (UTC)", "what", "who", "changed"], rows, (), wrapped=3, kept=(0, 1))
 
 
-def changes(entry: Answer, names: Iterable[str], screen: Screen) -> list[str]:
+def changes(entry: Answer, names: Iterable[str]) -> list[str]:
     """`impact: low → high` for each of these fields that changed; of what is new `impact: low`."""
     before, after = entry["before"], entry["after"]
     said = []
@@ -54,12 +54,12 @@ def changes(entry: Answer, names: Iterable[str], screen: Screen) -> list[str]:
             continue
         if name in ("updates", "actionItems"):
             known = before.get(name) or ()
-            new = [_value(name, one, screen) for one in after[name] or () if one not in known]
+            new = [_value(name, one) for one in after[name] or () if one not in known]
             said += [f"{NAMES[name]}: {text}" for text in new]
         elif name in before:
-            said.append(f"{NAMES[name]}: {_value(name, before[name], screen)} → {_value(name, after[name], screen)}")
+            said.append(f"{NAMES[name]}: {_value(name, before[name])} → {_value(name, after[name])}")
         elif after[name] not in (None, [], False) or name == "publicVisible":
-            said.append(f"{NAMES[name]}: {_value(name, after[name], screen)}")
+            said.append(f"{NAMES[name]}: {_value(name, after[name])}")
     return said
 
 
@@ -73,13 +73,13 @@ def line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-def _value(name: str, value: Any, screen: Screen) -> str:
+def _value(name: str, value: Any) -> str:
     if value is None or value == []:
         return "nobody" if name == "acknowledged" else "none"
     if name == "publicVisible":
         return "public" if value else "internal"
     if name.endswith("At") or name in _TIMES:
-        return shown_time(value, screen)
+        return shown_time(value)
     if name == "acknowledged":
         return line(value["by"])
     if name == "actionItems":

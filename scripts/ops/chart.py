@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from scripts.ops.screen import Screen, padded, width_of
@@ -139,13 +139,13 @@ def figure(value: float | None, unit: str) -> str:
 
 
 def _time_axis(first: int, last: int, margin: int, columns: int, screen: Screen) -> list[str]:
-    """The line below the plot and the times below it, in the zone of the screen."""
+    """The line below the plot and the times below it, in UTC."""
     minutes = (last - first) / 60_000
     interval = next((m for m in _MINUTES if minutes / m * 8 <= columns), _MINUTES[-1])
     rule = ["─" if screen.braille else "-"] * columns
     text = " " * (margin + columns + 8)
     free = 0
-    for moment in _marks(first, last, interval, screen):
+    for moment in _marks(first, last, interval):
         column = min(columns - 1, int((moment.timestamp() * 1000 - first) / (last - first) * columns))
         is_day = interval >= _DAY or (moment.hour, moment.minute) == (0, 0)
         label = f"{moment:%b} {moment.day}" if is_day else f"{moment:%H:%M}"
@@ -159,12 +159,11 @@ def _time_axis(first: int, last: int, margin: int, columns: int, screen: Screen)
     return [" " * (margin - 1) + screen.dim(corner + "".join(rule)), text]
 
 
-def _marks(first: int, last: int, interval: int, screen: Screen) -> Iterator[datetime]:
-    """Local times at whole multiples of the interval since midnight, or whole days."""
-    day = local(first, screen).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+def _marks(first: int, last: int, interval: int) -> Iterator[datetime]:
+    """Times at whole multiples of the interval since midnight, or whole days."""
+    day = utc(first).replace(hour=0, minute=0, second=0, microsecond=0)
     for n in range(10_000):
-        wall = day + timedelta(minutes=n * interval)
-        moment = wall.replace(tzinfo=screen.zone) if screen.zone else wall.astimezone()
+        moment = day + timedelta(minutes=n * interval)
         seconds = moment.timestamp() * 1000
         if seconds >= last:
             return
@@ -172,6 +171,5 @@ def _marks(first: int, last: int, interval: int, screen: Screen) -> Iterator[dat
             yield moment
 
 
-def local(ms: int, screen: Screen) -> datetime:
-    moment = datetime.fromtimestamp(ms / 1000, screen.zone)
-    return moment if screen.zone else moment.astimezone()
+def utc(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from scripts.ops.asking import add_answers, as_json, confirm, once, shown_time
+from scripts.ops.asking import add_answers, as_json, cell_time, confirm, from_to, once
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.screen import Screen, table
 
@@ -26,9 +26,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument("action", choices=("add", "list", "cancel"))
     command.add_argument("id", nargs="?", help="of cancel: which one")
-    command.add_argument(
-        "--from", dest="start", metavar="TIME", help="ISO 8601 (UTC unless it says otherwise), or =-2h"
-    )
+    command.add_argument("--from", dest="start", metavar="TIME", help="ISO 8601, UTC unless it says otherwise, or =-2h")
     command.add_argument("--to", dest="end", metavar="TIME", help="likewise, or now")
     command.add_argument("--slo", action="append", metavar="ID", help="of this SLO only; may be repeated")
     command.add_argument("--component", action="append", metavar="ID", help="of its SLOs; may be repeated")
@@ -46,7 +44,7 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     if options.action == "cancel":
         confirm(options, f"Cancel {printable(options.id)}? Its time counts again, also in alerts.")
         answer = client.change("DELETE", f"{BASE}/{quote(options.id, safe='')}")
-        return as_json(answer) if options.json else f"Cancelled. {_words(answer, screen)} counts again."
+        return as_json(answer) if options.json else f"Cancelled. {_words(answer)} counts again."
     wanted = {"from": options.start, "to": options.end, "reason": options.reason}
     wanted |= {"slos": options.slo} if options.slo else {}
     wanted |= {"components": options.component} if options.component else {}
@@ -60,7 +58,7 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         return as_json(answer)
     rounded = " It was widened to whole 5 minutes." if answer["rounded"] else ""
     undo = f"Undo it: ./ops exclude cancel {printable(answer['id'])}"
-    return f"Excluded {_words(answer, screen)}.{rounded}\n{screen.dim(undo)}"
+    return f"Excluded {_words(answer)}.{rounded}\n{screen.dim(undo)}"
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -84,18 +82,18 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         return ["Nothing is excluded."]
     rows = [
         [
-            printable(one["id"]), shown_time(one["from"], screen), f"{_minutes(one):,}", printable(_whom(one)),
+            printable(one["id"]), cell_time(one["from"]), f"{_minutes(one):,}", printable(_whom(one)),
             "cancelled" if one["cancelledAt"] else "in force", printable(one["reason"]),
         ]
         for one in answer["exclusions"]
     ]  # fmt: skip
     return table(
-        screen, ["id", "from", "minutes", "of", "state", "reason"], rows, (2,), wrapped=5, kept=(0, 1), spare=(4,)
+        screen, ["id", "from (UTC)", "minutes", "of", "state", "reason"], rows, (2,), wrapped=5, kept=(0, 1), spare=(4,)
     )
 
 
-def _words(one: Answer, screen: Screen) -> str:
-    return f"{shown_time(one['from'], screen)} to {shown_time(one['to'], screen)} of {printable(_whom(one))}"
+def _words(one: Answer) -> str:
+    return f"{from_to(one['from'], one['to'])} of {printable(_whom(one))}"
 
 
 def _whom(one: Answer) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from scripts.ops.asking import as_json, shown_time
+from scripts.ops.asking import as_json, cell_time
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.screen import Screen, table
 
@@ -58,12 +58,12 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         return ["Nothing has arrived.", *([_left(answer)] if answer["unread"] else [])]
     rows = [
         [
-            shown_time(one["arrivedAt"], screen), "" if one["read"] else "new", one["severity"] or "",
+            cell_time(one["arrivedAt"]), "" if one["read"] else "new", one["severity"] or "",
             printable(one["id"]), printable(one["title"] or ""),
         ]
         for one in answer["notifications"]
     ]  # fmt: skip
-    head, *lines = table(screen, ["arrived", "", "severity", "id", "what"], rows, (), wrapped=4, kept=(0, 1, 3))
+    head, *lines = table(screen, ["arrived (UTC)", "", "severity", "id", "what"], rows, (), wrapped=4, kept=(0, 1, 3))
     more = " There are more: ask for more by --limit." if answer["cursor"] else ""
     return [head, *lines, "", screen.dim(f"{_left(answer)}{more}")]
 

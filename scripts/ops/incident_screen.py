@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from scripts.ops.asking import shown_span, shown_time
+from scripts.ops.asking import cell_time, shown_span, shown_time
 from scripts.ops.audit import changes, item_told, line
 from scripts.ops.client import printable
 from scripts.ops.screen import Screen, table
@@ -31,11 +31,11 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
     rows = [
         [
             printable(one["id"]), one["impact"], one["status"], "public" if one["publicVisible"] else "internal",
-            shown_time(one["startedAt"], screen), shown_span(one["times"]["toResolve"]), printable(one["title"]),
+            cell_time(one["startedAt"]), shown_span(one["times"]["toResolve"]), printable(one["title"]),
         ]
         for one in answer["incidents"]
     ]  # fmt: skip
-    heads = ["id", "impact", "status", "seen", "started", "took", "title"]
+    heads = ["id", "impact", "status", "seen", "started (UTC)", "took", "title"]
     head, *lines = table(screen, heads, rows, (5,), wrapped=6, kept=(0, 4), spare=(5, 3, 4))
     public = [
         f"{printable(one['id'])}: {printable(one['publicUrl'])}" for one in answer["incidents"] if one["publicUrl"]
@@ -52,11 +52,11 @@ def postmortems(answer: Answer, screen: Screen) -> list[str]:
     rows = [
         [
             printable(one["id"]), one["impact"], one["postmortemState"] or "–",
-            *(shown_time(one[name], screen) for name in ("postmortemDueAt", "postmortemAt")), printable(one["title"]),
+            *(cell_time(one[name]) for name in ("postmortemDueAt", "postmortemAt")), printable(one["title"]),
         ]
         for one in answer["incidents"]
     ]  # fmt: skip
-    heads = ["id", "impact", "post-mortem", "due", "written", "title"]
+    heads = ["id", "impact", "post-mortem", "due (UTC)", "written (UTC)", "title"]
     head, *lines = table(screen, heads, rows, (), wrapped=5, kept=(0, 2, 3, 4), spare=(4, 1))
     more = ["", screen.dim("There are more: ask for a shorter time.")] if answer["cursor"] else []
     return [head, *lines, *more]
@@ -68,24 +68,24 @@ def shown(one: Answer, audit: Sequence[Answer], screen: Screen) -> list[str]:
     times = one["times"]
     facts = [
         f"{one['impact']} impact, {one['status']}, {seen}. {', '.join(one['components']) or 'No component'}.",
-        f"Started {shown_time(one['startedAt'], screen)}; acknowledged after {shown_span(times['toAcknowledge'])}; "
+        f"Started {shown_time(one['startedAt'])}; acknowledged after {shown_span(times['toAcknowledge'])}; "
         f"{'resolved after ' + shown_span(times['toResolve']) if one['resolvedAt'] else 'not resolved'}.",
     ]
     held = one["acknowledged"]
-    facts += [f"in the hands of {held['by']} since {shown_time(held['at'], screen)}"] if held else []
+    facts += [f"in the hands of {held['by']} since {shown_time(held['at'])}"] if held else []
     for name, text in (
         ("alerts", ", ".join(f"{a} (firing)" if a in one["firingAlertIds"] else a for a in one["alertIds"])),
         ("runbook", one["runbook"]),
         ("cause", one["rootCause"]),
     ):
         facts += [f"{name}: {text}"] if text else []
-    written = {"due": f"due {shown_time(one['postmortemDueAt'], screen)}", "written": "written"}
-    written["overdue"] = f"overdue since {shown_time(one['postmortemDueAt'], screen)}"
+    written = {"due": f"due {shown_time(one['postmortemDueAt'])}", "written": "written"}
+    written["overdue"] = f"overdue since {shown_time(one['postmortemDueAt'])}"
     facts += [f"post-mortem: {written[one['postmortemState']]}"] if one["postmortemState"] else []
     for item in one["actionItems"]:
         facts.append(f"to do {item_told(item)}")
-    timed = [(update["timestamp"], _numbered(update, screen)) for update in one["updates"]]
-    timed += [(entry["at"], _change(entry, screen)) for entry in audit]
+    timed = [(update["timestamp"], _numbered(update)) for update in one["updates"]]
+    timed += [(entry["at"], _change(entry)) for entry in audit]
     timed.sort(key=lambda entry: datetime.fromisoformat(entry[0]))
     rows = [row for _, entry in timed for row in entry]
     earlier = [screen.dim(f"{one['earlierUpdates']} earlier entries are left out.")] if one["earlierUpdates"] else []
@@ -95,33 +95,33 @@ def shown(one: Answer, audit: Sequence[Answer], screen: Screen) -> list[str]:
         *([printable(one["publicUrl"])] if one["publicUrl"] else []),
         "",
         *earlier,
-        *table(screen, ["time", "status", "for", "who", "#", "message"], rows, (4,), wrapped=5, kept=(0, 1, 2)),
+        *table(screen, ["time (UTC)", "status", "for", "who", "#", "message"], rows, (4,), wrapped=5, kept=(0, 1, 2)),
         "",
         screen.dim(f"next: {', '.join(one['allowed'])}"),
         screen.dim(f"every change of it: ./ops incident audit {printable(one['id'])}"),
     ]
 
 
-def entry_rows(update: Answer, screen: Screen) -> list[list[str]]:
+def entry_rows(update: Answer) -> list[list[str]]:
     """What the team reads and, where that is something else, below it what the public does."""
     said, outside = update["message"], update.get("publicMessage")
     seen = "public" if update["public"] and not outside else "team"
     status = update["status"].replace("_", " ")
-    row = [shown_time(update["timestamp"], screen), status, seen, printable(update["author"]), line(said)]
+    row = [cell_time(update["timestamp"]), status, seen, printable(update["author"]), line(said)]
     return [row, ["", "", "public", "", line(outside)]] if update["public"] and outside else [row]
 
 
-def _numbered(update: Answer, screen: Screen) -> list[list[str]]:
+def _numbered(update: Answer) -> list[list[str]]:
     """With the number by which a later entry can correct it."""
-    first, *public = entry_rows(update, screen)
+    first, *public = entry_rows(update)
     corrects = f"corrects {update['corrects']}: " if "corrects" in update else ""
     row = [*first[:4], str(update["n"]), f"{corrects}{first[4]}"]
     return [row, *([*more[:4], "", more[4]] for more in public)]
 
 
-def _change(entry: Answer, screen: Screen) -> list[list[str]]:
+def _change(entry: Answer) -> list[list[str]]:
     """`impact: low → high`; nothing of what changed nothing that it is."""
     names = _EDITED if entry["action"] == "edited" else _GIST
-    said = changes(entry, names, screen) if entry["before"] else []
-    row = [shown_time(entry["at"], screen), "changed", "team", printable(entry["by"]), "", "; ".join(said)]
+    said = changes(entry, names) if entry["before"] else []
+    row = [cell_time(entry["at"]), "changed", "team", printable(entry["by"]), "", "; ".join(said)]
     return [row] if said else []

@@ -54,19 +54,26 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     seen.add_argument("--visible", action="store_true", help="of open and edit: the status page shows it")
     seen.add_argument("--hidden", action="store_true", help="of edit: the status page does not show it")
     command.add_argument(
-        "--started", metavar="TIME", help="of open and edit: when it began, if that was earlier; ISO 8601"
+        "--started",
+        metavar="TIME",
+        help="of open and edit: when it began, if that was earlier; ISO 8601, UTC unless it says otherwise",
     )
     for name in _TIMES[1:]:
-        command.add_argument(f"--{name}", metavar="TIME", help="of edit: when it was, if that was another time")
+        command.add_argument(f"--{name}", metavar="TIME", help="of edit: likewise, when it was so")
     command.add_argument("--postmortem", choices=POSTMORTEMS, help="of list: only those whose post-mortem is so")
     command.add_argument("--text", help="of list: what its title or timeline has")
-    command.add_argument("--from", dest="start", metavar="TIME", help="of list and stats: ISO 8601, or =-7d")
+    command.add_argument(
+        "--from",
+        dest="start",
+        metavar="TIME",
+        help="of list and stats: ISO 8601, UTC unless it says otherwise, or =-7d",
+    )
     command.add_argument("--to", dest="end", metavar="TIME", help="likewise")
     command.add_argument(
         "--write", metavar="FILE", help="of postmortem: put this Markdown in its place; - is the input"
     )
     command.add_argument("--owner", metavar="UID", help="of todo: who does it")
-    command.add_argument("--due", metavar="TIME", help="of todo: by when, such as 2026-03-20")
+    command.add_argument("--due", metavar="TIME", help="of todo: by when, such as 2026-03-20, in UTC")
     command.add_argument("--item", metavar="N", help="of todo: change this one rather than add one")
     command.add_argument("--state", choices=ITEM_STATES, help="of todo with --item: how far it is")
     add_answers(command)
@@ -177,7 +184,7 @@ def _open(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         seen = client.change(
             "POST", f"{BASE}/preview", body
         )  # which refuses what could not be opened: ask nothing then
-        confirm(options, f"{_will_be_seen(seen, None, screen)}Open an incident that everybody can see?")
+        confirm(options, f"{_will_be_seen(seen, None)}Open an incident that everybody can see?")
     return _told(client.change("POST", BASE, body, once()), options, screen)
 
 
@@ -215,16 +222,16 @@ def _edit(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     reply = client.get(_path(options))
     seen = reply.json()
     if seen["publicVisible"] or options.visible:
-        shown = "" if seen["publicVisible"] else _will_be_seen(seen, options.title, screen)
+        shown = "" if seen["publicVisible"] else _will_be_seen(seen, options.title)
         confirm(options, f"{shown}Everybody can see that. Change {_fields(body)} of {printable(seen['title'])}?")
     headers = {"If-Match": reply.headers["ETag"], **once()}
     return _told(client.change("PATCH", _path(options), body, headers), options, screen)
 
 
-def _will_be_seen(incident: Answer, title: str | None, screen: Screen) -> str:
+def _will_be_seen(incident: Answer, title: str | None) -> str:
     """What the public reads at once of an incident that becomes visible; not a title that came of an SLO."""
     entries = [
-        f"  {shown_time(update['timestamp'], screen)}  {printable(update.get('publicMessage') or update['message'])}\n"
+        f"  {shown_time(update['timestamp'])}  {printable(update.get('publicMessage') or update['message'])}\n"
         for update in incident["updates"]
         if update["public"]
     ]
@@ -309,8 +316,14 @@ def _told(answer: Answer, options: argparse.Namespace, screen: Screen) -> str:
     seen = "public" if answer["publicVisible"] else "not public"
     fires = f"\n{_goes_on(answer)}" if answer["status"] == "resolved" and answer["firingAlertIds"] else ""
     page = f"\n{printable(answer['publicUrl'])}" if answer["publicUrl"] else ""
-    what = f"{printable(answer['id'])}: {answer['impact']}, {answer['status']}, {seen}.{_holder(answer)}"
-    return f"{what}{page}{fires}{late}"
+    what = f"{printable(answer['id'])}: {answer['impact']}, {answer['status']}, {seen}{_timed(answer, options)}."
+    return f"{what}{_holder(answer)}{page}{fires}{late}"
+
+
+def _timed(answer: Answer, options: argparse.Namespace) -> str:
+    """The times that were typed, as they were understood."""
+    given = [name for name in _TIMES if getattr(options, name) and answer[f"{name}At"]]
+    return "".join(f", {'began' if n == 'started' else n} {shown_time(answer[f'{n}At'])}" for n in given)
 
 
 def _holder(answer: Answer) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from scripts.ops import audit
-from scripts.ops.asking import add_answers, as_json, confirm, needed, once, shown_time
+from scripts.ops.asking import add_answers, as_json, cell_time, confirm, from_to, needed, once
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.incident_screen import entry_rows
 from scripts.ops.screen import Screen, table
@@ -37,7 +37,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--message", "-m", help="what is done, or what is new")
     command.add_argument("--component", action="append", metavar="ID", help="affected; may be repeated")
     command.add_argument("--from", dest="start", metavar="TIME", help="ISO 8601, UTC unless it says otherwise")
-    command.add_argument("--to", dest="end", metavar="TIME", help="likewise; of plan and extend")
+    command.add_argument("--to", dest="end", metavar="TIME", help="likewise, in UTC; of plan and extend")
     command.add_argument("--visible", action="store_true", help="of plan: the status page shows it")
     command.add_argument("--exclude", action="store_true", help="of plan: its time does not count in SLOs")
     add_answers(command)
@@ -70,11 +70,11 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         confirm(options, f"{options.action.capitalize()} {printable(one['title'])}, for everybody to see?")
     if options.action == "extend":
         headers = {"If-Match": reply.headers["ETag"], **once()}
-        return _told(client.change("PATCH", path, {"scheduledUntil": options.end}, headers), options, screen)
+        return _told(client.change("PATCH", path, {"scheduledUntil": options.end}, headers), options)
     body = {"message": options.message}
     if options.action != "update":
         body = {"message": options.message or _USUAL[options.action], "status": MOVES[options.action]}
-    return _told(client.change("POST", f"{path}/updates", body, once()), options, screen)
+    return _told(client.change("POST", f"{path}/updates", body, once()), options)
 
 
 def _plan(options: argparse.Namespace, client: Client, screen: Screen) -> str:
@@ -100,13 +100,13 @@ def _plan(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         seen = client.change(
             "POST", f"{BASE}/preview", body
         )  # which refuses what could not be planned: ask nothing then
-        confirm(options, f"{_will_be_seen(seen, screen)}Announce it on the status page?")
-    return _told(client.change("POST", BASE, body, once()), options, screen)
+        confirm(options, f"{_will_be_seen(seen)}Announce it on the status page?")
+    return _told(client.change("POST", BASE, body, once()), options)
 
 
-def _will_be_seen(one: Answer, screen: Screen) -> str:
+def _will_be_seen(one: Answer) -> str:
     entries = [f"  {printable(update.get('publicMessage') or update['message'])}\n" for update in one["updates"]]
-    span = " to ".join(_span(one, screen))
+    span = from_to(*_span(one))
     what = f"  {printable(one['title'])}, {span}, {', '.join(one['components'])}\n"
     return f"The status page will show:\n{what}{''.join(entries)}"
 
@@ -115,15 +115,15 @@ def shown(one: Answer, screen: Screen) -> list[str]:
     """What it is, and its timeline."""
     seen = "on the status page" if one["publicVisible"] else "for the team only"
     counts = "; does not count in SLOs" if one["excludeFromSlos"] else ""
-    rows = [row for update in one["updates"] for row in entry_rows(update, screen)]
+    rows = [row for update in one["updates"] for row in entry_rows(update)]
     earlier = one["updateCount"] - len(one["updates"])
     return [
         screen.bold(printable(one["title"])),
-        f"{one['status'].replace('_', ' ')}, {' to '.join(_span(one, screen))}, {seen}{counts}.",
+        f"{one['status'].replace('_', ' ')}, {from_to(*_span(one))}, {seen}{counts}.",
         f"{', '.join(one['components'])}.",
         "",
         *([screen.dim(f"{earlier} earlier entries are left out.")] if earlier else []),
-        *table(screen, ["time", "status", "for", "who", "message"], rows, (), wrapped=4, kept=(0, 1, 2)),
+        *table(screen, ["time (UTC)", "status", "for", "who", "message"], rows, (), wrapped=4, kept=(0, 1, 2)),
         "",
         screen.dim(f"next: {', '.join(_verbs(one)) or 'nothing'}"),
         screen.dim(f"every change of it: ./ops maintenance audit {printable(one['id'])}"),
@@ -141,26 +141,23 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         return ["Nothing is planned, and nothing was."]
     rows = [
         [
-            printable(one["id"]), one["status"].replace("_", " "), *_span(one, screen),
+            printable(one["id"]), one["status"].replace("_", " "), *map(cell_time, _span(one)),
             "public" if one["publicVisible"] else "internal",
             ", ".join(one["components"]), printable(one["title"]),
         ]
         for one in answer["maintenances"]
     ]  # fmt: skip
-    heads = ["id", "status", "from", "until", "seen", "of", "title"]
+    heads = ["id", "status", "from (UTC)", "until (UTC)", "seen", "of", "title"]
     return table(screen, heads, rows, (), wrapped=6, kept=(0, 2, 3), spare=(5, 4, 3))
 
 
-def _span(one: Answer, screen: Screen) -> tuple[str, str]:
-    return (
-        shown_time(one["startedAt"] or one["scheduledFor"], screen),
-        shown_time(one["completedAt"] or one["scheduledUntil"], screen),
-    )
+def _span(one: Answer) -> tuple[str, str]:
+    return one["startedAt"] or one["scheduledFor"], one["completedAt"] or one["scheduledUntil"]
 
 
-def _told(answer: Answer, options: argparse.Namespace, screen: Screen) -> str:
+def _told(answer: Answer, options: argparse.Namespace) -> str:
     if options.json:
         return as_json(answer)
-    span = " to ".join(_span(answer, screen))
+    span = from_to(*_span(answer))
     late = "" if answer["published"] else "\nThe status page could not be renewed yet; it follows within a minute."
     return f"{printable(answer['id'])}: {answer['status'].replace('_', ' ')}, {span}.{late}"

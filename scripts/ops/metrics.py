@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from scripts.ops.chart import DRAWN, Line, chart, figure, letter, local
+from scripts.ops.asking import shown_time
+from scripts.ops.chart import DRAWN, Line, chart, figure, letter, utc
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.screen import Screen, table
 
@@ -23,12 +24,17 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "metrics",
         help="a metric over time, the catalog, what labels cost",
-        description="Draw a metric over time. Times are local; values are per step.",
+        description="Draw a metric over time. Times are in UTC; values are per step.",
     )
     command.add_argument("metric", nargs="?", help="such as api_latency; --catalog has them all")
     command.add_argument("--agg", help="p50 p75 p90 p95 p99 avg sum count min max rate; default: the metric's own")
     command.add_argument("--last", metavar="TIME", help="such as 30m, 6h (the default), 7d")
-    command.add_argument("--from", dest="start", metavar="TIME", help="ISO 8601, epoch milliseconds, or =-6h")
+    command.add_argument(
+        "--from",
+        dest="start",
+        metavar="TIME",
+        help="ISO 8601, UTC unless it says otherwise, epoch milliseconds, or =-6h",
+    )
     command.add_argument("--to", dest="end", metavar="TIME", help="likewise; default: now")
     command.add_argument("--step", help="a multiple of 5 minutes: 5m, 1h, 1d; default: what fits the time")
     command.add_argument("--group-by", action="append", default=[], metavar="LABEL", help="may be repeated")
@@ -85,7 +91,7 @@ def drawn(answer: Answer, screen: Screen) -> list[str]:
     series = sorted(answer["series"], key=_events, reverse=True)
     unit = answer["unit"]
     lines = [Line(_middles(one["points"], last)) for one in series]
-    title = f"{answer['metric']} {answer['agg']}, {_span(first, last, screen)}, a point every {answer['step']}"
+    title = f"{answer['metric']} {answer['agg']}, {_span(first, last)}, a point every {answer['step']}"
     body = [*map(screen.bold, _wrapped(title, screen.width)), ""]
     if not any(line.values for line in lines):
         return [*body, "There is no data in this time.", *_complete(answer, screen)]
@@ -110,10 +116,10 @@ def _middles(points: Sequence[Answer], last: int) -> list[tuple[float, float | N
     return [((point["t"] + end) / 2, point["value"]) for point, end in zip(points, ends, strict=True)]
 
 
-def _span(first: int, last: int, screen: Screen) -> str:
-    start, end = local(first, screen), local(last, screen)
+def _span(first: int, last: int) -> str:
+    start, end = utc(first), utc(last)
     same = start.date() == end.date()
-    return f"{start:%Y-%m-%d %H:%M} – {end:{'%H:%M' if same else '%Y-%m-%d %H:%M'}} {end:%Z}"
+    return f"{start:%Y-%m-%d %H:%M} – {end:{'%H:%M' if same else '%Y-%m-%d %H:%M'}} UTC"
 
 
 def _legend(
@@ -177,8 +183,7 @@ def _error(agg: str, unit: str, points: Sequence[Answer]) -> str:
 def _complete(answer: Answer, screen: Screen) -> list[str]:
     if answer["complete_until"] is None:
         return ["Nothing has been folded yet: alertRules does it, every five minutes."]
-    until = int(datetime.fromisoformat(answer["complete_until"]).timestamp() * 1000)
-    text = f"Complete until {local(until, screen):%Y-%m-%d %H:%M}; read from {answer['reads']} documents."
+    text = f"Complete until {shown_time(answer['complete_until'])}; read from {answer['reads']} documents."
     return [screen.dim(line) for line in _wrapped(text, screen.width)]
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from scripts.ops.chart import local
+from scripts.ops.asking import cell_time
 from scripts.ops.client import WRONG, CannotAsk, Client, Failed, printable
 from scripts.ops.screen import Screen, table
 
 BASE = "/api/ops/notifications"
 CHANNELS = ("slack", "email", "pagerduty", "inapp", "webhook")
 STATES = ("pending", "sending", "delivered", "withheld", "cancelled", "dead")
+_SECONDS = "%Y-%m-%d %H:%M:%S"  # attempts follow each other quickly
 _MEANINGS = {
     "delivered": "It was accepted: look whether it has arrived.",
     "withheld": "Nothing was sent.",
@@ -92,12 +92,12 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         return ["There are none."]
     rows = [
         [
-            _local(one["createdAt"], screen), printable(one["notificationId"]), one["kind"], one["state"],
+            cell_time(one["createdAt"], _SECONDS), printable(one["notificationId"]), one["kind"], one["state"],
             f"{one['tries']:,}", printable(one["reason"] or (one["last"] or {}).get("detail") or ""),
         ]
         for one in answer["notifications"]
     ]  # fmt: skip
-    lines = table(screen, ["at", "id", "kind", "state", "tries", "reason"], rows, (4,), kept=(0, 1), spare=(4, 2))
+    lines = table(screen, ["at (UTC)", "id", "kind", "state", "tries", "reason"], rows, (4,), kept=(0, 1), spare=(4, 2))
     return [*lines, "", screen.dim("There are more.")] if answer["cursor"] else lines
 
 
@@ -108,7 +108,7 @@ def shown(one: Answer, screen: Screen) -> list[str]:
     first = one["firstMessage"]
     if first is None:
         return lines
-    again = f" Tried again at {_local(first['dueAt'], screen)}." if first["dueAt"] else ""
+    again = f" Tried again at {cell_time(first['dueAt'], _SECONDS)} UTC." if first["dueAt"] else ""
     head = f"Of its thread, the first message ({printable(first['notificationId'])}) is kept up to date.{again}"
     return [*lines, "", head, *_attempts(first["attempts"], screen)]
 
@@ -116,17 +116,13 @@ def shown(one: Answer, screen: Screen) -> list[str]:
 def _attempts(attempts: Sequence[Answer], screen: Screen) -> list[str]:
     rows = [
         [
-            _local(each["at"], screen), each["outcome"], printable(each["detail"]),
+            cell_time(each["at"], _SECONDS), each["outcome"], printable(each["detail"]),
             "" if each["status"] is None else str(each["status"]),
             "" if each["durationMs"] is None else f"{each['durationMs']:,} ms",
         ]
         for each in attempts
     ]  # fmt: skip
-    return table(screen, ["at", "outcome", "detail", "status", "took"], rows, (3, 4), wrapped=2)
-
-
-def _local(text: str, screen: Screen) -> str:
-    return f"{local(int(datetime.fromisoformat(text).timestamp() * 1000), screen):%Y-%m-%d %H:%M:%S}"
+    return table(screen, ["at (UTC)", "outcome", "detail", "status", "took"], rows, (3, 4), wrapped=2)
 
 
 def _json(answer: Any) -> str:

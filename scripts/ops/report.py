@@ -6,12 +6,10 @@ import argparse
 import json
 import textwrap
 from collections.abc import Mapping
-from datetime import datetime
 from math import ceil, floor
 from typing import Any
 
-from scripts.ops.asking import mean_span
-from scripts.ops.chart import local
+from scripts.ops.asking import from_to, mean_span, shown_time
 from scripts.ops.client import Client, printable
 from scripts.ops.money import usd
 from scripts.ops.screen import Screen, padded, table
@@ -28,10 +26,14 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "report",
         help="the success metrics of a week or a month, each beside its target",
-        description="Show the success metrics of the last 7 or 30 days. Times are local.",
+        description="Show the success metrics of the last 7 or 30 days. Times are in UTC.",
     )
     command.add_argument("--period", choices=("week", "month"), default="week", help="week unless said otherwise")
-    command.add_argument("--to", metavar="TIME", help="where the period ends: ISO 8601, or =-7d; now unless said")
+    command.add_argument(
+        "--to",
+        metavar="TIME",
+        help="where the period ends: ISO 8601, UTC unless it says otherwise, or =-7d; now unless said",
+    )
     command.add_argument("--how", action="store_true", help="also how each was computed")
     command.add_argument("--json", action="store_true", help="the answer as it is")
     command.set_defaults(run=run)
@@ -64,18 +66,18 @@ def overview(answer: Answer, screen: Screen, *, how: bool = False) -> list[str]:
         screen.paint(text, _COLOURS[line["verdict"]]) if line["verdict"] in _COLOURS else text
         for line, text in zip(answer["metrics"], lines, strict=True)
     ]
-    span = f"{_time(answer['from'], screen)} – {_time(answer['to'], screen)}"
+    span = from_to(answer["from"], answer["to"], " – ")
     explained = ["", *(text for line in answer["metrics"] for text in _how(line, screen))] if how else []
-    period = textwrap.wrap(f"The {answer['period']} {span}. {_configurations(answer, screen)}", screen.width)
+    period = textwrap.wrap(f"The {answer['period']} {span}. {_configurations(answer)}", screen.width)
     return [head, *told, *explained, "", *map(screen.dim, period)]
 
 
-def _configurations(answer: Answer, screen: Screen) -> str:
+def _configurations(answer: Answer) -> str:
     """Which SLOs were in force; versions beyond the latest three are only counted."""
     found = answer.get("configurations") or []  # an older server does not say
     if not found:
         return "SLOs: the deployed file." if "configurations" in answer else ""
-    told = [f"version {one['version']} since {_time(one['since'], screen)}" for one in found[-3:]]
+    told = [f"version {one['version']} since {shown_time(one['since'])}" for one in found[-3:]]
     earlier = f"{len(found) - 3} earlier, " if len(found) > 3 else ""
     return f"SLOs: {earlier}{', '.join(told)}."
 
@@ -112,7 +114,3 @@ def _words(name: str) -> str:
 def _how(line: Answer, screen: Screen) -> list[str]:
     text = f"{line['name']}: {line['how']}."
     return textwrap.wrap(printable(text), screen.width, subsequent_indent=padded("", 2))
-
-
-def _time(text: str, screen: Screen) -> str:
-    return f"{local(int(datetime.fromisoformat(text).timestamp() * 1000), screen):%Y-%m-%d %H:%M}"

@@ -7,7 +7,6 @@ import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
 from typing import TextIO
 
 NARROWEST = 40
@@ -19,13 +18,12 @@ _WRAPPED = 16  # and one that is wrapped
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """`zone` None: the times of this machine. `whole`: tables are as wide as they need to be."""
+    """`whole`: tables are as wide as they need to be."""
 
     out: TextIO
     width: int
     colours: bool
     braille: bool
-    zone: tzinfo | None = None
     whole: bool = False
 
     @staticmethod

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from scripts.ops.asking import add_answers, as_json, confirm, once, shown_time
+from scripts.ops.asking import add_answers, as_json, cell_time, confirm, once, shown_time
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.screen import Screen, table
 
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     if options.json:
         return as_json(answer)
     undo = f"End it: ./ops silence expire {printable(answer['id'])}"
-    return "\n".join([*warned, f"Silenced until {shown_time(answer['endsAt'], screen)}.", screen.dim(undo)])
+    return "\n".join([*warned, f"Silenced until {shown_time(answer['endsAt'])}.", screen.dim(undo)])
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -86,11 +86,17 @@ def listed(answer: Answer, screen: Screen) -> list[str]:
         return ["Nothing is silenced."]
     rows = [
         [
-            printable(one["id"]), one["state"], shown_time(one["endsAt"], screen), printable(" ".join(one["text"])),
+            printable(one["id"]), one["state"], cell_time(one["endsAt"]), printable(" ".join(one["text"])),
             printable(one["createdBy"]), printable(one["comment"]),
         ]
         for one in answer["silences"]
     ]  # fmt: skip
     return table(
-        screen, ["id", "state", "until", "matchers", "by", "comment"], rows, (), wrapped=5, kept=(0, 1, 2), spare=(4,)
+        screen,
+        ["id", "state", "until (UTC)", "matchers", "by", "comment"],
+        rows,
+        (),
+        wrapped=5,
+        kept=(0, 1, 2),
+        spare=(4,),
     )

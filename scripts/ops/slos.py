@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import quote
 
-from scripts.ops.chart import local
+from scripts.ops.asking import from_to, shown_time
 from scripts.ops.client import WRONG, CannotAsk, Client, printable
 from scripts.ops.screen import Screen, padded, table
 
@@ -34,7 +34,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "slos",
         help="every SLO with its error budget and burn rates; one of them with its days and what is worst",
-        description="Show every SLO, or one. Times are local. A forecast goes by the burn rate of the last hour.",
+        description="Show every SLO, or one. Times are in UTC. A forecast goes by the burn rate of the last hour.",
     )
     command.add_argument("id", nargs="?", help="one SLO, such as api-availability")
     command.add_argument(
@@ -99,7 +99,7 @@ def _forecast(slo: Answer) -> str:
 def _facts(answer: Answer, screen: Screen) -> list[str]:
     if answer["factsAt"] is None:
         return _wrapped("Nothing has been folded yet: alertRules does it, every five minutes.", screen.width)
-    return [screen.dim(f"Complete until {_time(answer['factsAt'], screen)}.")]
+    return [screen.dim(f"Complete until {shown_time(answer['factsAt'])}.")]
 
 
 # --- figures
@@ -167,10 +167,6 @@ def _seconds(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def _time(text: str, screen: Screen) -> str:
-    return f"{local(int(_seconds(text) * 1000), screen):%Y-%m-%d %H:%M}"
-
-
 # --- one of them
 
 
@@ -179,23 +175,23 @@ def detail(slo: Answer, screen: Screen) -> list[str]:
         ("SLI", _sli_told(slo)),
         ("budget", _budget_told(slo, screen)),
         ("burn", ", ".join(f"{burn['window']} {_rate(burn['rate'])}" for burn in slo["burnRates"])),
-        ("forecast", _forecast_told(slo, screen)),
-        ("alert", _alert_told(slo, screen)),
+        ("forecast", _forecast_told(slo)),
+        ("alert", _alert_told(slo)),
         *([("excluded", _excluded_told(slo))] if slo["excluded"]["minutes"] else []),
     ]
-    body = [screen.bold(printable(slo["name"])), *_wrapped(_what(slo, screen), screen.width), ""]
+    body = [screen.bold(printable(slo["name"])), *_wrapped(_what(slo), screen.width), ""]
     for name, text in rows:
         body += textwrap.wrap(text, screen.width, initial_indent=padded(name, 10), subsequent_indent=" " * 10)
     return [*body, "", *_days(slo, screen), *_worst(slo, screen), "", *_facts(slo, screen)]
 
 
-def _what(slo: Answer, screen: Screen) -> str:
+def _what(slo: Answer) -> str:
     """What is counted, and when."""
     labels = "".join(f" {name}={value}" for name, value in slo["labels"].items())
     good = {"share": f"up to {slo['under']}", "quantile": f"up to {slo['target']} {slo['unit']}", "ratio": "good ones"}
     window = slo["window"]
     calendar = f"this {window['calendar']} in {window['timeZone']}, " if "calendar" in window else ""
-    span = f"{_time(window['from'], screen)} – {_time(window['to'], screen)}"
+    span = from_to(window["from"], window["to"], " – ")
     return printable(f"{slo['metric']}{labels}, {good[slo['kind']]}; {calendar}{span}")
 
 
@@ -221,11 +217,11 @@ def _budget_told(slo: Answer, screen: Screen) -> str:
     return f"{_bar(slo, 10, screen)} {_left(slo)} left: {events}, {minutes}"
 
 
-def _forecast_told(slo: Answer, screen: Screen) -> str:
+def _forecast_told(slo: Answer) -> str:
     forecast = slo["forecast"]
     by = f"if it burns on as in the last {forecast['window']}"
     if forecast["exhaustedAt"]:
-        return f"used up {_forecast(slo)}, at {_time(forecast['exhaustedAt'], screen)}, {by}"
+        return f"used up {_forecast(slo)}, at {shown_time(forecast['exhaustedAt'])}, {by}"
     return {
         "used_up": "used up already",
         "burns_slowly": f"not used up {by}",
@@ -235,10 +231,10 @@ def _forecast_told(slo: Answer, screen: Screen) -> str:
     }[forecast["reason"]]
 
 
-def _alert_told(slo: Answer, screen: Screen) -> str:
+def _alert_told(slo: Answer) -> str:
     alert = slo["alert"]
     counting = "; its history is being counted, so it does not alert yet" if slo["backfilling"] else ""
-    since = f" since {_time(alert['since'], screen)}: {alert['reason']}" if alert["since"] else ""
+    since = f" since {shown_time(alert['since'])}: {alert['reason']}" if alert["since"] else ""
     return f"{alert['state']}{since}{counting}"
 
 
@@ -278,7 +274,7 @@ def _mark(day: Answer, slo: Answer, marks: str) -> tuple[str, int]:
 def _worst(slo: Answer, screen: Screen) -> list[str]:
     worst = slo["worst"]
     bad = worst["total"] - worst["good"]
-    span = f"from {_time(worst['from'], screen)}"
+    span = f"from {shown_time(worst['from'])}"
     if not bad:
         return _wrapped(f"No bad event of {worst['total']:,} {span}.", screen.width)
     lines = _wrapped(f"{bad:,} of {worst['total']:,} events {span} were bad. By label:", screen.width)

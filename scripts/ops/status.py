@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 from collections.abc import Mapping
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime
 from typing import Any
 
 from scripts.ops import alerts, flags, incident_screen, incidents, maintenances
@@ -67,8 +67,8 @@ def components(status: Answer, screen: Screen) -> list[str]:
     lines = []
     for one in status["components"]:
         troubled = one["maintenance"] or one["state"] in ("degraded", "outage")
-        facts = [f"since {shown_time(one['since'], screen)}"] if one["since"] and troubled else []
-        facts += [f"uptime {_uptime(one, status['publishedAt'], screen)}"] if one["uptime"] is not None else []
+        facts = [f"since {shown_time(one['since'])}"] if one["since"] and troubled else []
+        facts += [f"uptime {_uptime(one, status['publishedAt'])}"] if one["uptime"] is not None else []
         lines += _row(one, screen, "  ", ["maintenance", *facts] if one["maintenance"] else facts)
         for provider in one["providers"]:
             told = {**provider, "why": [text for text in provider["why"] if text not in " ".join(one["why"])]}
@@ -93,11 +93,9 @@ def _row(one: Answer, screen: Screen, indent: str, facts: list[str]) -> list[str
     return [screen.paint(head, _COLOURS[state]) if state in _COLOURS else head, *texts]
 
 
-def _uptime(one: Answer, published: str, screen: Screen) -> str:
-    """In the words of the page, with the times of the screen."""
+def _uptime(one: Answer, published: str) -> str:
+    """In the words of the page."""
     if one["uptimeSince"] is None:
         return percent(one["uptime"])
-    begin = datetime.fromisoformat(one["uptimeSince"]).astimezone(screen.zone)
-    zone: tzinfo | None = begin.tzinfo
-    assert zone is not None
-    return f"{percent(one['uptime'])} {words.since(begin, datetime.fromisoformat(published), zone)}"
+    begin, now = (datetime.fromisoformat(text) for text in (one["uptimeSince"], published))
+    return f"{percent(one['uptime'])} {words.since(begin, now, UTC)}"

@@ -139,7 +139,7 @@ def test_tables_are_readable_and_refusals_say_what_is_allowed(server: DevServer)
     opening = ("--title", "A small thing", "--impact", "low", "--component", "Auth", "--runbook", "auth-issues")
     name = done(server, "incident", "open", *opening)["id"]
     head, line = ops(server, "incident", "list", "--text", "small thing").stdout.splitlines()
-    assert head.split() == ["id", "impact", "status", "seen", "started", "took", "title"]
+    assert head.split() == ["id", "impact", "status", "seen", "started", "(UTC)", "took", "title"]
     assert re.fullmatch(rf"{name} +low +investigating +internal +20\S+ \d\d:\d\d +– +A small thing", line)
     shown = ops(server, "incident", "show", name).stdout
     assert "low impact, investigating, for the team only. Auth." in shown

@@ -59,7 +59,7 @@ def test_an_exclusion_is_added_listed_and_cancelled_after_a_clear_yes(server: De
     assert undo == f"Undo it: ./ops exclude cancel {one['id']}"
 
     head, line = exclude(server, "list").stdout.splitlines()
-    assert head.split() == ["id", "from", "minutes", "of", "state", "reason"]
+    assert head.split() == ["id", "from", "(UTC)", "minutes", "of", "state", "reason"]
     assert re.fullmatch(rf"{one['id']}  20.{{14}} +12[05]  all SLOs  in force  moved the database", line)
 
     kept = exclude(server, "cancel", str(one["id"]), typed="n\n")

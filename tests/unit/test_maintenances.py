@@ -176,7 +176,7 @@ def test_what_could_not_be_planned_is_not_asked_about(quick: Desk) -> None:
     asked = cli(quick.ops, *PLAN, "--from", "2026-03-10T13:00Z", "--to", "2026-03-10T15:00Z", "--visible", typed="n\n")
     assert asked.err.splitlines()[:4] == [
         "The status page will show:",
-        "  Database move, 2026-03-10 13:00 to 2026-03-10 15:00, Database",
+        "  Database move, 2026-03-10 13:00 to 2026-03-10 15:00 UTC, Database",
         "  Reads may be slow.",
         "Announce it on the status page? [y/N] ",
     ]
@@ -197,10 +197,10 @@ def test_one_is_shown_with_its_timeline_its_next_moves_and_who_changed_it(quick:
     shown = [" ".join(line.split()) for line in cli(quick.ops, "maintenance", "show", name).lines]
     assert shown == [
         "Database move",
-        "in progress, 2026-03-10 12:03 to 2026-03-10 15:00, for the team only.",
+        "in progress, 2026-03-10 12:03 to 2026-03-10 15:00 UTC, for the team only.",
         "Database.",
         "",
-        "time status for who message",
+        "time (UTC) status for who message",
         "2026-03-10 12:02 scheduled team local-admin Reads may be slow.",
         "2026-03-10 12:03 in progress team local-admin Early.",
         "",
@@ -210,7 +210,7 @@ def test_one_is_shown_with_its_timeline_its_next_moves_and_who_changed_it(quick:
     audit = [" ".join(line.split()) for line in cli(quick.ops, "maintenance", "audit", name, width=400).lines]
     assert audit[2] == (
         "2026-03-10 12:03 updated local-admin"
-        " status: scheduled → in progress; started: none → 2026-03-10 12:03; said: Early."
+        " status: scheduled → in progress; started: none → 2026-03-10 12:03 UTC; said: Early."
     )
     assert len(quick.read(read(quick, name)["audit"])["audit"]) == len(audit) - 1
 

@@ -38,7 +38,7 @@ def ops(watch: Watch) -> Iterator[Ops]:
 def test_the_list_says_what_fires_since_when_who_has_it_and_what_comes(ops: Ops) -> None:
     cli(ops, "alert", "ack", TICKET)
     assert cli(ops, "alert", "list", width=140).lines == [
-        f"{'alert':26}  state   severity  {'since':16}  acknowledged by  {'passed on':27}  incident",
+        f"{'alert':26}  state   severity  {'since (UTC)':16}  acknowledged by  {'passed on (UTC)':27}  incident",
         f"{PAGE:26}  firing  critical  2026-03-10 12:02  nobody           2026-03-10 12:17 (held now)  {FIRST}",
         f"{API:26}  firing  critical  2026-03-10 12:02  nobody           2026-03-10 12:17 (held now)  {FIRST}",
         f"{TICKET:26}  firing  warning   2026-03-10 12:02  local-admin      {'–':27}  –",
@@ -52,8 +52,8 @@ def test_what_is_held_back_is_not_said_to_be_passed_on_in_the_past(ops: Ops) -> 
     assert isinstance(clock, Clock)
     clock.now += timedelta(minutes=20)
     shown = cli(ops, "alert", "why", API).lines[-1]
-    due = "passed on to pagerduty: due since 2026-03-10 12:17, held back: channel disabled"
-    assert shown == f"next: {due}, repeated at 2026-03-10 16:02"
+    due = "passed on to pagerduty: due since 2026-03-10 12:17 UTC, held back: channel disabled"
+    assert shown == f"next: {due}, repeated at 2026-03-10 16:02 UTC"
     listed = cli(ops, "alert", "list", width=140).lines
     assert "held back: channel disabled" in listed[2]
     (one,) = [one for one in cli(ops, "alert", "list", "--json").json["alerts"] if one["alertId"] == API]
@@ -65,7 +65,7 @@ def test_of_what_fires_on_after_it_was_resolved_by_hand_it_says_when_it_is_told_
     with desk(watch.store) as on_call:
         assert cli(on_call.ops, "incident", "resolve", FIRST, "--yes").code == 0
     over = watch.alert(PAGE)["resolvedByHandAt"]
-    soon, why = f"{over + timedelta(hours=4):%Y-%m-%d %H:%M}", "its incident was resolved, and it fires on"
+    soon, why = f"{over + timedelta(hours=4):%Y-%m-%d %H:%M} UTC", "its incident was resolved, and it fires on"
     with ops_api(watch.store, NOW) as ops:
         assert (
             cli(ops, "alert", "why", PAGE).lines[-1] == f"next: told again at {soon} (held now: not configured): {why}"
@@ -77,7 +77,7 @@ def test_of_what_fires_on_after_it_was_resolved_by_hand_it_says_when_it_is_told_
 
 def test_a_narrow_screen_keeps_what_matters_most(ops: Ops) -> None:
     heads = cli(ops, "alert", "list", width=80).lines[0]
-    assert heads == "alert                       state   severity  since             acknowledged by"
+    assert heads == "alert                       state   severity  since (UTC)       acknowledged by"
     lines = cli(ops, "alert", "list", width=60).lines
     assert all(len(line) <= 60 for line in lines)
     assert API in lines[2]
@@ -95,7 +95,7 @@ def test_taking_one_on_says_who_has_it_and_what_else_and_giving_it_back_whose_it
 
 def test_a_firing_is_marked_false_and_the_mark_is_taken_back(ops: Ops) -> None:
     done = cli(ops, "alert", "false", TICKET, "--note", "a load test").out
-    assert done.startswith(f"The firing of {TICKET} at 2026-03-10 12:02 counts as false in the report.")
+    assert done.startswith(f"The firing of {TICKET} at 2026-03-10 12:02 UTC counts as false in the report.")
     assert "marked false by local-admin: a load test" in cli(ops, "alert", "why", TICKET).lines
     assert cli(ops, "alert", "false", TICKET, "--undo").out.endswith("counts as right.\n")
     assert "marked false" not in cli(ops, "alert", "why", TICKET).out
@@ -108,13 +108,13 @@ def test_who_was_slower_is_told_who_has_it(ops: Ops) -> None:
 
 def test_why_says_who_was_told_who_has_it_and_what_comes_next(ops: Ops, watch: Watch) -> None:
     shown = cli(ops, "alert", "why", API).lines
-    assert shown[:2] == [f"{API}: firing, threshold exceeded, since 2026-03-10 12:02", f"incident {FIRST}"]
+    assert shown[:2] == [f"{API}: firing, threshold exceeded, since 2026-03-10 12:02 UTC", f"incident {FIRST}"]
     assert shown[3].split() == ["channel", "last", "state", "reason", "held", "now", "by"]
     to = "pagerduty (held now: channel disabled)"  # as shipped: nobody is to count on it
-    assert shown[-1] == f"next: passed on to {to} at 2026-03-10 12:17, repeated at 2026-03-10 16:02"
+    assert shown[-1] == f"next: passed on to {to} at 2026-03-10 12:17 UTC, repeated at 2026-03-10 16:02 UTC"
     cli(ops, "alert", "ack", API, "--note", "rolling back")
     shown = cli(ops, "alert", "why", API).lines
-    assert shown[1] == "acknowledged by local-admin at 2026-03-10 12:02: rolling back"
+    assert shown[1] == "acknowledged by local-admin at 2026-03-10 12:02 UTC: rolling back"
     assert shown[-1] == "next: nothing, since somebody has it; its end is told"
     for n in range(1, 30):
         well(watch, n)
@@ -158,7 +158,7 @@ def test_the_inbox_is_listed_and_read_one_by_one_or_as_a_whole(sqlite_store: Sql
         for n, title in ((1, "API Availability: firing"), (2, "An escape \x1b[2J"), (3, "Post-mortem due")):
             arrived(sqlite_store, f"one-{n}-inapp", n, title)
         assert cli(ops, "inbox").out == (
-            "arrived                severity  id           what\n"
+            "arrived (UTC)          severity  id           what\n"
             "2026-03-10 12:01  new  critical  one-1-inapp  API Availability: firing\n"
             "2026-03-10 12:00  new  critical  one-2-inapp  An escape �[2J\n"
             "2026-03-10 11:59  new  critical  one-3-inapp  Post-mortem due\n"
@@ -176,9 +176,9 @@ def test_the_inbox_is_listed_and_read_one_by_one_or_as_a_whole(sqlite_store: Sql
 def test_on_a_narrow_screen_the_title_of_an_incident_outlives_what_matters_less(watch: Watch) -> None:
     with desk(watch.store) as on_call:
         for width, heads in (
-            (110, ["id", "impact", "status", "seen", "started", "took", "title"]),
-            (100, ["id", "impact", "status", "seen", "started", "title"]),
-            (91, ["id", "impact", "status", "started", "title"]),
+            (110, ["id", "impact", "status", "seen", "started", "(UTC)", "took", "title"]),
+            (100, ["id", "impact", "status", "seen", "started", "(UTC)", "title"]),
+            (91, ["id", "impact", "status", "started", "(UTC)", "title"]),
             (80, ["id", "impact", "status", "title"]),
         ):
             head, first, *_ = cli(on_call.ops, "incident", "list", width=width).lines

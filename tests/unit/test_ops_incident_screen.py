@@ -125,7 +125,7 @@ def test_who_made_it_visible_gave_it_a_runbook_or_corrected_a_time_stands_there_
     shown = cli(quick.ops, "incident", "show", name, width=200)
     assert [" ".join(line.split()) for line in shown.lines if " changed " in line] == [
         "2026-03-10 12:03 changed team local-admin seen: internal → public; runbook: none → billing-outage",
-        "2026-03-10 12:03 changed team local-admin started: 2026-03-10 12:02 → 2026-03-10 11:50",
+        "2026-03-10 12:03 changed team local-admin started: 2026-03-10 12:02 UTC → 2026-03-10 11:50 UTC",
     ]
     assert shown.lines[-1] == f"every change of it: ./ops incident audit {name}"
 
@@ -152,6 +152,8 @@ def test_when_it_began_and_moved_is_said_and_corrected_from_a_terminal(quick: De
     asked = cli(quick.ops, "incident", "edit", name, *times, typed="y\n")
     assert "Change when it began, when it was identified of Checkout fails?" in asked.err
     found = quick.incident(name)
+    told = "high, identified, public, began 2026-03-10 11:40 UTC, identified 2026-03-10 11:55 UTC."
+    assert asked.out.startswith(f"{name}: {told}")
     assert (found["startedAt"], found["identifiedAt"]) == ("2026-03-10T11:40:00Z", "2026-03-10T11:55:00Z")
     refused = cli(quick.ops, "incident", "edit", name, "--resolved", "2026-03-10T12:00Z", "--yes")
     assert (refused.code, "resolvedAt: the incident is identified" in refused.err) == (2, True)
@@ -163,12 +165,12 @@ def test_the_audit_log_is_a_table_of_who_did_what(quick: Desk) -> None:
     quick.wait(minutes=1)
     quick.post(f"/api/incidents/{name}/resolve", {"rootCause": "The secret expired."})
     head, *lines = [" ".join(line.split()) for line in cli(quick.ops, "incident", "audit", name, width=400).lines]
-    assert head == "time what who changed"
+    assert head == "time (UTC) what who changed"
     assert lines == [
         "2026-03-10 12:02 opened local-admin title: Billing Outage; impact: low; status: investigating; components:"
-        " Billing; seen: internal; started: 2026-03-10 12:02; in hand: local-admin; said: We are looking into it.",
+        " Billing; seen: internal; started: 2026-03-10 12:02 UTC; in hand: local-admin; said: We are looking into it.",
         "2026-03-10 12:02 action item added local-admin to do: 1: Watch it (ada, open)",
-        "2026-03-10 12:03 resolved local-admin status: investigating → resolved; resolved: none → 2026-03-10 12:03;"
+        "2026-03-10 12:03 resolved local-admin status: investigating → resolved; resolved: none → 2026-03-10 12:03 UTC;"
         " cause: none → The secret expired.; in hand: local-admin → nobody;"
         " said: Normal service is restored. Resolved after 1 min.",
     ]
@@ -183,7 +185,7 @@ def test_what_could_not_be_opened_is_not_asked_about(quick: Desk) -> None:
     assert asked.err.splitlines()[:4] == [
         "The status page will show:",
         "  Checkout fails",
-        "  2026-03-10 12:02  We are looking into it.",
+        "  2026-03-10 12:02 UTC  We are looking into it.",
         "Open an incident that everybody can see? [y/N] ",
     ]
     assert quick.read("/api/incidents")["incidents"] == []
@@ -271,7 +273,7 @@ def test_what_the_public_will_read_is_shown_before_an_incident_is_made_visible(s
         assert asked.err.splitlines()[:4] == [
             "The status page will show:",
             "  Payments",
-            "  2026-03-10 12:02  Some payments fail.",
+            "  2026-03-10 12:02 UTC  Some payments fail.",
             "Everybody can see that. Change the title, who sees it of Billing Outage? [y/N] ",
         ]
         assert not on_call.incident(name)["publicVisible"]

@@ -56,8 +56,8 @@ def test_a_week_in_colours_with_how_it_was_counted() -> None:
     ("versions", "shown"),
     [
         ([], "SLOs: the deployed file."),
-        ([2], "SLOs: version 2 since 2026-03-02 10:30."),
-        ([2, 3, 4, 5], "SLOs: 1 earlier, version 3 since 2026-03-03 10:30, version 4 since"),
+        ([2], "SLOs: version 2 since 2026-03-02 09:30 UTC."),
+        ([2, 3, 4, 5], "SLOs: 1 earlier, version 3 since 2026-03-03 09:30 UTC, version 4 since"),
     ],
 )
 def test_it_says_which_slos_were_in_force(versions: list[int], shown: str) -> None:

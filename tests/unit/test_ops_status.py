@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from datetime import UTC
 from typing import Any
 
 import pytest
@@ -80,7 +79,7 @@ def test_before_anything_was_published_it_answers_too(sqlite_store: SqliteStore)
 
 
 def shown(ops: Ops, width: int = 100, flags: Any = None) -> list[str]:
-    screen = Screen(io.StringIO(), width, colours=False, braille=True, zone=UTC)
+    screen = Screen(io.StringIO(), width, colours=False, braille=True)
     answer = {
         "status": ops.get("/api/ops/status").json,
         "alerts": [],
@@ -95,7 +94,7 @@ def shown(ops: Ops, width: int = 100, flags: Any = None) -> list[str]:
 def test_the_terminal_shows_each_state_with_its_reason_and_what_to_do(ops: Ops) -> None:
     assert shown(ops) == [
         "Status: outage.",
-        "  API             outage         since 2026-03-04 10:10, uptime 75.00 % since 10:07 UTC today",
+        "  API             outage         since 2026-03-04 10:10 UTC, uptime 75.00 % since 10:07 UTC today",
         "    The alert errors fires, critical: threshold exceeded.",
         "  Auth            not monitored",
         "    The probe api is not set up: it needs FIREBASE_API_KEY.",

@@ -274,10 +274,10 @@ def test_how_a_post_mortem_stands_is_shown_and_asked_for(on_call: Desk) -> None:
     assert (on_call.incident(name)["postmortemState"], ids("due"), ids("overdue")) == ("due", [name], [])
     line = cli(on_call.ops, "incident", "list", "--postmortem", "due").lines[1]
     assert line.split()[:6] == [name, "critical", "due", "2026-03-12", "12:02", "–"]
-    assert "post-mortem: due 2026-03-12 12:02" in cli(on_call.ops, "incident", "show", name).out
+    assert "post-mortem: due 2026-03-12 12:02 UTC" in cli(on_call.ops, "incident", "show", name).out
     on_call.wait(hours=49)
     assert (on_call.incident(name)["postmortemState"], ids("due"), ids("overdue")) == ("overdue", [name], [name])
-    assert "post-mortem: overdue since 2026-03-12 12:02" in cli(on_call.ops, "incident", "show", name).out
+    assert "post-mortem: overdue since 2026-03-12 12:02 UTC" in cli(on_call.ops, "incident", "show", name).out
     on_call.call("PUT", f"/api/incidents/{name}/postmortem", {"markdown": "Short."}, If_Match="*")
     assert (on_call.incident(name)["postmortemState"], ids("due"), ids("written")) == ("written", [], [name])
     assert on_call.ops.get("/api/incidents", {"postmortem": "soon"}).status == 400
