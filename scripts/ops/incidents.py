@@ -223,7 +223,7 @@ def _edit(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     seen = reply.json()
     if seen["publicVisible"] or options.visible:
         shown = "" if seen["publicVisible"] else _will_be_seen(seen, options.title)
-        confirm(options, f"{shown}Everybody can see that. Change {_fields(body)} of {printable(seen['title'])}?")
+        confirm(options, f"{shown}Everybody can see that. Change of {printable(seen['title'])}: {_fields(body)}?")
     headers = {"If-Match": reply.headers["ETag"], **once()}
     return _told(client.change("PATCH", _path(options), body, headers), options, screen)
 

@@ -150,7 +150,7 @@ def test_when_it_began_and_moved_is_said_and_corrected_from_a_terminal(quick: De
     quick.edit(name, publicVisible=True)
     times = ("--started", "2026-03-10T11:40Z", "--identified", "2026-03-10T11:55Z")
     asked = cli(quick.ops, "incident", "edit", name, *times, typed="y\n")
-    assert "Change when it began, when it was identified of Checkout fails?" in asked.err
+    assert "Change of Checkout fails: when it began, when it was identified?" in asked.err
     found = quick.incident(name)
     told = "high, identified, public, began 2026-03-10 11:40 UTC, identified 2026-03-10 11:55 UTC."
     assert asked.out.startswith(f"{name}: {told}")
@@ -274,6 +274,6 @@ def test_what_the_public_will_read_is_shown_before_an_incident_is_made_visible(s
             "The status page will show:",
             "  Payments",
             "  2026-03-10 12:02 UTC  Some payments fail.",
-            "Everybody can see that. Change the title, who sees it of Billing Outage? [y/N] ",
+            "Everybody can see that. Change of Billing Outage: the title, who sees it? [y/N] ",
         ]
         assert not on_call.incident(name)["publicVisible"]
