@@ -39,12 +39,14 @@ def run(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         answer = client.json(BASE)
         return as_json(answer) if options.json else "\n".join(listed(answer, screen))
     if options.action == "expire":
-        answer = client.change("DELETE", f"{BASE}/{quote(options.id, safe='')}")
-        return (
-            as_json(answer)
-            if options.json
-            else f"Expired {printable(options.id)}. What it held back and still fires is told."
-        )
+        path = f"{BASE}/{quote(options.id, safe='')}"
+        before = client.json(path)
+        answer = client.change("DELETE", path)
+        if options.json:
+            return as_json(answer)
+        if before["state"] == "expired":
+            return f"{printable(options.id)} had ended already, at {shown_time(before['endsAt'])}."
+        return f"Expired {printable(options.id)}. What it held back and still fires is told."
     wanted = {"matchers": options.match, "minutes": options.minutes, "comment": options.comment}
     given = {name: value for name, value in wanted.items() if value is not None}
     shown = client.change("POST", f"{BASE}/preview", given)  # which refuses what could not be made: ask nothing then

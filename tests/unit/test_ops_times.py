@@ -79,6 +79,14 @@ def test_the_times_of_alerts_and_of_what_is_told_of_them(store: SqliteStore, com
         assert_in_utc(cli(ops, *command.split(), width=200))
 
 
+def test_a_silence_that_has_ended_is_not_said_to_be_ended_anew(store: SqliteStore) -> None:
+    with ops_api(store, NOW) as ops:
+        given = ("--match", 'component="Auth"', "--minutes", "30", "--comment", "a test", "--yes", "--json")
+        name = cli(ops, "silence", "add", *given).json["id"]
+        assert cli(ops, "silence", "expire", name).out.startswith(f"Expired {name}.")
+        assert cli(ops, "silence", "expire", name).out == f"{name} had ended already, at 2026-03-10 12:02 UTC.\n"
+
+
 def test_a_time_of_an_incident_without_a_zone_comes_back_as_it_was_typed(on_call: Desk) -> None:
     edited = cli(on_call.ops, "incident", "edit", FIRST, "--started", "2026-03-10T11:40")
     assert edited.out.startswith(f"{FIRST}: critical, investigating, not public, began 2026-03-10 11:40 UTC.")
