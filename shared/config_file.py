@@ -1,17 +1,21 @@
-"""A file of `config/` as the model that it must fit. Whatever is wrong with it is a `ConfigError` with every fault."""
+"""A file of `config/` as the model that it must fit. Whatever is wrong with it is a `ConfigError` with every fault.
+
+Pydantic is imported only where there is a model: who reads plain JSON starts without it.
+"""
 
 from __future__ import annotations
 
 import json
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.domain.faults import WHOLE, ConfigError, faults_of, unreadable
 
-Model = TypeVar("Model", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Model = TypeVar("Model", bound="BaseModel")
 
 
 def read_json(path: Path) -> Any:
@@ -24,6 +28,8 @@ def read_json(path: Path) -> Any:
 
 def load_exact(path: Path, model: type[Model]) -> Model:
     """For models with Decimals: 0.1 in the file is 0.1 in the model."""
+    from pydantic import ValidationError
+
     try:
         return model.model_validate(read_json(path))
     except ValidationError as error:
@@ -32,6 +38,8 @@ def load_exact(path: Path, model: type[Model]) -> Model:
 
 def load_model(path: Path, model: type[Model], missing: Model | None = None) -> Model:
     """`missing` is what holds where there is no such file; without it, that is a fault."""
+    from pydantic import ValidationError
+
     if missing is not None and not path.exists():
         return missing
     try:

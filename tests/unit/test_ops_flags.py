@@ -7,7 +7,6 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +133,7 @@ class Console:
         add_to(parser.add_subparsers())
         options = parser.parse_args(["flag", *arguments])
         self.monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-        return str(
-            options.run(options, self.client, Screen(io.StringIO(), 100, colours=False, braille=False, zone=UTC))
-        )
+        return str(options.run(options, self.client, Screen(io.StringIO(), 100, colours=False, braille=False)))
 
 
 @pytest.fixture
