@@ -185,7 +185,7 @@ def _open(options: argparse.Namespace, client: Client, screen: Screen) -> str:
             "POST", f"{BASE}/preview", body
         )  # which refuses what could not be opened: ask nothing then
         confirm(options, f"{_will_be_seen(seen, None)}Open an incident that everybody can see?")
-    return _told(client.change("POST", BASE, body, once()), options, screen)
+    return _told(client.change("POST", BASE, body, once()), options)
 
 
 def _update(options: argparse.Namespace, client: Client, screen: Screen) -> str:
@@ -193,20 +193,20 @@ def _update(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     body = {"message": options.message, **({"status": options.status} if options.status else {}), **_audience(options)}
     body |= {} if options.corrects is None else {"corrects": options.corrects}
     _ask(options, client, f"Update it{' to ' + options.status if options.status else ''}")
-    return _told(client.change("POST", f"{_path(options)}/updates", body, once()), options, screen)
+    return _told(client.change("POST", f"{_path(options)}/updates", body, once()), options)
 
 
 def _resolve(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     body = {name: value for name, value in (("message", options.message), ("rootCause", options.root_cause)) if value}
     _ask(options, client, "Resolve it")
-    return _told(client.change("POST", f"{_path(options)}/resolve", body | _audience(options), once()), options, screen)
+    return _told(client.change("POST", f"{_path(options)}/resolve", body | _audience(options), once()), options)
 
 
 def _reopen(options: argparse.Namespace, client: Client, screen: Screen) -> str:
     needed(options, "incident reopen", message="--message")
     body = {"message": options.message, **({"status": options.status} if options.status else {}), **_audience(options)}
     _ask(options, client, "Open it again")
-    return _told(client.change("POST", f"{_path(options)}/reopen", body, once()), options, screen)
+    return _told(client.change("POST", f"{_path(options)}/reopen", body, once()), options)
 
 
 def _edit(options: argparse.Namespace, client: Client, screen: Screen) -> str:
@@ -225,7 +225,7 @@ def _edit(options: argparse.Namespace, client: Client, screen: Screen) -> str:
         shown = "" if seen["publicVisible"] else _will_be_seen(seen, options.title)
         confirm(options, f"{shown}Everybody can see that. Change of {printable(seen['title'])}: {_fields(body)}?")
     headers = {"If-Match": reply.headers["ETag"], **once()}
-    return _told(client.change("PATCH", _path(options), body, headers), options, screen)
+    return _told(client.change("PATCH", _path(options), body, headers), options)
 
 
 def _will_be_seen(incident: Answer, title: str | None) -> str:
@@ -309,7 +309,7 @@ def _question(what: str, title: str, message: str | None) -> str:
     return f"{what}: {printable(title)}?{said}"
 
 
-def _told(answer: Answer, options: argparse.Namespace, screen: Screen) -> str:
+def _told(answer: Answer, options: argparse.Namespace) -> str:
     if options.json:
         return as_json(answer)
     late = "" if answer["published"] else "\nThe status page could not be renewed yet; it follows within a minute."

@@ -46,7 +46,7 @@ def _slo(slo: Slo, entry: Mapping[str, Any], registry: Registry) -> dict[str, An
             "timeWindow": [_window(entry["window"])],
             "budgetingMethod": "Occurrences",
             "objectives": [_objective(slo)],
-            "alertPolicies": [_policy(slo, entry["alert"], registry)],
+            "alertPolicies": [_policy(slo, entry["alert"])],
         },
     }
 
@@ -80,7 +80,7 @@ def _objective(slo: Slo) -> dict[str, Any]:
     return share if limit is None else {"op": "lte", "value": _number(limit), **share}
 
 
-def _policy(slo: Slo, alert: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+def _policy(slo: Slo, alert: Mapping[str, Any]) -> dict[str, Any]:
     burn_rate, is_exact = _burn_rate(slo)
     annotations = {} if is_exact else {THRESHOLD: f"{slo.threshold:f}"}
     for name, field in OWN.items():
